@@ -1,0 +1,267 @@
+//! The command line, as data.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::observable::{Kind, Observable};
+use crate::time::parse_span;
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve.
+    Serve,
+    /// Validate the configuration as `Serve` does, and show it.
+    Check,
+    /// Show it all, with a Microsoft of our own.
+    Demo(Demo),
+    /// Look something up.
+    Observe {
+        /// What.
+        observables: Vec<Observable>,
+        /// As a CTIM Bundle rather than a list of sightings.
+        bundle: bool,
+    },
+    /// Make a `SECRET_KEY`.
+    NewKey,
+    /// Sign a token.
+    Sign(Sign),
+    /// Tell the version.
+    Version,
+    /// Tell how to use it.
+    Help,
+}
+
+/// How to demonstrate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demo {
+    /// End after one look-up.
+    pub once: bool,
+    /// Where to listen.
+    pub listen: Option<SocketAddr>,
+    /// Alerts to load instead of the constructed ones.
+    pub alerts: Option<PathBuf>,
+}
+
+/// What to sign; what is not given is taken from the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sign {
+    /// The tenant.
+    pub tenant: Option<String>,
+    /// The application.
+    pub application: Option<String>,
+    /// The file with the client secret; `-` is standard input.
+    pub secret_file: Option<PathBuf>,
+    /// For how long the token is good.
+    pub expires: Option<Duration>,
+    /// For whom it is meant.
+    pub audience: Option<String>,
+}
+
+impl Command {
+    /// Understands the arguments after the program's name.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words for whoever typed them.
+    pub fn parse(arguments: &[String]) -> Result<Self, String> {
+        let mut words = Words(arguments.iter().map(String::as_str).collect());
+        words.0.reverse();
+        let command = match words.0.pop() {
+            None | Some("serve") => Self::Serve,
+            Some("check") => Self::Check,
+            Some("demo") => Self::Demo(demo(&mut words)?),
+            Some("observe") => observe(&mut words)?,
+            Some("token") => token(&mut words)?,
+            Some("--version" | "-V" | "version") => Self::Version,
+            Some("--help" | "-h" | "help") => Self::Help,
+            Some(other) => return Err(format!("unknown command '{other}'")),
+        };
+        match words.0.pop() {
+            None => Ok(command),
+            Some("--help" | "-h") => Ok(Self::Help),
+            Some(word) => Err(format!("unexpected '{word}'")),
+        }
+    }
+}
+
+/// The words that are left, the next one last.
+struct Words<'a>(Vec<&'a str>);
+
+impl<'a> Words<'a> {
+    /// The next word, if it is an option.
+    fn option(&mut self) -> Option<&'a str> {
+        self.0.pop_if(|word| word.starts_with("--") && *word != "--help")
+    }
+
+    /// What follows an option.
+    fn value(&mut self, option: &str) -> Result<&'a str, String> {
+        self.0.pop().ok_or_else(|| format!("{option} wants a value"))
+    }
+}
+
+fn demo(words: &mut Words<'_>) -> Result<Demo, String> {
+    let mut demo = Demo::default();
+    while let Some(option) = words.option() {
+        match option {
+            "--once" => demo.once = true,
+            "--listen" => {
+                let address = words.value(option)?.parse();
+                demo.listen = Some(address.map_err(|_| "--listen wants an address and a port")?);
+            }
+            "--alerts" => demo.alerts = Some(words.value(option)?.into()),
+            _ => return Err(format!("demo has no option {option}")),
+        }
+    }
+    Ok(demo)
+}
+
+fn observe(words: &mut Words<'_>) -> Result<Command, String> {
+    let mut bundle = false;
+    while let Some(option) = words.option() {
+        match option {
+            "--bundle" => bundle = true,
+            _ => return Err(format!("observe has no option {option}")),
+        }
+    }
+    let types = Kind::ALL.map(Kind::word).join(", ");
+    let Some(word) = words.0.pop_if(|word| !word.starts_with('-')) else {
+        return match words.0.last() {
+            Some(_) => Ok(Command::Help),
+            None => Err(format!("observe wants a type ({types}) and a value")),
+        };
+    };
+    let kind = Kind::from_word(word).ok_or_else(|| format!("'{word}' is not one of {types}"))?;
+    let mut observables = Vec::new();
+    while let Some(value) = words.0.pop() {
+        if value == "--bundle" {
+            bundle = true;
+            continue;
+        }
+        let observable = Observable::new(kind, value);
+        observables.push(observable.ok_or_else(|| format!("'{value}' cannot be of type {word}"))?);
+    }
+    if observables.is_empty() {
+        return Err(format!("observe {word} wants a value"));
+    }
+    Ok(Command::Observe { observables, bundle })
+}
+
+fn token(words: &mut Words<'_>) -> Result<Command, String> {
+    match words.0.pop() {
+        Some("new") => Ok(Command::NewKey),
+        Some("sign") => Ok(Command::Sign(sign(words)?)),
+        Some("--help" | "-h") => Ok(Command::Help),
+        _ => Err("token wants 'new' or 'sign'".to_owned()),
+    }
+}
+
+fn sign(words: &mut Words<'_>) -> Result<Sign, String> {
+    let mut sign = Sign::default();
+    while let Some(option) = words.option() {
+        match option {
+            "--tenant-id" => sign.tenant = Some(words.value(option)?.to_owned()),
+            "--application-id" => sign.application = Some(words.value(option)?.to_owned()),
+            "--client-secret-file" => sign.secret_file = Some(words.value(option)?.into()),
+            "--expires" => {
+                let span = parse_span(words.value(option)?);
+                sign.expires = Some(span.map_err(|rule| format!("--expires {rule}"))?);
+            }
+            "--audience" => sign.audience = Some(words.value(option)?.to_owned()),
+            // What is in the arguments is there for everybody to see.
+            "--client-secret" => {
+                return Err("the client secret is taken from --client-secret-file, \
+                            AZURE_CLIENT_SECRET or standard input"
+                    .to_owned());
+            }
+            _ => return Err(format!("token sign has no option {option}")),
+        }
+    }
+    Ok(sign)
+}
+
+/// What `--help` says before the table of variables.
+pub const USAGE: &str = "\
+graph-relay answers Cisco XDR's question \"have you seen this?\" for Microsoft Graph Security.
+
+Usage:
+  graph-relay [serve]           serve, as the environment says
+  graph-relay check             validate the environment as serve does, and show it
+  graph-relay demo              serve a simulated tenant, and look something up in it
+      --once                    end after that
+      --listen ADDRESS:PORT     default: 127.0.0.1:9090
+      --alerts FILE             load a JSON array of Graph alerts
+  graph-relay observe TYPE VALUE...
+                                look something up with the AZURE_... credentials
+      --bundle                  print a CTIM bundle, not a list of sightings
+  graph-relay token new         make a SECRET_KEY
+  graph-relay token sign        sign a token for credentials with SECRET_KEY
+      --tenant-id ID            default: AZURE_TENANT_ID
+      --application-id ID       default: AZURE_CLIENT_ID
+      --client-secret-file FILE default: AZURE_CLIENT_SECRET, else standard input
+      --expires SPAN            as 90d; default: never
+      --audience URL            default: none
+  graph-relay --version
+  graph-relay --help
+
+Exit codes: 0 done; 1 failed; 2 wrong arguments or environment; 3 (observe) something may be missing.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Command::parse(&words)
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let observe = |values: &[&str], bundle| Command::Observe {
+            observables: values.iter().map(|v| Observable::new(Kind::Ip, v).unwrap()).collect(),
+            bundle,
+        };
+        let rows = [
+            ("", Command::Serve),
+            ("serve", Command::Serve),
+            ("check", Command::Check),
+            ("demo", Command::Demo(Demo::default())),
+            ("demo --once", Command::Demo(Demo { once: true, ..Demo::default() })),
+            ("observe ip 10.0.0.1 10.0.0.2", observe(&["10.0.0.1", "10.0.0.2"], false)),
+            ("observe --bundle ip 10.0.0.1", observe(&["10.0.0.1"], true)),
+            ("observe ip 10.0.0.1 --bundle", observe(&["10.0.0.1"], true)),
+            ("token new", Command::NewKey),
+            ("token sign", Command::Sign(Sign::default())),
+            ("--version", Command::Version),
+            ("demo --help", Command::Help),
+            ("observe --help", Command::Help),
+            ("token sign --help", Command::Help),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(parse(line), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told() {
+        let rows = [
+            ("sreve", "unknown command 'sreve'"),
+            ("serve now", "unexpected 'now'"),
+            ("demo --twice", "demo has no option --twice"),
+            ("demo --listen", "--listen wants a value"),
+            ("demo --listen 9090", "--listen wants an address and a port"),
+            ("observe ip", "observe ip wants a value"),
+            ("observe ip AzureAD", "'AzureAD' cannot be of type ip"),
+            ("token", "token wants 'new' or 'sign'"),
+            ("token sign --expires soon", "--expires must be"),
+            ("token sign --client-secret x", "the client secret is taken from"),
+        ];
+        for (line, expected) in rows {
+            let error = parse(line).unwrap_err();
+            assert!(error.starts_with(expected), "{line}: {error}");
+        }
+        assert!(parse("observe md5 x").unwrap_err().starts_with("'md5' is not one of sha256,"));
+        assert!(parse("observe").unwrap_err().starts_with("observe wants a type (sha256,"));
+    }
+}

@@ -1,0 +1,226 @@
+//! A relay and a Microsoft of our own in one process, and one look-up through
+//! the front door.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use graph_relay::alert::{Alert, Entity, Evidence};
+use graph_relay::api::VERSION;
+use graph_relay::cli::Demo;
+use graph_relay::config::{Config, Environment, Purpose};
+use graph_relay::credentials::{Credentials, Secret, TenantId};
+use graph_relay::graph::alerts_v2::parse_alert;
+use graph_relay::observable::{Kind, Observable};
+use graph_relay::serve::Door;
+use graph_relay::settings::Address;
+use graph_relay::simulator::{self, Behaviour, Simulator};
+use graph_relay::time::Now;
+use graph_relay::{jwt, loopback};
+use serde_json::{Value, json};
+
+use crate::signals::Signals;
+use crate::{Failure, Parts, print, stop_on_signal, system_clock};
+
+/// Starts it all, looks up one observable of each type, and keeps serving
+/// unless told otherwise.
+pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
+    let clock = system_clock();
+    let alerts = alerts(demo.alerts.as_deref())?;
+    let lookback = lookback(&alerts, clock.now());
+    let observables = examples(&alerts);
+    let count = alerts.len();
+    let simulator = Simulator::new(Behaviour::default(), clock).with_tenant(credentials()?, alerts);
+    let microsoft = loopback::serve(Arc::new(simulator)).map_err(Failure::io("no simulator"))?;
+    let mut config = configure(microsoft)?;
+    config.relay.sync.lookback = lookback;
+    let verifier = config.verifier.take().ok_or_else(|| Failure::new("the demo has no key"))?;
+    let token = jwt::sign(&credentials()?, None, None, &verifier.key);
+    let parts = Parts::new(&config)?;
+    let door = bind(demo)?;
+    let Address::Tcp(address) = *door.address() else {
+        return Err(Failure::new("the demo listens on TCP"));
+    };
+    let stopper = door.stopper();
+    stop_on_signal(signals, door.stopper(), parts.events.clone())?;
+    let relay = parts.relay(config.relay);
+    let serving = thread::spawn(move || parts.serve(door, relay, verifier, config.serve));
+
+    let kind = if demo.alerts.is_some() { "alerts from the file" } else { "constructed alerts" };
+    let answer = look_up(address, &token, &observables);
+    let answer = answer.map_err(Failure::io("the look-up failed"))?;
+    print(&format!("graph-relay {VERSION}: a simulated tenant with {count} {kind}\n"))?;
+    print(&readable(&observables, &answer))?;
+    if demo.once {
+        stopper.stop();
+    } else {
+        print(&invitation(address, microsoft, &token, observables.first()))?;
+    }
+    serving.join().map_err(|_| Failure::new("the relay has panicked"))?
+}
+
+fn alerts(file: Option<&Path>) -> Result<Vec<Value>, Failure> {
+    let Some(path) = file else {
+        return simulator::constructed_alerts().map_err(Failure::new);
+    };
+    let name = path.display();
+    let text = std::fs::read(path).map_err(|e| Failure::new(format!("{name}: {e}")))?;
+    simulator::read_alerts(&text).map_err(|problem| Failure::new(format!("{name}: {problem}")))
+}
+
+/// Far enough to see every alert, however old.
+fn lookback(alerts: &[Value], now: Now) -> Duration {
+    let earliest = simulator::earliest(alerts).unwrap_or(now.wall);
+    let seconds = now.wall.unix_seconds().saturating_sub(earliest.unix_seconds());
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default()) + DAY
+}
+
+/// An observable of each type in `alerts`: the first one, rather of what was
+/// found than of where.
+fn examples(alerts: &[Value]) -> Vec<Observable> {
+    let alerts: Vec<Alert> =
+        alerts.iter().filter_map(|alert| parse_alert(&alert.to_string())).collect();
+    let evidence = || alerts.iter().flat_map(|alert| &alert.evidence);
+    let is_place = |evidence: &&Evidence| matches!(evidence.entity, Entity::Device(_));
+    let found = evidence().filter(|evidence| !is_place(evidence));
+    let mut examples = BTreeMap::new();
+    for evidence in found.chain(evidence().filter(is_place)) {
+        evidence.mentions(&mut |kind, value| {
+            if let Some(observable) = Observable::new(kind, value) {
+                examples.entry(kind).or_insert(observable);
+            }
+        });
+    }
+    examples.into_values().collect()
+}
+
+fn credentials() -> Result<Credentials, Failure> {
+    Ok(Credentials {
+        tenant: TenantId::parse(TENANT).ok_or_else(|| Failure::new("the demo has no tenant"))?,
+        application: APPLICATION.to_owned(),
+        secret: Secret::new(CLIENT_SECRET),
+    })
+}
+
+/// The configuration that a user would write, by the same rules.
+fn configure(microsoft: SocketAddr) -> Result<Config, Failure> {
+    let url = format!("http://{microsoft}");
+    let environment = Environment::from([
+        ("SECRET_KEY", SECRET_KEY),
+        ("RELAY_GRAPH_URL", &url),
+        ("RELAY_LOGIN_URL", &url),
+        ("RELAY_LOG", "warn"),
+    ]);
+    Ok(Config::load(&environment, Purpose::Service)?)
+}
+
+/// The address asked for, or the usual one, or any if that is taken.
+fn bind(demo: &Demo) -> Result<Door, Failure> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let bind = |address| Door::bind(&Address::Tcp(address));
+    let door = match demo.listen {
+        Some(address) => bind(address),
+        None if demo.once => bind(any),
+        None => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))).or_else(|_| bind(any)),
+    };
+    door.map_err(Failure::io("cannot listen"))
+}
+
+/// Asks the relay as XDR would, over its own socket.
+fn look_up(address: SocketAddr, token: &Secret, observables: &[Observable]) -> io::Result<Value> {
+    let body = body(observables.iter());
+    let token = token.expose();
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let request = format!(
+        "POST /observe/observables HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, json) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
+    Ok(serde_json::from_str(json)?)
+}
+
+fn body<'a>(observables: impl Iterator<Item = &'a Observable>) -> String {
+    let item = |observable: &Observable| json!({"type": observable.kind().word(), "value": observable.value()});
+    Value::Array(observables.map(item).collect()).to_string()
+}
+
+/// The answer as a person would like to read it.
+fn readable(observables: &[Observable], answer: &Value) -> String {
+    let none = Vec::new();
+    let docs = answer.pointer("/data/sightings/docs").and_then(Value::as_array).unwrap_or(&none);
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for observable in observables {
+        let kind = observable.kind().word();
+        let found: Vec<&Value> = docs.iter().filter(|doc| is_of(doc, observable)).collect();
+        let count = match found.len() {
+            1 => "1 sighting".to_owned(),
+            count => format!("{count} sightings"),
+        };
+        let _ = writeln!(text, "\n{kind} {}: {count}", observable.value());
+        for doc in found {
+            let at = |pointer| doc.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let target = doc.pointer("/targets/0/observables").and_then(Value::as_array);
+            let target = target.and_then(|list| list.iter().find(|o| o["type"] != "ms_machine_id"));
+            let target = target.and_then(|o| o["value"].as_str()).unwrap_or_default();
+            let (time, severity) = (at("/observed_time/start_time"), at("/severity"));
+            let _ = writeln!(text, "  {time}  {severity:<7}  {}", at("/title"));
+            let _ = writeln!(text, "      on {target}, {}", at("/short_description"));
+            let _ = writeln!(text, "      {}", at("/source_uri"));
+        }
+    }
+    for error in answer["errors"].as_array().unwrap_or(&none) {
+        let at = |name| error[name].as_str().unwrap_or_default();
+        let _ = writeln!(text, "\n{}: {}", at("type"), at("message"));
+    }
+    text
+}
+
+/// A sighting is of the observable that it lists; its type may be finer than
+/// the one asked for.
+fn is_of(doc: &Value, observable: &Observable) -> bool {
+    let shown = doc.pointer("/observables/0/value").and_then(Value::as_str);
+    shown.is_some_and(|value| observable.is(observable.kind(), value))
+        && doc
+            .pointer("/observables/0/type")
+            .and_then(Value::as_str)
+            .is_some_and(|kind| kind == observable.kind().word() || Kind::from_word(kind).is_none())
+}
+
+/// How to go on by hand.
+fn invitation(
+    address: SocketAddr,
+    microsoft: SocketAddr,
+    token: &Secret,
+    example: Option<&Observable>,
+) -> String {
+    let body = body(example.into_iter());
+    let token = token.expose();
+    format!(
+        "\nServing on http://{address} until Ctrl-C. Try it by hand:\n\n\
+         curl -s http://{address}/observe/observables \\\n  \
+         -H 'Authorization: Bearer {token}' \\\n  -d '{body}'\n\n\
+         The simulated Microsoft is at http://{microsoft}; another relay can use it with\n\
+         RELAY_GRAPH_URL and RELAY_LOGIN_URL set to that, SECRET_KEY={SECRET_KEY},\n\
+         AZURE_TENANT_ID={TENANT}, AZURE_CLIENT_ID={APPLICATION}\n\
+         and AZURE_CLIENT_SECRET={CLIENT_SECRET}.\n"
+    )
+}
+
+/// Known to everybody, and good for nothing but the demo.
+const SECRET_KEY: &str = "demo-key-that-everybody-knows-and-nobody-may-use-for-anything-real";
+const CLIENT_SECRET: &str = "demo-secret";
+const TENANT: &str = "5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10";
+const APPLICATION: &str = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";
+const DAY: Duration = Duration::from_secs(24 * 3_600);

@@ -1,0 +1,445 @@
+//! What can go wrong, grouped by whose move it is, and the one table that
+//! turns it into the words of the relay protocol.
+//!
+//! `Display` is for the log: lower case, no secret, no token, and never more
+//! than [`limits::FOREIGN_TEXT`] bytes of what a stranger wrote. The message on
+//! the wire is a text of its own ([`Error::wire`]), the original's where it had
+//! one.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::limits;
+use crate::time::Timestamp;
+
+/// An item of `errors` in an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WireError {
+    /// `fatal`: no data. `warning`: there is data, and it may be incomplete.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Cisco's word for what happened.
+    pub code: &'static str,
+    /// One plain sentence for the analyst.
+    pub message: String,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The request's body; the caller has to send another.
+    InvalidArgument(InvalidArgument),
+    /// The request's token; the module's settings have to change.
+    Authorization(AuthorizationError),
+    /// The credentials in the token, or the token endpoint.
+    Login(LoginProblem),
+    /// An answer of Graph that is no success.
+    Graph(Problem),
+    /// No answer at all.
+    Transport(TransportError),
+    /// Microsoft spoke, but not the language this program knows.
+    UnexpectedAnswer(UnexpectedAnswer),
+    /// The request's time was up before there was anything to answer with.
+    Deadline {
+        /// What was still going on.
+        waiting_for: &'static str,
+    },
+    /// This process could not do it: no thread could be started, or one
+    /// panicked.
+    Internal {
+        /// What it could not do.
+        what: &'static str,
+    },
+}
+
+/// What is wrong with a request's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidArgument {
+    /// It is larger than [`limits::BODY`].
+    BodyTooLarge,
+    /// It did not arrive whole.
+    BodyIncomplete,
+    /// It is not JSON; where that shows.
+    NotJson {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// It is JSON of another shape; the complaints in the form of the
+    /// original's schema library.
+    Shape(String),
+    /// It holds more than [`limits::OBSERVABLES`].
+    TooManyObservables(usize),
+    /// The value of this item is longer than [`limits::VALUE`].
+    ValueTooLong(usize),
+}
+
+/// Why a request's token is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorizationError {
+    /// There is no `Authorization` header.
+    HeaderMissing,
+    /// It is not `Bearer` and a token.
+    WrongType,
+    /// The token is not a signed JWT in compact form.
+    WrongStructure,
+    /// Its header names an algorithm other than the configured one.
+    WrongAlgorithm,
+    /// No configured key has signed it.
+    WrongSignature,
+    /// It has expired.
+    Expired {
+        /// Its `exp`.
+        exp: Timestamp,
+    },
+    /// It is not valid yet.
+    NotYetValid {
+        /// Its `nbf`.
+        nbf: Timestamp,
+    },
+    /// It is meant for somebody else.
+    WrongAudience,
+    /// A claim is missing or not what it should be.
+    WrongPayload {
+        /// The claim.
+        claim: &'static str,
+    },
+    /// `tenant_id` is neither a GUID nor a domain name.
+    WrongTenant,
+}
+
+/// An answer of the token endpoint that holds no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginProblem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The number behind `AADSTS`, where there is one.
+    pub code: Option<u32>,
+    /// The first sentence of the description, bounded.
+    pub message: String,
+}
+
+/// An answer of Graph that is no success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// Graph's `error.code`, bounded; may be empty.
+    pub code: String,
+    /// Graph's `error.message`, bounded; may be empty.
+    pub message: String,
+}
+
+/// Why there is no answer at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportError {
+    /// The host name could not be resolved.
+    Resolve {
+        /// The host.
+        host: String,
+    },
+    /// No connection to the host, or to the proxy in between.
+    Connect {
+        /// The host.
+        host: String,
+        /// What the system said, bounded.
+        reason: String,
+    },
+    /// No trust in the host's certificate, or no common TLS.
+    Tls {
+        /// What the TLS library said, bounded.
+        reason: String,
+    },
+    /// The time for one call was up.
+    Timeout {
+        /// The time it had.
+        after: Duration,
+    },
+    /// The answer is larger than [`limits::ANSWER`].
+    TooLarge,
+    /// The connection broke, or what came was not HTTP.
+    Broken {
+        /// What the client said, bounded.
+        reason: String,
+    },
+}
+
+/// What was expected of an answer and not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnexpectedAnswer {
+    /// A token and its lifetime.
+    Token,
+    /// A list of alerts.
+    Alerts,
+    /// A link to the next page on the same host.
+    NextLink,
+}
+
+impl Error {
+    /// The error as an item of `errors`, for an answer without data.
+    pub fn wire(&self) -> WireError {
+        WireError { kind: "fatal", code: self.code(), message: self.message() }
+    }
+
+    /// Cisco's word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidArgument(_) => "invalid argument",
+            Self::Authorization(_) => "authorization error",
+            Self::Login(problem) => status_code(problem.status, "authorization error"),
+            Self::Graph(problem) => status_code(problem.status, "unknown"),
+            Self::Transport(TransportError::Tls { .. } | TransportError::TooLarge) => "unknown",
+            Self::Transport(TransportError::Timeout { .. }) | Self::Deadline { .. } => {
+                "gateway timeout"
+            }
+            Self::Transport(_) => "connection error",
+            Self::UnexpectedAnswer(_) => "unknown",
+            Self::Internal { .. } => "internal error",
+        }
+    }
+
+    /// One plain sentence for the analyst.
+    pub fn message(&self) -> String {
+        match self {
+            Self::InvalidArgument(error) => error.message(),
+            Self::Authorization(error) => format!("Authorization failed: {}", error.message()),
+            Self::Login(problem) => problem.message(),
+            Self::Graph(problem) => problem.message(),
+            Self::Transport(error) => error.message(),
+            Self::UnexpectedAnswer(what) => {
+                format!("Unexpected response from Microsoft Graph Security: {what}")
+            }
+            Self::Deadline { waiting_for } => format!(
+                "Microsoft Graph Security did not answer in time; the relay was still {waiting_for}."
+            ),
+            Self::Internal { what } => format!("The relay could not {what}. Please try again."),
+        }
+    }
+}
+
+/// The original's words by HTTP status.
+fn status_code(status: u16, client_error: &'static str) -> &'static str {
+    match status {
+        400 if client_error == "unknown" => "invalid argument",
+        401 => "authorization error",
+        403 => "permission denied",
+        404 | 410 => "not found",
+        429 => "too many requests",
+        503 => "service unavailable",
+        504 => "gateway timeout",
+        400..=499 => client_error,
+        _ => "unknown",
+    }
+}
+
+impl InvalidArgument {
+    fn message(&self) -> String {
+        match self {
+            Self::BodyTooLarge => format!(
+                "Invalid JSON payload received. The body is larger than {} bytes.",
+                limits::BODY
+            ),
+            Self::BodyIncomplete => {
+                "Invalid JSON payload received. The body did not arrive whole.".to_owned()
+            }
+            Self::NotJson { line, column } => format!(
+                "Invalid JSON payload received. It is not JSON at line {line}, column {column}."
+            ),
+            Self::Shape(complaints) => format!("Invalid JSON payload received. {complaints}"),
+            Self::TooManyObservables(count) => format!(
+                "Invalid JSON payload received. It holds {count} observables; \
+                 at most {} can be looked up at once.",
+                limits::OBSERVABLES
+            ),
+            Self::ValueTooLong(index) => format!(
+                "Invalid JSON payload received. \
+                 {{\"{index}\": {{\"value\": [\"Longer than maximum length {}.\"]}}}}",
+                limits::VALUE
+            ),
+        }
+    }
+}
+
+impl AuthorizationError {
+    fn message(&self) -> String {
+        match self {
+            Self::HeaderMissing => "Authorization header is missing".to_owned(),
+            Self::WrongType => "Wrong authorization type".to_owned(),
+            Self::WrongStructure => "Wrong JWT structure".to_owned(),
+            Self::WrongAlgorithm => "Wrong JWT algorithm. HS256 is expected".to_owned(),
+            Self::WrongSignature => "Failed to decode JWT with provided key".to_owned(),
+            Self::Expired { exp } => format!("JWT has expired on {exp}"),
+            Self::NotYetValid { nbf } => format!("JWT is not valid before {nbf}"),
+            Self::WrongAudience => "Wrong configuration-token-audience".to_owned(),
+            Self::WrongPayload { .. } => "Wrong JWT payload structure".to_owned(),
+            Self::WrongTenant => "Wrong tenant_id in JWT payload. Make sure it is the tenant's \
+                                  GUID or one of its domain names"
+                .to_owned(),
+        }
+    }
+}
+
+impl LoginProblem {
+    /// Whether Microsoft refused the credentials, rather than having trouble.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self.status, 400..=499) && self.status != 429
+    }
+
+    fn message(&self) -> String {
+        match self.status {
+            429 => return TOO_MANY.to_owned(),
+            500.. => return UNAVAILABLE.to_owned(),
+            _ => {}
+        }
+        let hint = match self.code {
+            Some(90002 | 900_023) => "Specified Tenant ID was not found",
+            Some(700_016) => "The application_id is not registered in this tenant",
+            Some(7_000_112) => "The application is disabled in this tenant",
+            Some(7_000_215) => {
+                "The client secret is wrong. Make sure client_secret is the secret's value, \
+                 not its ID"
+            }
+            Some(7_000_222) => {
+                "The client secret has expired. Create a new one in Entra and put it into \
+                 the module's settings"
+            }
+            Some(7_000_216 | 7_000_218) => "The client secret is missing",
+            Some(70_011 | 1_002_012) => {
+                "The scope was refused. Make sure RELAY_CLOUD is the \
+                 cloud of this tenant"
+            }
+            _ => &self.message,
+        };
+        match self.code {
+            Some(code) => format!("Authorization failed: {hint} (AADSTS{code})."),
+            None => format!("Authorization failed: {hint}"),
+        }
+    }
+}
+
+impl Problem {
+    fn message(&self) -> String {
+        match self.status {
+            401 => format!("Authorization failed: {}", self.text()),
+            403 if self.message.contains("application roles") => {
+                "The application lacks a permission in Microsoft Graph. Grant the application \
+                 permission SecurityAlert.Read.All in Entra, with admin consent."
+                    .to_owned()
+            }
+            429 => TOO_MANY.to_owned(),
+            503 => UNAVAILABLE.to_owned(),
+            _ => format!(
+                "Unexpected response from Microsoft Graph Security: {} (HTTP {})",
+                self.text(),
+                self.status
+            ),
+        }
+    }
+
+    /// Whatever Graph said; it is known to say nothing at times.
+    fn text(&self) -> &str {
+        [&self.message, &self.code]
+            .into_iter()
+            .find(|text| !text.is_empty())
+            .map_or("no reason given", String::as_str)
+    }
+}
+
+impl TransportError {
+    fn message(&self) -> String {
+        match self {
+            Self::Resolve { host } | Self::Connect { host, .. } => format!(
+                "Unable to connect Microsoft Graph Security, \
+                 validate the configured API URL: {host}"
+            ),
+            Self::Tls { reason } => format!("Unable to verify SSL certificate: {reason}"),
+            Self::Timeout { after } => format!(
+                "Microsoft Graph Security did not answer within {} s. Please try again later.",
+                after.as_secs()
+            ),
+            Self::TooLarge => format!(
+                "Unexpected response from Microsoft Graph Security: more than {} bytes",
+                limits::ANSWER
+            ),
+            Self::Broken { .. } => "The connection to Microsoft Graph Security broke. \
+                                    Please try again later."
+                .to_owned(),
+        }
+    }
+}
+
+const TOO_MANY: &str =
+    "Too many requests to Microsoft Graph Security have been made. Please try again later.";
+const UNAVAILABLE: &str = "Service temporarily unavailable. Please try again later.";
+
+/// The first [`limits::FOREIGN_TEXT`] bytes of what somebody else wrote, on
+/// one line and without control characters.
+pub fn foreign(text: &str) -> String {
+    let end = text.floor_char_boundary(limits::FOREIGN_TEXT);
+    let (head, tail) = text.split_at(end);
+    let clean = head.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut clean: String = clean.collect::<String>().trim().to_owned();
+    if !tail.is_empty() {
+        clean.push('…');
+    }
+    clean
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidArgument(error) => write!(f, "invalid body: {error:?}"),
+            Self::Authorization(error) => write!(f, "token refused: {error:?}"),
+            Self::Login(LoginProblem { status, code, message }) => {
+                let code = code.map(|code| format!(" AADSTS{code}")).unwrap_or_default();
+                write!(f, "login answered {status}{code}: {message}")
+            }
+            Self::Graph(Problem { status, code, message }) => {
+                write!(f, "graph answered {status} {code}: {message}")
+            }
+            Self::Transport(error) => write!(f, "no answer: {error:?}"),
+            Self::UnexpectedAnswer(what) => write!(f, "unexpected answer: {what}"),
+            Self::Deadline { waiting_for } => write!(f, "deadline reached while {waiting_for}"),
+            Self::Internal { what } => write!(f, "could not {what}"),
+        }
+    }
+}
+
+impl fmt::Display for UnexpectedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "the token endpoint sent no token",
+            Self::Alerts => "the answer is no list of alerts",
+            Self::NextLink => "the next page is on another host",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<InvalidArgument> for Error {
+    fn from(error: InvalidArgument) -> Self {
+        Self::InvalidArgument(error)
+    }
+}
+
+impl From<AuthorizationError> for Error {
+    fn from(error: AuthorizationError) -> Self {
+        Self::Authorization(error)
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
+    }
+}
+
+impl From<UnexpectedAnswer> for Error {
+    fn from(what: UnexpectedAnswer) -> Self {
+        Self::UnexpectedAnswer(what)
+    }
+}

@@ -1,0 +1,144 @@
+//! `GET /v1.0/security/alerts_v2`: the request, the page that answers it, and
+//! the wire form of an alert.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::lenient::{List, Object, Text};
+use super::wire::WireEvidence;
+use crate::alert::{Alert, Severity};
+use crate::error::UnexpectedAnswer;
+use crate::time::Timestamp;
+
+/// One page of alerts.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The alerts, as far as they could be read, in Graph's order.
+    pub alerts: Vec<Alert>,
+    /// Rows that are no alert (no object, or without an id), as a digest that
+    /// tells one from another.
+    pub unreadable: Vec<u64>,
+    /// Whether some provider behind Graph did not answer (HTTP 206).
+    pub partial: bool,
+    /// Where the next page is, if the answer says so.
+    pub next_link: Option<String>,
+}
+
+impl Page {
+    /// Rows on the page, readable or not.
+    pub fn rows(&self) -> usize {
+        self.alerts.len() + self.unreadable.len()
+    }
+
+    /// Reads a page. An odd row costs itself, an odd field of a row no more
+    /// than that field.
+    ///
+    /// # Errors
+    /// When `body` is not JSON with a list called `value`.
+    pub fn parse(body: &[u8]) -> Result<Self, UnexpectedAnswer> {
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            #[serde(borrow)]
+            value: Vec<&'a RawValue>,
+            #[serde(rename = "@odata.nextLink", default)]
+            next_link: Text,
+        }
+        let wire: Wire<'_> = serde_json::from_slice(body).map_err(|_| UnexpectedAnswer::Alerts)?;
+        let mut page = Self { next_link: wire.next_link.0.map(String::from), ..Self::default() };
+        for row in wire.value {
+            match parse_alert(row.get()) {
+                Some(alert) => page.alerts.push(alert),
+                None => page.unreadable.push(digest(row.get())),
+            }
+        }
+        Ok(page)
+    }
+}
+
+fn digest(row: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    row.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Reads one alert; `None` when it is no object or has no id, and so can
+/// neither be linked to nor told from another.
+pub fn parse_alert(json: &str) -> Option<Alert> {
+    let wire: WireAlert = serde_json::from_str(json).ok()?;
+    let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
+    let evidence = wire.evidence.0.into_iter().filter_map(|object| object.0);
+    Some(Alert {
+        id: wire.id.0?,
+        provider_alert_id: wire.provider_alert_id.0,
+        incident_id: wire.incident_id.0,
+        tenant_id: wire.tenant_id.0,
+        web_url: wire.alert_web_url.0,
+        incident_web_url: wire.incident_web_url.0,
+        title: wire.title.0,
+        description: wire.description.0,
+        recommended_actions: wire.recommended_actions.0,
+        category: wire.category.0.or_else(|| wire.categories.texts().into_iter().next()),
+        techniques: wire.mitre_techniques.texts(),
+        severity: severity(&wire.severity),
+        status: wire.status.0,
+        classification: wire.classification.0,
+        determination: wire.determination.0,
+        service_source: wire.service_source.0,
+        detection_source: wire.detection_source.0,
+        product_name: wire.product_name.0,
+        assigned_to: wire.assigned_to.0,
+        actor: wire.actor_display_name.0,
+        threat: wire.threat_display_name.0.or(wire.threat_family_name.0),
+        created: time(wire.created_date_time),
+        updated: time(wire.last_update_date_time),
+        first_activity: time(wire.first_activity_date_time),
+        last_activity: time(wire.last_activity_date_time),
+        evidence: evidence.map(|wire| (*wire).into()).collect(),
+    })
+}
+
+fn severity(word: &Text) -> Severity {
+    match word.0.as_deref() {
+        Some("high") => Severity::High,
+        Some("medium") => Severity::Medium,
+        Some("low") => Severity::Low,
+        Some("informational") => Severity::Informational,
+        _ => Severity::Unknown,
+    }
+}
+
+/// `microsoft.graph.security.alert`, as far as it is read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireAlert {
+    id: Text,
+    provider_alert_id: Text,
+    incident_id: Text,
+    tenant_id: Text,
+    alert_web_url: Text,
+    incident_web_url: Text,
+    title: Text,
+    description: Text,
+    recommended_actions: Text,
+    category: Text,
+    categories: List<Text>,
+    mitre_techniques: List<Text>,
+    severity: Text,
+    status: Text,
+    classification: Text,
+    determination: Text,
+    service_source: Text,
+    detection_source: Text,
+    product_name: Text,
+    assigned_to: Text,
+    actor_display_name: Text,
+    threat_display_name: Text,
+    threat_family_name: Text,
+    created_date_time: Text,
+    last_update_date_time: Text,
+    first_activity_date_time: Text,
+    last_activity_date_time: Text,
+    evidence: List<Object<WireEvidence>>,
+}

@@ -1,0 +1,206 @@
+//! Reading JSON that may not be what the schema says.
+//!
+//! A field of the wrong type is a field without a value: it costs itself and
+//! nothing else. Each of these types reads any JSON value without failing.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A non-empty string, or nothing.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Text(pub(crate) Option<Box<str>>);
+
+/// A string, or the one in an object under `ipAddress` or `url`: what is text in
+/// some types of evidence is evidence of its own in others.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Inner(pub(crate) Option<Box<str>>);
+
+/// The elements of an array, or none.
+#[derive(Debug)]
+pub(crate) struct List<T>(pub(crate) Vec<T>);
+
+/// An object, or nothing.
+#[derive(Debug)]
+pub(crate) struct Object<T>(pub(crate) Option<Box<T>>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Default for Object<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl List<Text> {
+    /// The strings in it.
+    pub(crate) fn texts(self) -> Vec<Box<str>> {
+        self.0.into_iter().filter_map(|text| text.0).collect()
+    }
+}
+
+/// Implements the visits of JSON values that yield nothing.
+macro_rules! nothing {
+    ($value:expr; $($visit:ident: $type:ty),*) => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("anything")
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        $(fn $visit<E>(self, _: $type) -> Result<Self::Value, E> {
+            Ok($value)
+        })*
+    };
+}
+
+/// Implements the visits of arrays and objects that yield nothing.
+macro_rules! nothing_inside {
+    (seq) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+    (map) => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text;
+    nothing!(Text(None); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+    nothing_inside!(seq);
+    nothing_inside!(map);
+
+    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+        Ok(Text((!text.trim().is_empty()).then(|| text.into())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct InnerVisitor;
+
+impl<'de> Visitor<'de> for InnerVisitor {
+    type Value = Inner;
+    nothing!(Inner(None); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+    nothing_inside!(seq);
+
+    fn visit_str<E>(self, text: &str) -> Result<Inner, E> {
+        Ok(Inner((!text.trim().is_empty()).then(|| text.into())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Inner, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            if matches!(key.as_ref(), "ipAddress" | "url") {
+                found = map.next_value::<Text>()?.0;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Inner(found))
+    }
+}
+
+impl<'de> Deserialize<'de> for Inner {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InnerVisitor)
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+    nothing!(List(Vec::new()); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64,
+             visit_str: &str);
+    nothing_inside!(map);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = seq.next_element()? {
+            list.push(element);
+        }
+        Ok(List(list))
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+    nothing!(Object(None); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64,
+             visit_str: &str);
+    nothing_inside!(seq);
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|object| Object(Some(Box::new(object))))
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ObjectVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Probe {
+        text: Text,
+        list: List<Text>,
+        object: Object<Self>,
+    }
+
+    #[test]
+    fn a_field_of_any_type_costs_itself_and_nothing_else() {
+        let values = ["null", "true", "1", "-1", "1.5", "\"s\"", "\"\"", "[]", "[1,[2],{}]", "{}"];
+        for value in values {
+            let json =
+                format!(r#"{{"text":{value},"list":{value},"object":{value},"other":{value}}}"#);
+            let probe: Probe = serde_json::from_str(&json).unwrap();
+            assert_eq!(probe.text.0.is_some(), value == "\"s\"", "{value}");
+            assert_eq!(probe.list.0.len(), if value == "[1,[2],{}]" { 3 } else { 0 }, "{value}");
+            assert_eq!(probe.object.0.is_some(), value == "{}", "{value}");
+        }
+    }
+
+    #[test]
+    fn strings_and_elements_that_are_what_they_should_be_are_kept() {
+        let json = r#"{"text":"a","list":["b",null,"",3,"c"],"object":{"text":"d"}}"#;
+        let probe: Probe = serde_json::from_str(json).unwrap();
+        assert_eq!(probe.text.0.as_deref(), Some("a"));
+        let list: Vec<_> = probe.list.texts();
+        assert_eq!(list.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["b", "c"]);
+        assert_eq!(probe.object.0.unwrap().text.0.as_deref(), Some("d"));
+    }
+}

@@ -1,0 +1,138 @@
+//! The wire form of evidence: 48 types that share one object, told apart by
+//! `@odata.type` (v1.0 schema of 2026-08-20). Read leniently, field by field.
+
+use serde::Deserialize;
+
+use super::lenient::{Inner, List, Object, Text};
+
+/// Every property of every type that this program reads. No two types use one
+/// name for two things, but for `ipAddress` and `urls`, which are text in some
+/// and objects in others.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct WireEvidence {
+    #[serde(rename = "@odata.type")]
+    pub(super) odata_type: Text,
+    pub(super) verdict: Text,
+    pub(super) remediation_status: Text,
+    pub(super) detection_status: Text,
+    pub(super) roles: List<Text>,
+    pub(super) mde_device_id: Text,
+    // file, process, hash, blob
+    pub(super) file_details: Object<WireFile>,
+    pub(super) image_file: Object<WireFile>,
+    pub(super) parent_process_image_file: Object<WireFile>,
+    pub(super) algorithm: Text,
+    pub(super) value: Text,
+    pub(super) file_hashes: List<Object<WireHash>>,
+    pub(super) blob_container: Object<Self>,
+    // device, Internet of Things, network card
+    pub(super) host_name: Text,
+    pub(super) device_dns_name: Text,
+    pub(super) dns_domain: Text,
+    pub(super) device_name: Text,
+    pub(super) last_ip_address: Text,
+    pub(super) last_external_ip_address: Text,
+    pub(super) ip_interfaces: List<Text>,
+    pub(super) resource_access_events: List<Object<Self>>,
+    pub(super) mac_address: Text,
+    pub(super) nics: List<Object<Self>>,
+    pub(super) os_platform: Text,
+    pub(super) version: Text,
+    pub(super) operating_system: Text,
+    pub(super) source_ref: Object<Self>,
+    // user, mailbox, logon
+    pub(super) user_account: Object<WireAccount>,
+    pub(super) account: Object<Self>,
+    pub(super) host: Object<Self>,
+    pub(super) primary_address: Text,
+    pub(super) mailbox_primary_address: Text,
+    pub(super) upn: Text,
+    // address, URL, name, connection
+    pub(super) ip_address: Inner,
+    pub(super) url: Text,
+    pub(super) urls: List<Inner>,
+    pub(super) domain_name: Text,
+    pub(super) dns_server_ip: Object<Self>,
+    pub(super) host_ip_address: Object<Self>,
+    pub(super) ip_addresses: List<Object<Self>>,
+    pub(super) source_address: Object<Self>,
+    pub(super) destination_address: Object<Self>,
+    pub(super) active_directory_domain_name: Text,
+    pub(super) trusted_domains: List<Object<Self>>,
+    // message
+    pub(super) internet_message_id: Text,
+    pub(super) subject: Text,
+    pub(super) p1_sender: Object<WireSender>,
+    pub(super) p2_sender: Object<WireSender>,
+    pub(super) sender: Text,
+    pub(super) sender_from_address: Text,
+    pub(super) sender_ip: Text,
+    #[serde(rename = "senderIP")]
+    pub(super) sender_ip_of_teams: Text,
+    pub(super) recipient: Text,
+    pub(super) recipient_email_address: Text,
+    pub(super) recipients: List<Text>,
+    // malware, message
+    pub(super) files: List<Object<Self>>,
+    pub(super) processes: List<Object<Self>>,
+    // registry
+    pub(super) registry_hive: Text,
+    pub(super) registry_key: Text,
+    // everything with a name
+    pub(super) name: Text,
+    pub(super) display_name: Text,
+    pub(super) resource_id: Text,
+    pub(super) amazon_resource_id: Text,
+    pub(super) full_resource_name: Text,
+    pub(super) app_id: Text,
+    pub(super) agent_name: Text,
+    pub(super) login: Text,
+    pub(super) instance_name: Text,
+    pub(super) image_id: Text,
+    pub(super) registry: Text,
+    pub(super) service_principal_name: Text,
+    pub(super) storage_resource: Object<Self>,
+    pub(super) web_url: Text,
+    pub(super) base_url: Text,
+    pub(super) allowed_ip_addresses: Text,
+    pub(super) pod: Object<Self>,
+    pub(super) pod_ip: Object<Self>,
+    #[serde(rename = "clusterIP")]
+    pub(super) cluster_ip: Object<Self>,
+    #[serde(rename = "externalIPs")]
+    pub(super) external_ips: List<Object<Self>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct WireFile {
+    pub(super) file_name: Text,
+    pub(super) file_path: Text,
+    pub(super) sha256: Text,
+    pub(super) sha1: Text,
+    pub(super) md5: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WireHash {
+    pub(super) algorithm: Text,
+    pub(super) value: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct WireAccount {
+    pub(super) account_name: Text,
+    pub(super) domain_name: Text,
+    pub(super) user_principal_name: Text,
+    pub(super) resource_access_events: List<Object<WireEvidence>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct WireSender {
+    pub(super) domain_name: Text,
+    pub(super) email_address: Text,
+}

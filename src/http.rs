@@ -1,0 +1,114 @@
+//! Outbound HTTP as data, and the one trait of this crate: [`Transport`].
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::credentials::Secret;
+use crate::error::TransportError;
+
+/// A request to Microsoft.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The whole URL, percent-encoded.
+    pub url: String,
+    /// The access token to send as `Authorization: Bearer`.
+    pub bearer: Option<Secret>,
+    /// Further headers, names in lower case; nothing secret among them.
+    pub headers: Vec<(String, String)>,
+    /// What to do, and with which body.
+    pub action: Action,
+}
+
+/// The method of a [`Request`], with its body where it has one.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// `GET`.
+    Get,
+    /// `POST` of `application/x-www-form-urlencoded`: a token request, whose
+    /// body holds the client secret.
+    PostForm(Secret),
+}
+
+impl Request {
+    /// The first header called `name` (in lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        first(&self.headers, name)
+    }
+}
+
+fn first<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+}
+
+/// An answer, whatever its status.
+#[derive(Clone, Default)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first header called `name` (in lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        first(&self.headers, name)
+    }
+}
+
+impl fmt::Debug for Response {
+    /// Without headers and body: an answer may hold an access token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Response {{ status: {}, {} bytes }}", self.status, self.body.len())
+    }
+}
+
+/// Carries a request to Microsoft and the answer back.
+///
+/// An implementation makes one attempt: it follows no redirect, repeats
+/// nothing, and gives every status as a [`Response`].
+pub trait Transport: Send + Sync {
+    /// Sends `request` and returns the answer, whole, within `timeout`.
+    ///
+    /// # Errors
+    /// When there is no answer: see [`TransportError`] for which is which.
+    fn send(&self, request: &Request, timeout: Duration) -> Result<Response, TransportError>;
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodes_all_that_could_end_a_value() {
+        assert_eq!(percent_encode("a&b#c%41+d é'"), "a%26b%23c%2541%2Bd%20%C3%A9%27");
+        assert_eq!(percent_encode("AZaz09-._~"), "AZaz09-._~");
+    }
+
+    #[test]
+    fn neither_request_nor_response_shows_what_it_carries() {
+        let request = Request {
+            url: "https://login.example/token".to_owned(),
+            bearer: Some(Secret::new("hunter2")),
+            headers: Vec::new(),
+            action: Action::PostForm(Secret::new("client_secret=hunter2")),
+        };
+        let response = Response { status: 200, body: b"hunter2".to_vec(), ..Response::default() };
+        assert!(!format!("{request:?} {response:?}").contains("hunter2"));
+    }
+}

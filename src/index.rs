@@ -1,0 +1,343 @@
+//! The alerts of one tenant, kept so that those which mention an observable
+//! are found without looking at the others.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+
+use crate::alert::Alert;
+use crate::observable::{Kind, Observable};
+use crate::time::Timestamp;
+
+/// The alerts of one tenant.
+#[derive(Debug)]
+pub struct AlertIndex {
+    capacity: usize,
+    alerts: HashMap<Entry, Slot>,
+    slots: Vec<Option<Arc<Alert>>>,
+    free: Vec<Slot>,
+    by_time: BTreeSet<(Option<Timestamp>, Slot)>,
+    /// Which alerts mention a value, under the hash of type and normal form.
+    /// Two values may share a hash: every hit is compared again.
+    mentions: HashMap<u64, Slots>,
+    hasher: RandomState,
+    cut: Option<Timestamp>,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// The newest alerts, newest first.
+    pub alerts: Vec<Arc<Alert>>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
+type Slot = u32;
+
+/// An alert that is found by its id, without a copy of the id.
+#[derive(Debug)]
+struct Entry(Arc<Alert>);
+
+impl Borrow<str> for Entry {
+    fn borrow(&self) -> &str {
+        &self.0.id
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Entry {}
+
+/// One slot as a rule, many for `powershell.exe`; sorted.
+#[derive(Debug)]
+enum Slots {
+    One(Slot),
+    Many(Vec<Slot>),
+}
+
+impl AlertIndex {
+    /// An empty index that keeps at most `capacity` alerts.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            alerts: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_time: BTreeSet::new(),
+            mentions: HashMap::new(),
+            hasher: RandomState::new(),
+            cut: None,
+        }
+    }
+
+    /// How many alerts it holds.
+    pub fn len(&self) -> usize {
+        self.alerts.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.alerts.is_empty()
+    }
+
+    /// The time of the oldest alert.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.by_time.iter().find_map(|(time, _)| *time)
+    }
+
+    /// If alerts had to go for want of room, the time of the newest of them.
+    pub const fn cut(&self) -> Option<Timestamp> {
+        self.cut
+    }
+
+    /// Adds `alert`, in the place of its older self if there is one. When there
+    /// is no room, the oldest alert goes, which may be this one.
+    pub fn insert(&mut self, alert: Alert) {
+        self.remove(&alert.id);
+        let alert = Arc::new(alert);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // There are at most `capacity` + 1 slots.
+            Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
+        });
+        for key in self.keys(&alert) {
+            self.mentions
+                .entry(key)
+                .and_modify(|slots| slots.add(slot))
+                .or_insert(Slots::One(slot));
+        }
+        self.by_time.insert((alert.time(), slot));
+        if let Some(place) = self.place(slot) {
+            *place = Some(Arc::clone(&alert));
+        }
+        self.alerts.insert(Entry(alert), slot);
+        if self.alerts.len() > self.capacity {
+            self.cut = self.cut.max(self.remove_oldest());
+        }
+    }
+
+    /// Drops the alerts from before `window`.
+    pub fn expire(&mut self, window: Timestamp) {
+        // An alert without any time is `None`, which is the smallest; it stays.
+        while self.oldest().is_some_and(|oldest| oldest < window) {
+            self.remove_oldest();
+        }
+        self.cut = self.cut.filter(|cut| *cut >= window);
+    }
+
+    /// The alerts that mention `observable`, at most `limit` of them.
+    pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
+        let key = self.key(observable.kind(), &observable.normal());
+        let slots = self.mentions.get(&key).map(Slots::as_slice).unwrap_or_default();
+        let mut found: Vec<&Arc<Alert>> = slots.iter().filter_map(|slot| self.at(*slot)).collect();
+        // `http` and `https` share a key, so there only a comparison counts.
+        if observable.kind() == Kind::Url {
+            found.retain(|alert| alert.mentions(observable));
+        }
+        let total = found.len();
+        found.sort_unstable_by(|a, b| b.time().cmp(&a.time()).then_with(|| a.id.cmp(&b.id)));
+        let confirmed = found.into_iter().filter(|alert| alert.mentions(observable));
+        Hits { alerts: confirmed.take(limit).cloned().collect(), total }
+    }
+
+    fn remove_oldest(&mut self) -> Option<Timestamp> {
+        let dated = self.by_time.iter().find(|(time, _)| time.is_some());
+        let (time, slot) = dated.or_else(|| self.by_time.first()).copied()?;
+        if let Some(alert) = self.at(slot).cloned() {
+            self.remove(&alert.id);
+        }
+        time
+    }
+
+    fn remove(&mut self, id: &str) {
+        let Some((Entry(alert), slot)) = self.alerts.remove_entry(id) else {
+            return;
+        };
+        for key in self.keys(&alert) {
+            if let Some(slots) = self.mentions.get_mut(&key)
+                && slots.drop(slot)
+            {
+                self.mentions.remove(&key);
+            }
+        }
+        self.by_time.remove(&(alert.time(), slot));
+        if let Some(place) = self.place(slot) {
+            *place = None;
+        }
+        self.free.push(slot);
+    }
+
+    fn at(&self, slot: Slot) -> Option<&Arc<Alert>> {
+        self.slots.get(usize::try_from(slot).ok()?)?.as_ref()
+    }
+
+    fn place(&mut self, slot: Slot) -> Option<&mut Option<Arc<Alert>>> {
+        self.slots.get_mut(usize::try_from(slot).ok()?)
+    }
+
+    /// The keys under which `alert` is found, each once.
+    fn keys(&self, alert: &Alert) -> Vec<u64> {
+        let mut keys = Vec::new();
+        for evidence in &alert.evidence {
+            evidence.mentions(&mut |kind, value| {
+                keys.extend(kind.normal(value).map(|normal| self.key(kind, &normal)));
+            });
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    fn key(&self, kind: Kind, normal: &str) -> u64 {
+        self.hasher.hash_one((kind, normal))
+    }
+}
+
+impl Slots {
+    fn as_slice(&self) -> &[Slot] {
+        match self {
+            Self::One(slot) => std::slice::from_ref(slot),
+            Self::Many(slots) => slots,
+        }
+    }
+
+    fn add(&mut self, slot: Slot) {
+        match self {
+            Self::One(one) => {
+                let mut both = vec![*one, slot];
+                both.sort_unstable();
+                *self = Self::Many(both);
+            }
+            Self::Many(slots) => {
+                if let Err(place) = slots.binary_search(&slot) {
+                    slots.insert(place, slot);
+                }
+            }
+        }
+    }
+
+    /// Takes `slot` out; true when nothing is left.
+    fn drop(&mut self, slot: Slot) -> bool {
+        match self {
+            Self::One(one) => *one == slot,
+            Self::Many(slots) => {
+                if let Ok(place) = slots.binary_search(&slot) {
+                    slots.remove(place);
+                }
+                slots.is_empty()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::alert::{Entity, Evidence};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn day(number: i32) -> Timestamp {
+        Timestamp::from_unix_seconds(1_780_000_000 + i64::from(number) * 86_400)
+    }
+
+    fn alert(id: &str, created: i32, urls: &[&str]) -> Alert {
+        let evidence = urls.iter().map(|url| Evidence {
+            verdict: Default::default(),
+            remedy: Default::default(),
+            roles: Vec::new(),
+            entity: Entity::Url((*url).into()),
+        });
+        Alert {
+            id: id.into(),
+            created: Some(day(created)),
+            evidence: evidence.collect(),
+            ..Alert::default()
+        }
+    }
+
+    fn ids(index: &AlertIndex, kind: Kind, value: &str, limit: usize) -> (Vec<String>, usize) {
+        let hits = index.find(&Observable::new(kind, value).unwrap(), limit);
+        let ids = hits.alerts.iter().map(|alert| alert.id.to_string()).collect();
+        (ids, hits.total)
+    }
+
+    #[test]
+    fn finds_the_newest_first_and_counts_the_rest() {
+        let mut index = AlertIndex::new(10);
+        for (id, created) in [("b", 1), ("a", 1), ("c", 3), ("d", 2)] {
+            index.insert(alert(id, created, &["https://bad.example/"]));
+        }
+        let (found, total) = ids(&index, Kind::Domain, "BAD.example", 3);
+        assert_eq!((found, total), (vec!["c".into(), "d".into(), "a".into()], 4));
+        assert_eq!(ids(&index, Kind::Domain, "good.example", 3), (vec![], 0));
+    }
+
+    #[test]
+    fn an_alert_replaces_its_older_self() {
+        let mut index = AlertIndex::new(10);
+        index.insert(alert("a", 1, &["https://old.example", "https://both.example"]));
+        index.insert(alert("a", 2, &["https://both.example", "https://new.example"]));
+        assert_eq!(index.len(), 1);
+        assert_eq!(ids(&index, Kind::Domain, "old.example", 9).1, 0);
+        assert_eq!(ids(&index, Kind::Domain, "both.example", 9).1, 1);
+        assert_eq!(ids(&index, Kind::Domain, "new.example", 9).1, 1);
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_is_no_room_and_that_is_known() {
+        let mut index = AlertIndex::new(2);
+        for (id, created) in [("b", 2), ("c", 3), ("a", 1)] {
+            index.insert(alert(id, created, &["https://bad.example"]));
+        }
+        assert_eq!(ids(&index, Kind::Domain, "bad.example", 9).0, ["c", "b"]);
+        assert_eq!(index.cut(), Some(day(1)));
+        index.insert(alert("d", 4, &["https://bad.example"]));
+        assert_eq!(ids(&index, Kind::Domain, "bad.example", 9).0, ["d", "c"]);
+        assert_eq!((index.cut(), index.oldest()), (Some(day(2)), Some(day(3))));
+        // Once the window has moved past what was cut, nothing is missing.
+        index.expire(day(2).plus(DAY / 2));
+        assert_eq!((index.cut(), index.len()), (None, 2));
+    }
+
+    #[test]
+    fn alerts_from_before_the_window_fall_out_and_leave_nothing_behind() {
+        let mut index = AlertIndex::new(10);
+        for number in 0..10 {
+            index.insert(alert(&number.to_string(), number, &["https://bad.example/x"]));
+        }
+        index.insert(Alert {
+            id: "timeless".into(),
+            created: None,
+            ..alert("", 0, &["https://bad.example/x"])
+        });
+        index.expire(day(20));
+        let (found, _) = ids(&index, Kind::Url, "https://bad.example/x", 99);
+        assert_eq!(found, ["timeless"]);
+        index.remove("timeless");
+        assert!(index.is_empty() && index.mentions.is_empty() && index.by_time.is_empty());
+    }
+
+    #[test]
+    fn a_url_with_another_scheme_shares_the_key_and_is_no_hit() {
+        let mut index = AlertIndex::new(10);
+        index.insert(alert("plain", 1, &["http://bad.example/x"]));
+        index.insert(alert("tls", 2, &["https://bad.example/x"]));
+        assert_eq!(ids(&index, Kind::Url, "http://bad.example/x", 9), (vec!["plain".into()], 1));
+        assert_eq!(ids(&index, Kind::Url, "bad.example/x", 9).1, 2);
+    }
+}

@@ -1,0 +1,132 @@
+//! Every bound of the relay, each with its origin.
+//!
+//! What a user may change has its default here and its name in the table of
+//! variables; the rest is fixed on purpose.
+
+use std::time::Duration;
+
+/// Bytes of a request body. A thousand observables of ordinary length take
+/// about 100 kB; IROH has never been seen to send more than a few dozen.
+pub const BODY: usize = 1024 * 1024;
+
+/// Observables of one request. IROH splits a pasted report into far smaller
+/// groups; whatever asks for more is not an analyst.
+pub const OBSERVABLES: usize = 1_000;
+
+/// Bytes of one observable's value: four times the longest CTIM URI (2,048
+/// characters), since a file path may be longer than any URL.
+pub const VALUE: usize = 8 * 1024;
+
+/// Bytes of an `Authorization` header's token. API Gateway allows 10,240 for
+/// the whole head, so nothing longer ever worked where the original lived.
+pub const TOKEN: usize = 10 * 1024;
+
+/// Sightings per observable when neither environment nor token says otherwise:
+/// the original's default.
+pub const ENTITIES_DEFAULT: usize = 100;
+
+/// The most sightings per observable that can be asked for: the upper end of
+/// Cisco's own form ("50-1000").
+pub const ENTITIES_MAX: usize = 1_000;
+
+/// Sightings of one answer in all: a hundred observables at the default limit,
+/// about 30 MB. More observables share it evenly.
+pub const SIGHTINGS: usize = 10_000;
+
+/// Requests waiting for a worker. At 16 workers and a few milliseconds each,
+/// 64 waiting requests are answered within a second or the tenant is in trouble.
+pub const QUEUE: usize = 64;
+
+/// Worker threads. Most of a worker's time is spent waiting for a crawl, so
+/// there are more of them than cores.
+pub const WORKERS_DEFAULT: usize = 16;
+
+/// The most workers that make sense for a small relay.
+pub const WORKERS_MAX: usize = 256;
+
+/// Time for one inbound request. API Gateway hangs up after 29 s and IROH
+/// after about 60 s; Cisco's own relays use 25 s.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Time for a look-up from the shell, where nobody hangs up: a crawl of 50
+/// pages at several seconds each.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Time to finish what is in flight after SIGTERM: one request's time and a
+/// little, well under systemd's 90 s.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How far back alerts are loaded: the reach of advanced hunting, so that both
+/// sources answer for the same window.
+pub const LOOKBACK: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long an index is current without asking Microsoft again.
+pub const FRESH_FOR: Duration = Duration::from_secs(30);
+
+/// How far a refresh reaches back behind the last one, because evidence is
+/// added to an alert minutes after its time stamp.
+pub const OVERLAP: Duration = Duration::from_secs(15 * 60);
+
+/// Alerts kept for a tenant.
+pub const MAX_ALERTS: usize = 50_000;
+
+/// Tenants kept at once.
+pub const MAX_TENANTS: usize = 50;
+
+/// `$top` of a list request: Microsoft's documented ceiling; larger values are
+/// clamped to it.
+pub const PAGE: usize = 1_000;
+
+/// Pages of one crawl or refresh. At the default page of 100 rows this is
+/// twice the alerts that are kept, and it ends a server that never stops.
+pub const PAGES: usize = 1_000;
+
+/// Pages in a row that bring no alert not seen before, after which a crawl
+/// ends: an empty page with a link onward is legitimate, a circle is not.
+pub const IDLE_PAGES: usize = 3;
+
+/// `$skip` accepts no more (the service's constraint page).
+pub const SKIP: usize = 500;
+
+/// Bytes of one answer from Microsoft, after decompression. A page of 1,000
+/// alerts with evidence is 6 MB as a rule.
+pub const ANSWER: u64 = 64 * 1024 * 1024;
+
+/// Time for one outbound call of a crawl, which no inbound request waits for
+/// beyond its own deadline. Pages of several megabytes have been slow.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time to connect, DNS and TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Age at which an idle outbound connection is dropped: below the two minutes
+/// of Microsoft's front ends.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
+/// A token is renewed this long before it expires.
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(300);
+
+/// How far clocks may differ when a token's times are checked.
+pub const LEEWAY: Duration = Duration::from_secs(60);
+
+/// The shortest key for HS256 that RFC 7518 section 3.2 allows, in bytes.
+pub const HS256_KEY: usize = 32;
+
+/// Bytes of text from a stranger that a log line or a message may hold.
+pub const FOREIGN_TEXT: usize = 200;
+
+/// Targets of one sighting; an alert over hundreds of hosts is read in the
+/// portal, to which the sighting links.
+pub const TARGETS: usize = 50;
+
+/// Relations of one sighting, for the same reason. XDR draws each as an edge.
+pub const RELATIONS: usize = 100;
+
+/// CTIM ShortString, in UTF-16 units.
+pub const SHORT_STRING: usize = 1_024;
+
+/// CTIM MedString and URI, in UTF-16 units.
+pub const MED_STRING: usize = 2_048;
+
+/// CTIM LongString, in UTF-16 units.
+pub const LONG_STRING: usize = 5_000;

@@ -1,0 +1,202 @@
+//! The program: reads the command line and the environment, joins the edges,
+//! and does what it was told.
+
+mod commands;
+mod demo;
+mod signals;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use graph_relay::api::{Api, VERSION};
+use graph_relay::cli::{Command, USAGE};
+use graph_relay::config::{self, Config, Environment, Purpose};
+use graph_relay::event::{Event, Events, Level};
+use graph_relay::http::Transport;
+use graph_relay::relay::Relay;
+use graph_relay::serve::{Door, Stopper};
+use graph_relay::settings::Address;
+use graph_relay::time::{Clock, Now, Timestamp};
+use graph_relay::transport::{Unusable, UreqTransport};
+use graph_relay::{jwt::Verifier, log};
+
+use crate::signals::Signals;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let result = match Command::parse(&arguments) {
+        Ok(command) => run(command),
+        Err(problem) => {
+            Err(Failure::usage(format!("{problem}\ngraph-relay: hint: see graph-relay --help")))
+        }
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            // Nobody is left to tell if this fails.
+            let _ = io::stderr().write_all(failure.text.as_bytes());
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    // Before any thread is started; what does not serve ends by signals as usual.
+    let serves = matches!(command, Command::Serve | Command::Demo(_));
+    let signals = serves.then(Signals::block).transpose().map_err(Failure::io("signals"))?;
+    let environment = Environment::of_process();
+    match (command, signals) {
+        (Command::Serve, Some(signals)) => serve(&environment, signals),
+        (Command::Demo(demo), Some(signals)) => demo::run(&demo, signals),
+        (Command::Check, _) => commands::check(&environment),
+        (Command::Observe { observables, bundle }, _) => {
+            commands::observe(&environment, observables, bundle)
+        }
+        (Command::NewKey, _) => commands::new_key(),
+        (Command::Sign(sign), _) => commands::sign(&environment, sign),
+        (Command::Help, _) => print(&format!(
+            "{USAGE}\nEnvironment:\n{}\nFor observe and token sign:\n{}",
+            config::describe(&config::VARIABLES),
+            config::describe(&config::CREDENTIALS),
+        )),
+        _ => print(&format!("graph-relay {VERSION}\n")),
+    }
+}
+
+fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failure> {
+    let config = Config::load(environment, Purpose::Service)?;
+    let parts = Parts::new(&config)?;
+    let verifier = config.verifier.ok_or_else(Failure::no_key)?;
+    let door = Door::bind(&config.address).map_err(Failure::io("cannot listen"))?;
+    announce(&door, &parts.events);
+    stop_on_signal(signals, door.stopper(), parts.events.clone())?;
+    let relay = parts.relay(config.relay);
+    parts.serve(door, relay, verifier, config.serve)
+}
+
+/// The edges of a process.
+struct Parts {
+    clock: Clock,
+    events: Events,
+    transport: Arc<dyn Transport>,
+}
+
+impl Parts {
+    fn new(config: &Config) -> Result<Self, Failure> {
+        let clock = system_clock();
+        let events = log::to_stderr(config.level, config.format, clock.clone());
+        log::panics(events.clone());
+        let transport = UreqTransport::new(&config.transport).map_err(|unusable| {
+            Failure::usage(match unusable {
+                Unusable::Proxy(rule) => format!("HTTPS_PROXY {rule}"),
+                Unusable::Roots(rule) => format!("SSL_CERT_FILE {rule}"),
+            })
+        })?;
+        Ok(Self { clock, events, transport: Arc::new(transport) })
+    }
+
+    fn relay(&self, settings: graph_relay::relay::Settings) -> Relay {
+        let transport = Arc::clone(&self.transport);
+        Relay::new(settings, transport, self.clock.clone(), self.events.clone())
+    }
+
+    fn serve(
+        self,
+        door: Door,
+        relay: Relay,
+        verifier: Verifier,
+        settings: graph_relay::settings::ServeSettings,
+    ) -> Result<ExitCode, Failure> {
+        let api = Arc::new(Api::new(relay, verifier));
+        let served = door.serve(api, settings, self.clock, self.events);
+        served.map_err(Failure::io("requests are no longer accepted"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn announce(door: &Door, events: &Events) {
+    let event = Event::new(Level::Info, "listening").with("version", VERSION);
+    match door.address() {
+        Address::Unix(path) => events.tell(&event.with("unix", path.display())),
+        Address::Tcp(address) => {
+            events.tell(&event.with("tcp", address));
+            if !address.ip().is_loopback() {
+                let warning = Event::new(Level::Warn, "exposed");
+                events.tell(&warning.with(
+                    "hint",
+                    "one malformed request can end this process: listen on loopback or a Unix \
+                     socket, behind a proxy",
+                ));
+            }
+        }
+    }
+}
+
+/// The first signal closes the door, a second one ends the process.
+fn stop_on_signal(signals: Signals, stopper: Stopper, events: Events) -> Result<(), Failure> {
+    let wait = move || {
+        events.tell(&Event::new(Level::Info, "signal").with("signal", signals.wait()));
+        stopper.stop();
+        signals.wait();
+        events.tell(&Event::new(Level::Warn, "ended at once by a second signal"));
+        std::process::exit(1);
+    };
+    let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
+    thread.map(|_| ()).map_err(Failure::io("no thread for signals"))
+}
+
+/// The clocks of the system.
+fn system_clock() -> Clock {
+    let start = Instant::now();
+    Clock::new(move || {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Now { wall: Timestamp::from_unix_seconds(0).plus(wall), monotonic: start.elapsed() }
+    })
+}
+
+/// Writes to standard output. That nobody reads on, as in `| head`, is no
+/// failure.
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::io("cannot write")(error))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Why the program ends, in lines for standard error.
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Something could not be done.
+    fn new(problem: impl std::fmt::Display) -> Self {
+        Self { text: format!("graph-relay: {problem}\n"), code: 1 }
+    }
+
+    fn usage(problem: impl std::fmt::Display) -> Self {
+        Self { code: 2, ..Self::new(problem) }
+    }
+
+    fn no_key() -> Self {
+        Self::usage("SECRET_KEY is not set")
+    }
+
+    fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::new(format!("{what}: {error}"))
+    }
+}
+
+impl From<Vec<String>> for Failure {
+    /// What is wrong with the environment.
+    fn from(problems: Vec<String>) -> Self {
+        Self { text: config::lines(&problems), code: 2 }
+    }
+}

@@ -1,0 +1,297 @@
+//! An [`Alert`] and the observable that was found in it, as a CTIM sighting.
+//!
+//! A sighting has to be readable alone: what, how bad, when, where, and one
+//! click to the portal. Words that are not known never lose an alert; they
+//! become `Unknown`, or are left out.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use crate::alert::{Alert, Evidence, Remedy, Severity, Verdict};
+use crate::cloud::BaseUrl;
+use crate::credentials::TenantId;
+use crate::ctim::{
+    self, Bundle, Column, Confidence, DataTable, ExternalReference, ObservableType, ObservedTime,
+    SCHEMA_VERSION, Sighting, Time, ValidTime, clip, web_link,
+};
+use crate::http::percent_encode;
+use crate::limits;
+use crate::observable::{Kind, Observable};
+use crate::relations::relations;
+use crate::targets::{hosts, targets};
+use crate::time::Timestamp;
+use crate::uuid;
+
+/// What a sighting needs to know beyond its alert.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The tenant that was asked.
+    pub tenant: &'a TenantId,
+    /// Where its people look at alerts.
+    pub portal: &'a BaseUrl,
+    /// When it was asked: the date of an alert that has no time at all.
+    pub now: Timestamp,
+}
+
+/// Makes the sighting of `observable` in `alert`.
+pub fn sighting(observable: &Observable, alert: &Alert, context: Context<'_>) -> Sighting {
+    let searched = shown(observable);
+    let created = alert.time().unwrap_or(context.now);
+    let seen = ObservedTime::new(alert.first_activity.unwrap_or(created), alert.last_activity);
+    let product = product(alert);
+    let hosts = hosts(alert);
+    let title = title(alert);
+    let page = page(alert, context);
+    let found: Vec<&Evidence> = alert.evidence.iter().filter(|e| e.holds(observable)).collect();
+    Sighting {
+        kind: "sighting",
+        id: id(observable, alert),
+        schema_version: SCHEMA_VERSION,
+        description: description(alert, &title),
+        short_description: short_description(alert, &product),
+        title,
+        source: SOURCE,
+        external_ids: external_ids(alert),
+        external_references: external_references(alert, &product, &page),
+        source_uri: page,
+        observed_time: seen,
+        timestamp: Time(alert.updated.unwrap_or(created)),
+        confidence: confidence(alert, &found),
+        severity: severity(alert.severity),
+        count: 1,
+        internal: true,
+        resolution: resolution(&found),
+        sensor: sensor(alert),
+        // For the organisation and those who help it; the original said nothing,
+        // which means green, for everybody.
+        tlp: "amber",
+        targets: targets(alert, &hosts, seen, context.tenant),
+        relations: relations(observable, &searched, alert, &hosts, &product),
+        observables: vec![searched],
+        data: table(alert),
+    }
+}
+
+/// The observable as it is shown: as it was asked, under the type that it has.
+pub(crate) fn shown(observable: &Observable) -> ctim::Observable {
+    use ObservableType as T;
+    let kind = match observable.kind() {
+        Kind::Sha256 => T::Sha256,
+        Kind::FileName => T::FileName,
+        Kind::FilePath => T::FilePath,
+        Kind::Ip => T::Ip,
+        Kind::Domain => T::Domain,
+        Kind::Hostname => T::Hostname,
+        Kind::Url => T::Url,
+    };
+    ctim::Observable::as_asked(kind, observable.value())
+}
+
+/// The same question has the same answer tomorrow.
+fn id(observable: &Observable, alert: &Alert) -> String {
+    let parts = [&*alert.id, observable.kind().word(), observable.value()];
+    format!("transient:sighting-{}", uuid::named(digest(parts)))
+}
+
+/// `sightings` as a document of their own.
+pub fn bundle(sightings: Vec<Sighting>) -> Bundle {
+    let digest = digest(sightings.iter().map(|sighting| sighting.id.as_str()));
+    Bundle {
+        kind: "bundle",
+        id: format!("transient:bundle-{}", uuid::named(digest)),
+        schema_version: SCHEMA_VERSION,
+        source: SOURCE,
+        valid_time: ValidTime {},
+        sightings,
+    }
+}
+
+fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for part in parts {
+        // The length keeps `ab` + `c` apart from `a` + `bc`.
+        digest.update(part.len().to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
+}
+
+fn title(alert: &Alert) -> String {
+    let known = [&alert.title, &alert.threat, &alert.category];
+    known
+        .into_iter()
+        .flatten()
+        .find_map(|text| clip(text, limits::SHORT_STRING))
+        .unwrap_or_else(|| "Microsoft security alert".to_owned())
+}
+
+/// What it means and what to do, as Markdown.
+fn description(alert: &Alert, title: &str) -> String {
+    let mut text = alert.description.as_deref().unwrap_or(title).trim().to_owned();
+    if let Some(actions) = alert.recommended_actions.as_deref() {
+        text.push_str("\n\n**Recommended actions**\n\n");
+        text.push_str(actions.trim());
+    }
+    clip(&text, limits::LONG_STRING).unwrap_or_else(|| title.to_owned())
+}
+
+/// `Microsoft Defender for Endpoint: Execution (T1059.001)`.
+fn short_description(alert: &Alert, product: &str) -> String {
+    let mut text = product.to_owned();
+    if let Some(category) = word(alert.category.as_deref()) {
+        text.push_str(": ");
+        text.push_str(category);
+    }
+    if !alert.techniques.is_empty() {
+        text.push_str(&format!(" ({})", alert.techniques.join(", ")));
+    }
+    clip(&text, limits::MED_STRING).unwrap_or_else(|| SOURCE.to_owned())
+}
+
+/// The alert's page in the portal: as Graph says, or as it says by habit.
+fn page(alert: &Alert, context: Context<'_>) -> String {
+    alert.web_url.as_deref().and_then(web_link).unwrap_or_else(|| {
+        let id = percent_encode(&alert.id);
+        let tenant = alert.tenant_id.as_deref().unwrap_or(context.tenant.as_str());
+        let page = format!("/alerts/{id}?tid={}", percent_encode(tenant));
+        web_link(&context.portal.join(&page)).unwrap_or_else(|| context.portal.to_string())
+    })
+}
+
+/// The bare alert id, which people search for, and the product's own.
+fn external_ids(alert: &Alert) -> Vec<String> {
+    let provider = alert.provider_alert_id.iter().filter(|id| **id != alert.id);
+    std::iter::once(&alert.id).chain(provider).map(ToString::to_string).collect()
+}
+
+fn external_references(alert: &Alert, product: &str, page: &str) -> Vec<ExternalReference> {
+    let mut references = vec![ExternalReference {
+        source_name: product.to_owned(),
+        description: "Alert page",
+        external_id: alert.id.to_string(),
+        url: page.to_owned(),
+    }];
+    let incident = alert.incident_web_url.as_deref().and_then(web_link);
+    if let (Some(url), Some(id)) = (incident, &alert.incident_id) {
+        references.push(ExternalReference {
+            source_name: product.to_owned(),
+            description: "Incident page",
+            external_id: id.to_string(),
+            url,
+        });
+    }
+    references
+}
+
+/// By the verdict on what was found; failing that, by what an analyst said of
+/// the alert.
+fn confidence(alert: &Alert, found: &[&Evidence]) -> Confidence {
+    let any = |verdict| found.iter().any(|evidence| evidence.verdict == verdict);
+    if any(Verdict::Malicious) {
+        Confidence::High
+    } else if any(Verdict::Suspicious) {
+        Confidence::Medium
+    } else if alert.classification.as_deref() == Some("truePositive") {
+        Confidence::High
+    } else {
+        Confidence::Unknown
+    }
+}
+
+const fn severity(severity: Severity) -> ctim::Severity {
+    match severity {
+        Severity::High => ctim::Severity::High,
+        Severity::Medium => ctim::Severity::Medium,
+        Severity::Low => ctim::Severity::Low,
+        Severity::Informational => ctim::Severity::Info,
+        Severity::Unknown => ctim::Severity::Unknown,
+    }
+}
+
+/// No better than the worst of what was found.
+fn resolution(found: &[&Evidence]) -> &'static str {
+    let all = |fine: fn(Remedy) -> bool| found.iter().all(|evidence| fine(evidence.remedy));
+    if found.is_empty() {
+        "detected"
+    } else if all(|remedy| remedy == Remedy::Blocked) {
+        "blocked"
+    } else if all(|remedy| remedy != Remedy::None) {
+        "contained"
+    } else {
+        "detected"
+    }
+}
+
+/// The product's name for people.
+fn product(alert: &Alert) -> Cow<'_, str> {
+    if let Some(name) = word(alert.product_name.as_deref()) {
+        return Cow::Borrowed(name);
+    }
+    let source = word(alert.service_source.as_deref());
+    let known = PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
+    Cow::Borrowed(known.map_or(SOURCE, |(_, name, _)| name))
+}
+
+fn sensor(alert: &Alert) -> Option<&'static str> {
+    let source = alert.service_source.as_deref();
+    let known = PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
+    known.map(|(.., sensor)| *sensor)
+}
+
+/// What does not fit elsewhere, in the drawer of the sighting.
+fn table(alert: &Alert) -> Option<DataTable> {
+    let techniques = (!alert.techniques.is_empty()).then(|| alert.techniques.join(", "));
+    let cells = [
+        ("Category", alert.category.as_deref()),
+        ("MITRE ATT&CK", techniques.as_deref()),
+        ("Detection source", alert.detection_source.as_deref()),
+        ("Status", alert.status.as_deref()),
+        ("Classification", alert.classification.as_deref()),
+        ("Determination", alert.determination.as_deref()),
+        ("Actor", alert.actor.as_deref()),
+        ("Threat", alert.threat.as_deref()),
+        ("Assigned to", alert.assigned_to.as_deref()),
+        ("Incident", alert.incident_id.as_deref()),
+    ];
+    let known = cells.into_iter().filter_map(|(name, value)| Some((name, word(value)?)));
+    let (columns, row): (Vec<_>, Vec<_>) =
+        known.map(|(name, value)| (Column { name, kind: "string" }, value.to_owned())).unzip();
+    (!row.is_empty()).then(|| DataTable { columns, rows: vec![row], row_count: 1 })
+}
+
+/// A word that says something.
+fn word(word: Option<&str>) -> Option<&str> {
+    word.map(str::trim).filter(|word| {
+        !word.is_empty() && !matches!(*word, "unknown" | "unknownFutureValue" | "none" | "None")
+    })
+}
+
+/// As the original named itself.
+pub const SOURCE: &str = "Microsoft Graph Security";
+
+/// `serviceSource`, its name for people, and what it is in CTIM's sensor
+/// vocabulary.
+const PRODUCTS: [(&str, &str, &str); 13] = [
+    ("microsoftDefenderForEndpoint", "Microsoft Defender for Endpoint", "endpoint"),
+    (
+        "microsoftDefenderForIdentity",
+        "Microsoft Defender for Identity",
+        "process.directory-service",
+    ),
+    ("microsoftDefenderForCloudApps", "Microsoft Defender for Cloud Apps", "network.proxy"),
+    ("microsoftDefenderForOffice365", "Microsoft Defender for Office 365", "process.email-service"),
+    ("microsoft365Defender", "Microsoft Defender XDR", "network.sense_making"),
+    ("azureAdIdentityProtection", "Microsoft Entra ID Protection", "process.aaa-server"),
+    ("microsoftAppGovernance", "Microsoft App Governance", "network.security_manager"),
+    ("dataLossPrevention", "Microsoft Data Loss Prevention", "process.file-scanner"),
+    ("microsoftDefenderForCloud", "Microsoft Defender for Cloud", "process.virtualization-service"),
+    ("microsoftSentinel", "Microsoft Sentinel", "network.sense_making"),
+    (
+        "microsoftInsiderRiskManagement",
+        "Microsoft Purview Insider Risk Management",
+        "network.security_manager",
+    ),
+    ("microsoftThreatIntelligence", "Microsoft Threat Intelligence", "process.reputation-service"),
+    ("microsoftSecurityForAI", "Microsoft Security for AI", "network.security_manager"),
+];

@@ -1,0 +1,271 @@
+//! The edges of XDR's graph: what the evidence of an alert has to do with each
+//! other, and with the observable that was asked for.
+
+use std::collections::HashSet;
+
+use crate::alert::{Alert, Device, Entity, Evidence, File, Message, Process};
+use crate::ctim::{Observable, ObservableType as T, Relation};
+use crate::limits;
+use crate::observable::{self, Kind, url_domain};
+use crate::targets::{host_name, is_telling, user};
+
+/// The relations in `alert`, those of the searched observable first.
+pub(crate) fn relations(
+    asked: &observable::Observable,
+    searched: &Observable,
+    alert: &Alert,
+    hosts: &[Device],
+    origin: &str,
+) -> Vec<Relation> {
+    let mut graph =
+        Graph { asked, searched, hosts, origin, relations: Vec::new(), seen: HashSet::new() };
+    for host in hosts {
+        graph.host(host);
+    }
+    for evidence in &alert.evidence {
+        graph.evidence(evidence);
+    }
+    graph.registry(alert);
+    graph.tie_in();
+    let mut relations = graph.relations;
+    let touches =
+        |relation: &Relation| relation.source == *searched || relation.related == *searched;
+    relations.sort_by_key(|relation| !touches(relation));
+    relations.truncate(limits::RELATIONS);
+    relations
+}
+
+struct Graph<'a> {
+    asked: &'a observable::Observable,
+    searched: &'a Observable,
+    hosts: &'a [Device],
+    origin: &'a str,
+    relations: Vec<Relation>,
+    seen: HashSet<(Observable, &'static str, Observable)>,
+}
+
+impl Graph<'_> {
+    /// Adds an edge, if both ends are known and differ, and it is new.
+    fn add(
+        &mut self,
+        source: Option<Observable>,
+        relation: &'static str,
+        related: Option<Observable>,
+    ) {
+        let (Some(source), Some(related)) = (source, related) else {
+            return;
+        };
+        let (source, related) = (self.as_asked(source), self.as_asked(related));
+        let edge = (source.clone(), relation, related.clone());
+        if source != related && self.seen.insert(edge) {
+            self.relations.push(Relation {
+                origin: self.origin.to_owned(),
+                relation,
+                source,
+                related,
+            });
+        }
+    }
+
+    /// What was asked for appears as it was asked, so that it is one node.
+    fn as_asked(&self, node: Observable) -> Observable {
+        let kind = match node.kind() {
+            T::Ip | T::Ipv6 => Some(Kind::Ip),
+            T::Sha256 => Some(Kind::Sha256),
+            T::FileName => Some(Kind::FileName),
+            T::FilePath => Some(Kind::FilePath),
+            T::Domain => Some(Kind::Domain),
+            T::Hostname => Some(Kind::Hostname),
+            T::Url => Some(Kind::Url),
+            _ => None,
+        };
+        let same_type = node.kind() == self.searched.kind();
+        let same = kind.is_some_and(|kind| self.asked.is(kind, node.value()));
+        if same && same_type { self.searched.clone() } else { node }
+    }
+
+    fn evidence(&mut self, evidence: &Evidence) {
+        match &evidence.entity {
+            Entity::File(file) => self.file(file),
+            Entity::Process(process) => self.process(process),
+            Entity::Malware { files, processes } => {
+                files.iter().for_each(|file| self.file(file));
+                processes.iter().for_each(|process| self.process(process));
+            }
+            Entity::User(account) => {
+                let host = self.only_host();
+                self.add(user(account), "Related_To", host);
+            }
+            Entity::Mailbox { address, account } => {
+                self.add(user(account), "Related_To", node(T::Email, address.as_deref()));
+            }
+            Entity::Logon { host, account } => {
+                let account = account.as_ref().and_then(user);
+                self.add(account, "Related_To", host.as_deref().and_then(host_name));
+            }
+            Entity::Message(message) => self.message(message),
+            Entity::Ip(address) => {
+                let host = self.only_host();
+                let relation = if is_peer(evidence) { "Connected_To" } else { "Related_To" };
+                self.add(host, relation, node(T::Ip, Some(address)));
+            }
+            Entity::Url(url) => {
+                let host = self.only_host();
+                self.url(url);
+                self.add(host, "Related_To", node(T::Url, Some(url)));
+            }
+            Entity::Dns { name, addresses, .. } => {
+                for address in addresses {
+                    let name = node(T::Domain, name.as_deref());
+                    self.add(name, "Resolved_To", node(T::Ip, Some(address)));
+                }
+            }
+            Entity::Connection { source, destination } => {
+                let source = node(T::Ip, source.as_deref());
+                self.add(source, "Connected_To", node(T::Ip, destination.as_deref()));
+            }
+            Entity::Resource(resource) => {
+                resource.urls.iter().for_each(|url| self.url(url));
+                resource.files.iter().for_each(|file| self.file(file));
+            }
+            Entity::Device(_) | Entity::Directory(_) | Entity::Registry(_) | Entity::Unknown => {}
+        }
+    }
+
+    /// A host, its names and its addresses.
+    fn host(&mut self, device: &Device) {
+        let name = host_name(device);
+        self.add(node(T::Domain, device.dns_name.as_deref()), "FQDN_Of", name.clone());
+        for address in device.addresses.iter().filter(|ip| is_telling(ip)) {
+            self.add(name.clone(), "Resolved_To", node(T::Ip, Some(address)));
+        }
+        // Not its own address, but its gateway's.
+        self.add(name, "Related_To", node(T::Ip, device.external_address.as_deref()));
+        for mac in &device.macs {
+            let address = device.addresses.iter().find(|ip| is_telling(ip));
+            let address = node(T::Ip, address.map(AsRef::as_ref));
+            self.add(node(T::MacAddress, Some(mac)), "Related_To", address);
+        }
+    }
+
+    fn file(&mut self, file: &File) {
+        let hash = hash(file);
+        let name = node(T::FileName, file.name.as_deref());
+        let path = file.full_path();
+        let path = node(T::FilePath, path.as_deref().or(file.path.as_deref()));
+        self.add(name.clone(), "File_Name_Of", hash.clone());
+        self.add(path.clone(), "File_Path_Of", hash.clone());
+        let host = self.host_of(file);
+        if hash.is_some() {
+            self.add(hash, "Related_To", host);
+        } else {
+            self.add(path.or(name), "Related_To", host);
+        }
+    }
+
+    fn process(&mut self, process: &Process) {
+        self.file(&process.image);
+        if let Some(parent) = &process.parent {
+            self.file(parent);
+            self.add(image(parent), "Parent_Of", image(&process.image));
+        }
+        let name = node(T::ProcessName, process.image.name.as_deref());
+        self.add(name, "Used_By", process.account.as_ref().and_then(user));
+    }
+
+    fn message(&mut self, message: &Message) {
+        let id = node(T::EmailMessageid, message.id.as_deref());
+        let subject = node(T::EmailSubject, message.subject.as_deref());
+        self.add(subject, "Characterizes", id.clone());
+        for sender in &message.senders {
+            let sender = node(T::Email, Some(sender));
+            self.add(id.clone(), "Sent_By", sender.clone());
+            self.add(sender.clone(), "Sent_From", node(T::Ip, message.sender_ip.as_deref()));
+            for recipient in &message.recipients {
+                self.add(sender.clone(), "Sent_To", node(T::Email, Some(recipient)));
+            }
+        }
+        for recipient in &message.recipients {
+            self.add(id.clone(), "Received_By", node(T::Email, Some(recipient)));
+        }
+        for url in &message.urls {
+            self.url(url);
+            self.add(node(T::Url, Some(url)), "Contained_Within", id.clone());
+        }
+        for file in &message.files {
+            self.file(file);
+            self.add(image(file), "Attached_To", id.clone());
+        }
+    }
+
+    fn url(&mut self, url: &str) {
+        self.add(node(T::Url, Some(url)), "Contains", node(T::Domain, url_domain(url)));
+    }
+
+    /// A key of the registry, with the process that touched it if there is but
+    /// one that can have.
+    fn registry(&mut self, alert: &Alert) {
+        let mut processes = alert.evidence.iter().filter_map(|e| match &e.entity {
+            Entity::Process(process) => Some(image(&process.image)),
+            _ => None,
+        });
+        let only = processes.next().flatten().filter(|_| processes.next().is_none());
+        for evidence in &alert.evidence {
+            if let Entity::Registry(key) = &evidence.entity {
+                let key = node(T::RegistryKey, Some(key));
+                self.add(only.clone(), "Modified_Properties_Of", key.clone());
+                let host = self.only_host();
+                self.add(key, "Related_To", host);
+            }
+        }
+    }
+
+    /// Ties what was asked for to the rest, if nothing has yet.
+    fn tie_in(&mut self) {
+        let known = |relation: &Relation| {
+            relation.source == *self.searched || relation.related == *self.searched
+        };
+        if self.relations.iter().any(known) {
+            return;
+        }
+        let host = self.hosts.iter().find_map(host_name);
+        let other = host.or_else(|| self.relations.first().map(|first| first.source.clone()));
+        self.add(Some(self.searched.clone()), "Related_To", other);
+    }
+
+    /// The host, if there is but one.
+    fn only_host(&self) -> Option<Observable> {
+        match self.hosts {
+            [host] => host_name(host),
+            _ => None,
+        }
+    }
+
+    /// The host that a file is on.
+    fn host_of(&self, file: &File) -> Option<Observable> {
+        let named = self.hosts.iter().find(|host| host.id.is_some() && host.id == file.device_id);
+        named.and_then(host_name).or_else(|| self.only_host())
+    }
+}
+
+/// Whether an address is known to be the far end of something.
+fn is_peer(evidence: &Evidence) -> bool {
+    let peer = |role: &str| matches!(role, "destination" | "commandAndControl" | "attacker");
+    evidence.roles.iter().any(|role| peer(role))
+}
+
+fn node(kind: T, value: Option<&str>) -> Option<Observable> {
+    Observable::new(kind, value?)
+}
+
+/// The strongest hash of a file.
+fn hash(file: &File) -> Option<Observable> {
+    node(T::Sha256, file.sha256.as_deref())
+        .or_else(|| node(T::Sha1, file.sha1.as_deref()))
+        .or_else(|| node(T::Md5, file.md5.as_deref()))
+}
+
+/// The image of a process, by hash so that it can be looked up further.
+fn image(file: &File) -> Option<Observable> {
+    hash(file).or_else(|| node(T::FileName, file.name.as_deref()))
+}

@@ -1,0 +1,146 @@
+//! The life of a request, on one page:
+//!
+//! ```text
+//! observables ──► freshen the tenant's index ──► find the alerts of each ──► a sighting of each
+//!                  │ crawl or refresh, if need be   │ newest first            │
+//!                  └ shortfalls ◄───────────────────┴ cut at the limit        └► Reply
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alert::Alert;
+use crate::cloud::Cloud;
+use crate::credentials::Credentials;
+use crate::ctim::Sighting;
+use crate::error::Error;
+use crate::event::Events;
+use crate::graph;
+use crate::http::Transport;
+use crate::limits;
+use crate::mapping::{self, Context};
+use crate::observable::Observable;
+use crate::payload::Question;
+use crate::shortfall::Shortfall;
+use crate::sync::{SyncSettings, Tenants};
+use crate::time::{Clock, Deadline, Now};
+use crate::upstream::Upstream;
+
+/// What a relay is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which Microsoft to ask.
+    pub cloud: Cloud,
+    /// How alerts are kept.
+    pub sync: SyncSettings,
+    /// Sightings per observable, when the token does not say.
+    pub entities_limit: usize,
+    /// Time for one request.
+    pub request_timeout: Duration,
+}
+
+/// Answers what Microsoft has seen of an observable.
+pub struct Relay {
+    settings: Settings,
+    tenants: Tenants,
+    clock: Clock,
+}
+
+/// What there is to answer, and what may be missing from it.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// The sightings, by observable in the order asked, newest first.
+    pub sightings: Vec<Sighting>,
+    /// Why there may be more.
+    pub shortfalls: Vec<Shortfall>,
+}
+
+impl Relay {
+    /// A relay that asks by `transport`, reads `clock` and tells `events`.
+    pub fn new(
+        settings: Settings,
+        transport: Arc<dyn Transport>,
+        clock: Clock,
+        events: Events,
+    ) -> Self {
+        let upstream =
+            Arc::new(Upstream::new(settings.cloud.clone(), transport, clock.clone(), events));
+        Self { tenants: Tenants::new(upstream, settings.sync), settings, clock }
+    }
+
+    /// The time, by the relay's clock.
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// The moment by which a request that has come at `now` is to be answered.
+    pub fn deadline(&self, now: Now) -> Deadline {
+        Deadline::after(self.settings.request_timeout, now)
+    }
+
+    /// Finds the sightings of what `question` asks for.
+    ///
+    /// # Errors
+    /// When nothing can be answered at all. Whatever is merely incomplete is a
+    /// [`Reply`] with its shortfalls.
+    pub fn observe(
+        &self,
+        question: Question,
+        credentials: &Credentials,
+        entities_limit: Option<usize>,
+        deadline: Deadline,
+    ) -> Result<Reply, Error> {
+        let mut reply = Reply::default();
+        if !question.malformed.is_empty() {
+            let observables = question.malformed;
+            reply.shortfalls.push(Shortfall::NotSearched { observables });
+        }
+        if question.observables.is_empty() {
+            return Ok(reply);
+        }
+        let tenant = self.tenants.of(credentials);
+        reply.shortfalls.extend(tenant.freshen(deadline)?);
+        let limit = self.limit(entities_limit, question.observables.len());
+        let index = tenant.index();
+        let find = |observable: Observable| (index.find(&observable, limit), observable);
+        let found: Vec<_> = question.observables.into_iter().map(find).collect();
+        drop(index);
+        let mut too_many = Vec::new();
+        for (hits, observable) in found {
+            let map = |alert: &Arc<Alert>| self.sighting(&observable, alert, credentials);
+            reply.sightings.extend(hits.alerts.iter().map(map));
+            if hits.total > hits.alerts.len() {
+                too_many.push((observable, hits.total));
+            }
+        }
+        if !too_many.is_empty() {
+            let observables = too_many;
+            reply.shortfalls.push(Shortfall::TooMany { limit, observables });
+        }
+        Ok(reply)
+    }
+
+    /// Proves by one real read that the credentials work.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn health(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
+        let url = graph::probe_url(&self.settings.cloud.graph);
+        self.tenants.of(credentials).probe(&url, deadline)
+    }
+
+    /// Sightings for each of `count` observables.
+    fn limit(&self, asked: Option<usize>, count: usize) -> usize {
+        let fair_share = (limits::SIGHTINGS / count.max(1)).max(1);
+        asked.unwrap_or(self.settings.entities_limit).min(fair_share)
+    }
+
+    fn sighting(&self, observable: &Observable, alert: &Alert, asker: &Credentials) -> Sighting {
+        let context = Context {
+            tenant: &asker.tenant,
+            portal: &self.settings.cloud.portal,
+            now: self.clock.now().wall,
+        };
+        mapping::sighting(observable, alert, context)
+    }
+}

@@ -1,0 +1,48 @@
+//! What the edges are told once, at start-up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::credentials::Secret;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// How to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeSettings {
+    /// Worker threads.
+    pub workers: usize,
+    /// Time to finish what is in flight when asked to stop.
+    pub drain_timeout: Duration,
+}
+
+/// What the way out looks like here.
+#[derive(Clone, Debug, Default)]
+pub struct TransportSettings {
+    /// The proxy's URL, with name and password if it wants them.
+    pub proxy: Option<Secret>,
+    /// Hosts that are reached without it, separated by commas.
+    pub no_proxy: String,
+    /// The only certificate authorities to trust, in PEM; the built-in list of
+    /// Mozilla's otherwise.
+    pub roots: Option<Vec<u8>>,
+    /// Calls that may be under way at once.
+    pub connections: usize,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value`, for people and journals.
+    Text,
+    /// One JSON object.
+    Json,
+}

@@ -1,0 +1,150 @@
+//! What may be missing from an answer. A false "nothing found" is the costliest
+//! thing a relay can say, so each of these goes to the analyst as a warning.
+
+use crate::error::{Error, WireError, foreign};
+use crate::observable::Observable;
+use crate::time::Timestamp;
+
+/// One reason why an answer may be incomplete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shortfall {
+    /// The first crawl is not through; older alerts are still to come.
+    Loading {
+        /// The oldest alert so far, if any.
+        back_to: Option<Timestamp>,
+        /// Where the window begins.
+        window: Timestamp,
+    },
+    /// The crawl of the window failed part of the way.
+    Interrupted {
+        /// The oldest alert so far, if any.
+        back_to: Option<Timestamp>,
+        /// Where the window begins.
+        window: Timestamp,
+        /// What happened.
+        why: Error,
+    },
+    /// The refresh is not through by the request's deadline.
+    Refreshing {
+        /// When the alerts were last known to be complete.
+        as_of: Timestamp,
+    },
+    /// The refresh failed.
+    Stale {
+        /// When the alerts were last known to be complete.
+        as_of: Timestamp,
+        /// What happened.
+        why: Error,
+    },
+    /// The tenant has more alerts than are kept.
+    Cut {
+        /// How many are kept.
+        kept: usize,
+        /// The oldest of them.
+        back_to: Timestamp,
+    },
+    /// The list was paged in a way that leaves doubt.
+    Doubtful,
+    /// Alerts that could not be read at all.
+    Unreadable {
+        /// How many.
+        alerts: usize,
+    },
+    /// More alerts mention an observable than are shown.
+    TooMany {
+        /// How many are shown for each.
+        limit: usize,
+        /// The observables, and how many alerts mention each.
+        observables: Vec<(Observable, usize)>,
+    },
+    /// Values that are not what their type says, and so were not searched.
+    NotSearched {
+        /// The observables: type and value.
+        observables: Vec<(&'static str, String)>,
+    },
+}
+
+impl Shortfall {
+    /// The shortfall as an item of `errors`.
+    pub fn wire(&self) -> WireError {
+        WireError { kind: "warning", code: self.code(), message: self.message() }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Loading { .. } | Self::Refreshing { .. } => "gateway timeout",
+            Self::Interrupted { why, .. } | Self::Stale { why, .. } => why.code(),
+            Self::Cut { .. } | Self::TooMany { .. } => "too-many-messages-warning",
+            Self::Doubtful | Self::Unreadable { .. } => "unknown",
+            Self::NotSearched { .. } => "invalid argument",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Loading { back_to, window } => format!(
+                "The alerts since {window} are still being loaded from Microsoft; {}. \
+                 Please ask again in a minute.",
+                so_far(*back_to)
+            ),
+            Self::Interrupted { back_to, window, why } => format!(
+                "The alerts since {window} could not all be loaded from Microsoft; {}. {}",
+                so_far(*back_to),
+                why.message()
+            ),
+            Self::Refreshing { as_of } => format!(
+                "Microsoft has not answered in time; alerts that are new or changed since \
+                 {as_of} are not in this answer."
+            ),
+            Self::Stale { as_of, why } => format!(
+                "Alerts that are new or changed since {as_of} are not in this answer. {}",
+                why.message()
+            ),
+            Self::Cut { kept, back_to } => format!(
+                "Only the newest {kept} alerts are searched; alerts before {back_to} are not in \
+                 this answer (RELAY_MAX_ALERTS)."
+            ),
+            Self::Doubtful => "Microsoft listed its alerts in a way that leaves doubt whether \
+                               all of them were seen; some may be missing from this answer."
+                .to_owned(),
+            Self::Unreadable { alerts } => format!(
+                "{alerts} of Microsoft's alerts could not be read and are not in this answer."
+            ),
+            Self::TooMany { limit, observables } => {
+                let each = |(observable, count): &(Observable, usize)| {
+                    let value = foreign(observable.value());
+                    format!("{count} for {} {value}", observable.kind().word())
+                };
+                format!(
+                    "More alerts were found than are shown, which is the newest {limit} for each \
+                     observable: {}.",
+                    first_three(observables.iter().map(each))
+                )
+            }
+            Self::NotSearched { observables } => {
+                let each = |(kind, value): &(&str, String)| format!("{kind} {}", foreign(value));
+                format!(
+                    "Not searched, because the value is not what its type says: {}.",
+                    first_three(observables.iter().map(each))
+                )
+            }
+        }
+    }
+}
+
+fn so_far(back_to: Option<Timestamp>) -> String {
+    match back_to {
+        Some(back_to) => format!("so far only those since {back_to} have been searched"),
+        None => "so far none have been searched".to_owned(),
+    }
+}
+
+/// The first three of them and how many more: a message has to be readable.
+fn first_three(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    let mut text = items.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    if items.len() > 3 {
+        text.push_str(&format!(" and {} more", items.len() - 3));
+    }
+    text
+}

@@ -1,0 +1,169 @@
+//! `/security/alerts_v2`.
+
+use serde_json::{Map, Value, json};
+
+use super::filter::Filter;
+use super::url::{Target, decode};
+use super::{Behaviour, Order, Tenant, World, respond};
+use crate::http::{Action, Request, Response};
+use crate::time::Timestamp;
+
+pub(super) fn answer(
+    world: &World,
+    path: &[&str],
+    target: &Target<'_>,
+    request: &Request,
+    behaviour: Behaviour,
+    now: Timestamp,
+) -> Response {
+    let tenant = match tenant_of(world, request, now) {
+        Ok(tenant) => tenant,
+        Err(refusal) => return refusal,
+    };
+    let members = Members {
+        all: request.header("prefer").is_some_and(|p| p.contains("include-unknown-enum-members")),
+    };
+    match (path, &request.action) {
+        (["alerts_v2"], Action::Get) => list(tenant, target, behaviour, members)
+            .unwrap_or_else(|message| error(400, "BadRequest", &message)),
+        (["alerts_v2", id], Action::Get) => one(tenant, id, members),
+        _ => error(404, "ResourceNotFound", "Resource not found for the segment."),
+    }
+}
+
+fn tenant_of<'a>(
+    world: &'a World,
+    request: &Request,
+    now: Timestamp,
+) -> Result<&'a Tenant, Response> {
+    let token = request.bearer.as_ref().map(|token| token.expose()).unwrap_or_default();
+    let held = world.tokens.get(token).filter(|(_, expires)| now < *expires);
+    let tenant = held.and_then(|(index, _)| world.tenants.get(*index)).ok_or_else(|| {
+        error(
+            401,
+            "InvalidAuthenticationToken",
+            "Lifetime validation failed, the token is expired.",
+        )
+    })?;
+    if tenant.permitted {
+        return Ok(tenant);
+    }
+    Err(error(
+        403,
+        "Forbidden",
+        "Missing application roles. API required roles: SecurityAlert.Read.All,\
+         SecurityAlert.ReadWrite.All,SecurityIncident.Read.All,SecurityIncident.ReadWrite.All, \
+         application roles: .",
+    ))
+}
+
+/// A page of the list; what an option is refused for, otherwise.
+fn list(
+    tenant: &Tenant,
+    target: &Target<'_>,
+    behaviour: Behaviour,
+    members: Members,
+) -> Result<Response, String> {
+    if let Some(other) = target.options().find(|option| !OPTIONS.contains(option)) {
+        return Err(format!("Query option '{other}' is not allowed."));
+    }
+    let number = |name: &str, default: usize, most: usize| match target.option(name) {
+        None => Ok(default),
+        Some(text) => match text.parse() {
+            Ok(number) if number <= most => Ok(number),
+            _ => Err(format!("Invalid value '{text}' for {name}.")),
+        },
+    };
+    let top = number("$top", 100, usize::MAX)?.min(behaviour.page);
+    // A token of this server is a number of rows like any other.
+    let skip = number("$skip", 0, 500)? + number("$skiptoken", 0, usize::MAX)?;
+    let filter = target.option("$filter").map(Filter::parse).transpose()?;
+    let passes = |alert: &&Value| filter.as_ref().is_none_or(|filter| filter.passes(alert));
+    let mut rows: Vec<&Value> = tenant.alerts.iter().filter(passes).collect();
+    sort(&mut rows, target.option("$orderby"), behaviour.order)?;
+    let page: Vec<Value> = rows.iter().skip(skip).take(top).map(|row| members.of(row)).collect();
+    let mut body = Map::new();
+    body.insert("@odata.context".into(), json!("$metadata#security/alerts_v2"));
+    if target.option("$count") == Some("true") {
+        body.insert("@odata.count".into(), json!(rows.len()));
+    }
+    if behaviour.next_link && skip + page.len() < rows.len() {
+        let link = next_link(target, skip + page.len());
+        body.insert("@odata.nextLink".into(), json!(link));
+    }
+    body.insert("value".into(), Value::Array(page));
+    Ok(respond(200, &Value::Object(body)))
+}
+
+/// The newest first, unless asked otherwise.
+fn sort(rows: &mut [&Value], order: Option<&str>, behaviour: Order) -> Result<(), String> {
+    let (property, ascending) = match (order, behaviour) {
+        (Some(_), Order::Refused) => return Err("$orderby is not supported.".to_owned()),
+        (Some(order), Order::Honoured) => match order.split_once(' ').unwrap_or((order, "asc")) {
+            (property @ ("createdDateTime" | "lastUpdateDateTime"), "asc") => (property, true),
+            (property @ ("createdDateTime" | "lastUpdateDateTime"), "desc") => (property, false),
+            _ => return Err(format!("Invalid $orderby '{order}'.")),
+        },
+        (None, _) | (_, Order::Ignored) => ("createdDateTime", false),
+    };
+    let time = |row: &Value| row.get(property).and_then(Value::as_str).and_then(Timestamp::parse);
+    rows.sort_by(|a, b| if ascending { time(a).cmp(&time(b)) } else { time(b).cmp(&time(a)) });
+    Ok(())
+}
+
+fn next_link(target: &Target<'_>, skip: usize) -> String {
+    let kept = target.options().filter(|option| !matches!(*option, "$skip" | "$skiptoken"));
+    let kept = kept.map(|option| {
+        let value = target.option(option).unwrap_or_default();
+        format!("{option}={}", crate::http::percent_encode(value))
+    });
+    let query: Vec<String> = kept.chain([format!("$skiptoken={skip}")]).collect();
+    format!("{}/v1.0/security/alerts_v2?{}", target.origin, query.join("&"))
+}
+
+fn one(tenant: &Tenant, id: &str, members: Members) -> Response {
+    let id = decode(id);
+    let named = |alert: &&Value| alert.get("id").and_then(Value::as_str) == id.as_deref();
+    match tenant.alerts.iter().find(named).filter(|_| id.is_some()) {
+        Some(alert) => respond(200, &members.of(alert)),
+        None => error(404, "ResourceNotFound", "Alert not found."),
+    }
+}
+
+/// Graph's error document.
+pub(super) fn error(status: u16, code: &str, message: &str) -> Response {
+    let inner = json!({"date": "2026-11-24T00:00:00"});
+    respond(status, &json!({"error": {"code": code, "message": message, "innerError": inner}}))
+}
+
+/// Which members of evolving enumerations the client has asked for.
+#[derive(Clone, Copy)]
+struct Members {
+    all: bool,
+}
+
+impl Members {
+    fn of(self, alert: &Value) -> Value {
+        let mut alert = alert.clone();
+        if !self.all
+            && let Some(source) = alert.get_mut("serviceSource")
+            && source.as_str().is_some_and(|source| GATED.contains(&source))
+        {
+            *source = json!("unknownFutureValue");
+        }
+        alert
+    }
+}
+
+/// Query options that are taken; `$select` without effect.
+const OPTIONS: [&str; 7] =
+    ["$filter", "$top", "$skip", "$count", "$orderby", "$select", "$skiptoken"];
+
+/// Members of `serviceSource` that need `Prefer: include-unknown-enum-members`.
+const GATED: [&str; 5] = [
+    "microsoftDefenderForCloud",
+    "microsoftSentinel",
+    "microsoftInsiderRiskManagement",
+    "microsoftThreatIntelligence",
+    "microsoftSecurityForAI",
+];

@@ -1,0 +1,204 @@
+//! Microsoft in memory: a token endpoint and a Graph that behave as the real
+//! ones are documented and known to.
+//!
+//! It shares no code with what it tests: it takes requests apart and matches
+//! filters by itself, so that a wrong request fails here as it would there.
+//! Served over loopback by `graph-relay demo`; used directly as a [`Transport`]
+//! by tests and embedders.
+
+mod filter;
+mod graph;
+mod login;
+mod url;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::credentials::Credentials;
+use crate::error::TransportError;
+use crate::http::{Request, Response, Transport};
+use crate::time::{Clock, Timestamp};
+
+/// How this Graph behaves, where the real one is known to differ with time
+/// and tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct Behaviour {
+    /// Rows of a page, whatever `$top` asks for: it is clamped in silence.
+    pub page: usize,
+    /// Whether a cut page links to the next.
+    pub next_link: bool,
+    /// What becomes of `$orderby`, which is not documented.
+    pub order: Order,
+    /// How long a token lasts.
+    pub token_lifetime: Duration,
+}
+
+/// What becomes of `$orderby`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// It is done.
+    Honoured,
+    /// It is ignored: the newest come first.
+    Ignored,
+    /// It is refused with 400.
+    Refused,
+}
+
+impl Default for Behaviour {
+    /// As alerts_v2 was last seen: `$orderby` honoured, no link, 1,000 rows.
+    fn default() -> Self {
+        Self {
+            page: 1_000,
+            next_link: false,
+            order: Order::Honoured,
+            token_lifetime: Duration::from_secs(3_599),
+        }
+    }
+}
+
+/// A Microsoft of our own.
+pub struct Simulator {
+    clock: Clock,
+    behaviour: Behaviour,
+    world: Mutex<World>,
+}
+
+#[derive(Default)]
+struct World {
+    tenants: Vec<Tenant>,
+    /// Whom a token was issued to, and until when it is good.
+    tokens: HashMap<String, (usize, Timestamp)>,
+    requests: u64,
+}
+
+struct Tenant {
+    credentials: Credentials,
+    /// Why the credentials are refused, if they are (an AADSTS code).
+    refused: Option<u32>,
+    /// Whether the application may read alerts.
+    permitted: bool,
+    alerts: Vec<Value>,
+}
+
+impl Simulator {
+    /// A Microsoft without tenants.
+    pub fn new(behaviour: Behaviour, clock: Clock) -> Self {
+        Self { clock, behaviour, world: Mutex::default() }
+    }
+
+    /// Adds a tenant whose application may read `alerts`.
+    #[must_use]
+    pub fn with_tenant(self, credentials: Credentials, alerts: Vec<Value>) -> Self {
+        self.world().tenants.push(Tenant { credentials, refused: None, permitted: true, alerts });
+        self
+    }
+
+    /// Replaces the alerts of the tenant of `credentials` by what `change`
+    /// makes of them.
+    pub fn change_alerts(&self, credentials: &Credentials, change: impl FnOnce(&mut Vec<Value>)) {
+        self.change(credentials, |tenant| change(&mut tenant.alerts));
+    }
+
+    /// Has the token endpoint refuse `credentials` with an AADSTS code, or
+    /// accept them again.
+    pub fn refuse(&self, credentials: &Credentials, code: Option<u32>) {
+        self.change(credentials, |tenant| tenant.refused = code);
+    }
+
+    /// Grants or revokes the permission to read alerts.
+    pub fn permit(&self, credentials: &Credentials, permitted: bool) {
+        self.change(credentials, |tenant| tenant.permitted = permitted);
+    }
+
+    /// Makes every token that was issued invalid.
+    pub fn revoke_tokens(&self) {
+        self.world().tokens.clear();
+    }
+
+    /// Requests that were answered so far.
+    pub fn requests(&self) -> u64 {
+        self.world().requests
+    }
+
+    fn change(&self, credentials: &Credentials, change: impl FnOnce(&mut Tenant)) {
+        let mut world = self.world();
+        let found = world.tenants.iter_mut().find(|tenant| tenant.credentials == *credentials);
+        if let Some(tenant) = found {
+            change(tenant);
+        }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, request: &Request) -> Response {
+        let now = self.clock.now().wall;
+        let mut world = self.world();
+        world.requests += 1;
+        let Some(target) = url::Target::of(&request.url) else {
+            return graph::error(400, "BadRequest", "Invalid URL.");
+        };
+        let mut response = match target.path.as_slice() {
+            [tenant, "oauth2", "v2.0", "token"] => {
+                login::answer(&mut world, tenant, request, self.behaviour.token_lifetime, now)
+            }
+            ["v1.0", "security", rest @ ..] => {
+                graph::answer(&world, rest, &target, request, self.behaviour, now)
+            }
+            _ => graph::error(404, "ResourceNotFound", "Resource not found for the segment."),
+        };
+        let id = format!("00000000-0000-0000-0000-{:012}", world.requests);
+        response.headers.push(("request-id".to_owned(), id));
+        response
+    }
+}
+
+impl Transport for Simulator {
+    fn send(&self, request: &Request, _timeout: Duration) -> Result<Response, TransportError> {
+        Ok(self.answer(request))
+    }
+}
+
+fn respond(status: u16, body: &Value) -> Response {
+    Response {
+        status,
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: body.to_string().into_bytes(),
+    }
+}
+
+/// The constructed tenant: one alert or more for each of the 48 types of
+/// evidence, and observables of all seven types in them.
+///
+/// # Errors
+/// Never, unless the file that is compiled in has been broken.
+pub fn constructed_alerts() -> Result<Vec<Value>, serde_json::Error> {
+    serde_json::from_str(include_str!("tenant.json"))
+}
+
+/// Alerts as a JSON document: an array, or a Graph answer with `value`.
+///
+/// # Errors
+/// When `json` is neither.
+pub fn read_alerts(json: &[u8]) -> Result<Vec<Value>, String> {
+    let document: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let list = match document {
+        Value::Object(mut object) => object.remove("value").unwrap_or_default(),
+        other => other,
+    };
+    match list {
+        Value::Array(alerts) => Ok(alerts),
+        _ => Err("neither an array of alerts nor an answer of Graph".to_owned()),
+    }
+}
+
+/// The earliest `createdDateTime` in `alerts`: how far back a relay has to look
+/// to see them all.
+pub fn earliest(alerts: &[Value]) -> Option<Timestamp> {
+    let created = alerts.iter().filter_map(|alert| alert.get("createdDateTime")?.as_str());
+    created.filter_map(Timestamp::parse).min()
+}

@@ -1,0 +1,333 @@
+//! Points in time, spans of time, and the clock that is handed around.
+//!
+//! Nothing below the edges reads a clock of its own: whoever needs the time is
+//! given a [`Clock`], and a test gives one that stands still.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A point in time in UTC, as precise as Microsoft Graph writes it (100 ns).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From whole seconds since 1970-01-01T00:00:00Z.
+    pub const fn from_unix_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(TICKS_PER_SECOND))
+    }
+
+    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down.
+    pub const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(TICKS_PER_SECOND)
+    }
+
+    /// Reads an RFC 3339 time with any number of fraction digits.
+    ///
+    /// `None` for anything else, and for times outside 1970 to 2525, which CTIM
+    /// cannot hold: Graph writes the year 1 where it means "never".
+    pub fn parse(text: &str) -> Option<Self> {
+        let (date, rest) = text.split_at_checked(10)?;
+        let (time, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
+        let (ticks, zone) = fraction(rest)?;
+        let days = days_since_1970(fields(date, '-')?)?;
+        let [hour, minute, second] = fields(time, ':')?;
+        if hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset(zone)?;
+        (0..=MAX_SECONDS).contains(&seconds).then(|| Self(seconds * TICKS_PER_SECOND + ticks))
+    }
+
+    /// This much later.
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(ticks(span)))
+    }
+
+    /// This much earlier.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(ticks(span)))
+    }
+
+    /// The time as CTIM wants it: `2026-01-31T23:59:59.000Z`.
+    pub fn ctim(self) -> String {
+        self.render(3)
+    }
+
+    /// The time as an OData literal, losing nothing: `2026-01-31T23:59:59.0000000Z`.
+    pub fn odata(self) -> String {
+        self.render(7)
+    }
+
+    fn render(self, digits: u32) -> String {
+        let seconds = self.unix_seconds();
+        let (year, month, day) = civil(seconds.div_euclid(86_400));
+        let clock = seconds.rem_euclid(86_400);
+        let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
+        let fraction = self.0.rem_euclid(TICKS_PER_SECOND) / 10_i64.pow(7 - digits);
+        let width = usize::try_from(digits).unwrap_or(7);
+        format!(
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:0width$}Z"
+        )
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// To the second, for people: `2026-01-31 23:59:59 UTC`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.render(1);
+        let (date, time) = text.split_at_checked(10).unwrap_or_default();
+        let time = time.get(1..9).unwrap_or_default();
+        write!(f, "{date} {time} UTC")
+    }
+}
+
+/// The `N` numbers of `text` between separators, digits only.
+fn fields(text: &str, separator: char) -> Option<[i64; 3]> {
+    let mut parts = text.split(separator).map(digits);
+    let all = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(all)
+}
+
+fn digits(text: &str) -> Option<i64> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+/// Splits `.1234567Z` into ticks and `Z`; digits beyond the seventh are dropped.
+fn fraction(text: &str) -> Option<(i64, &str)> {
+    let Some(rest) = text.strip_prefix('.') else {
+        return Some((0, text));
+    };
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    let (all, zone) = rest.split_at_checked(end)?;
+    let seven: String = all.chars().chain("0000000".chars()).take(7).collect();
+    (!all.is_empty()).then_some((digits(&seven)?, zone))
+}
+
+/// Seconds east of UTC of `Z`, `+01:00` or `+0100`.
+fn offset(zone: &str) -> Option<i64> {
+    if zone.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    let (sign, rest) = match zone.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, zone.strip_prefix('+')?),
+    };
+    let (hours, minutes) = rest.split_at_checked(2)?;
+    let hours = digits(hours)?;
+    let minutes = digits(minutes.strip_prefix(':').unwrap_or(minutes))?;
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3_600 + minutes * 60))
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar, if it exists.
+fn days_since_1970([year, month, day]: [i64; 3]) -> Option<i64> {
+    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let length = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(leap),
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1..=length).contains(&day) {
+        return None;
+    }
+    // Years are counted from March, so that the leap day is the last of its year.
+    let year = year - i64::from(month <= 2);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    Some(year * 365 + leap_days + day_of_year - DAYS_TO_1970)
+}
+
+/// The year, month and day that lie `days` after 1970-01-01.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + DAYS_TO_1970;
+    let era = days.div_euclid(DAYS_OF_400_YEARS);
+    let in_era = days.rem_euclid(DAYS_OF_400_YEARS);
+    let year_of_era = (in_era - in_era / 1_460 + in_era / 36_524 - in_era / 146_096) / 365;
+    let day_of_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    (year, month, day)
+}
+
+fn ticks(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos() / 100).unwrap_or(i64::MAX)
+}
+
+/// Reads a span of time such as `500ms`, `30s`, `15m`, `12h` or `30d`.
+///
+/// # Errors
+/// What is wrong with it, in words for whoever typed it.
+pub fn parse_span(text: &str) -> Result<Duration, &'static str> {
+    const RULE: &str = "must be a whole number and a unit: 500ms, 30s, 15m, 12h or 30d";
+    let end = text.find(|c: char| !c.is_ascii_digit()).ok_or(RULE)?;
+    let (number, unit) = text.split_at_checked(end).ok_or(RULE)?;
+    let number: u64 = number.parse().map_err(|_| RULE)?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(RULE),
+    };
+    let total = number.checked_mul(milliseconds).ok_or(RULE)?;
+    Ok(Duration::from_millis(total))
+}
+
+/// Writes a span as [`parse_span`] reads it, in the largest unit that fits.
+pub fn render_span(span: Duration) -> String {
+    let milliseconds = span.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let fit =
+        units.iter().find(|(size, _)| milliseconds >= *size && milliseconds.is_multiple_of(*size));
+    match fit {
+        Some((size, unit)) => format!("{}{unit}", milliseconds / size),
+        None => format!("{milliseconds}ms"),
+    }
+}
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The time of day, for whatever is compared with times from outside.
+    pub wall: Timestamp,
+    /// The time since a fixed point of this process, never set back: for
+    /// deadlines and ages.
+    pub monotonic: Duration,
+}
+
+/// Tells the time. The edges make the one that reads the system's clocks.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Now + Send + Sync>);
+
+impl Clock {
+    /// A clock that reads itself from `read`.
+    pub fn new(read: impl Fn() -> Now + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// Both times, now.
+    pub fn now(&self) -> Now {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// The moment by which a request has to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Duration);
+
+impl Deadline {
+    /// `span` from `now`.
+    pub fn after(span: Duration, now: Now) -> Self {
+        Self(now.monotonic.saturating_add(span))
+    }
+
+    /// What is left of it, or `None` when it has passed.
+    pub fn remaining(self, now: Now) -> Option<Duration> {
+        self.0.checked_sub(now.monotonic).filter(|left| !left.is_zero())
+    }
+}
+
+const TICKS_PER_SECOND: i64 = 10_000_000;
+/// 2525-01-01T00:00:00Z, the end of CTIM's time.
+const MAX_SECONDS: i64 = 17_514_144_000;
+/// From 0000-03-01 to 1970-01-01.
+const DAYS_TO_1970: i64 = 719_468;
+const DAYS_OF_400_YEARS: i64 = 146_097;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_times_that_graph_writes_and_writes_those_that_ctim_reads() {
+        let rows = [
+            // Graph writes zero to seven digits.
+            ("2026-01-22T12:09:22.8566667Z", Some("2026-01-22T12:09:22.856Z")),
+            ("2026-01-22T12:09:22Z", Some("2026-01-22T12:09:22.000Z")),
+            ("2026-02-25T16:29:33.1Z", Some("2026-02-25T16:29:33.100Z")),
+            // Offsets are legal RFC 3339.
+            ("2026-03-01T00:30:00+01:00", Some("2026-02-28T23:30:00.000Z")),
+            ("2026-03-01T00:30:00-0130", Some("2026-03-01T02:00:00.000Z")),
+            // Leap days exist in 2000 and 2024, not in 2100 and 2026.
+            ("2024-02-29T00:00:00Z", Some("2024-02-29T00:00:00.000Z")),
+            ("2000-02-29T00:00:00Z", Some("2000-02-29T00:00:00.000Z")),
+            ("2026-02-29T00:00:00Z", None),
+            ("2100-02-29T00:00:00Z", None),
+            // The ends of CTIM's time, and .NET's "never".
+            ("1970-01-01T00:00:00Z", Some("1970-01-01T00:00:00.000Z")),
+            ("2525-01-01T00:00:00Z", Some("2525-01-01T00:00:00.000Z")),
+            ("1969-12-31T23:59:59Z", None),
+            ("0001-01-01T00:00:00Z", None),
+            // Not times.
+            ("", None),
+            ("2026-01-22", None),
+            ("2026-01-22T12:09:22", None),
+            ("2026-01-22T12:09:22.Z", None),
+            ("2026-01-22T24:00:00Z", None),
+            ("2026-13-22T12:00:00Z", None),
+            ("2026-1-22T12:00:00ZZ", None),
+            ("+026-01-22T12:00:00Z", None),
+            ("2026-01-22T12:00:00é", None),
+            ("yesterday", None),
+        ];
+        for (text, expected) in rows {
+            let read = Timestamp::parse(text).map(Timestamp::ctim);
+            assert_eq!(read.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_literal_for_graph_loses_no_digit() {
+        let time = Timestamp::parse("2026-01-22T12:09:22.8566667Z").unwrap();
+        assert_eq!(time.odata(), "2026-01-22T12:09:22.8566667Z");
+        assert_eq!(time.to_string(), "2026-01-22 12:09:22 UTC");
+    }
+
+    #[test]
+    fn every_day_of_ctims_time_is_written_as_it_was_read() {
+        let mut day = Timestamp::from_unix_seconds(0);
+        let mut previous = String::new();
+        while day.unix_seconds() < MAX_SECONDS {
+            let text = day.ctim();
+            assert_eq!(Timestamp::parse(&text), Some(day), "{text}");
+            assert!(text > previous, "{text} after {previous}");
+            previous = text;
+            day = day.plus(Duration::from_secs(86_400));
+        }
+    }
+
+    #[test]
+    fn spans_are_read_and_written_alike() {
+        for text in ["1ms", "30s", "15m", "12h", "30d", "90s"] {
+            assert_eq!(parse_span(text).map(render_span).as_deref(), Ok(text));
+        }
+        for text in ["", "30", "s", "-1s", "1.5s", "1w", "30 s", "99999999999999999999d"] {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_that_has_come_leaves_nothing() {
+        let at = |milliseconds| Now {
+            wall: Timestamp::from_unix_seconds(0),
+            monotonic: Duration::from_millis(milliseconds),
+        };
+        let deadline = Deadline::after(Duration::from_millis(100), at(50));
+        assert_eq!(deadline.remaining(at(149)), Some(Duration::from_millis(1)));
+        assert_eq!(deadline.remaining(at(150)), None);
+        assert_eq!(deadline.remaining(at(1_000)), None);
+    }
+}

@@ -1,0 +1,277 @@
+//! The way out: [`Transport`] by ureq, with every default set on purpose.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Proxy};
+
+use crate::credentials::Secret;
+use crate::error::{TransportError, foreign};
+use crate::http::{Action, Request, Response, Transport};
+use crate::limits;
+use crate::settings::TransportSettings;
+use crate::uuid;
+
+/// What cannot be used of [`TransportSettings`], and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// The proxy's URL.
+    Proxy(&'static str),
+    /// The certificates.
+    Roots(&'static str),
+}
+
+/// Speaks HTTP to Microsoft.
+pub struct UreqTransport {
+    agent: Agent,
+    no_proxy: Vec<String>,
+    random: SystemRandom,
+}
+
+impl UreqTransport {
+    /// Prepares the way out.
+    ///
+    /// # Errors
+    /// What is wrong with the proxy's URL or the certificates. Neither is
+    /// ignored: a proxy that is not used, or a trust that is not limited, would
+    /// go unnoticed.
+    pub fn new(settings: &TransportSettings) -> Result<Self, Unusable> {
+        let proxy = settings.proxy.as_ref().map(proxy).transpose().map_err(Unusable::Proxy)?;
+        let roots = match &settings.roots {
+            Some(pem) => RootCerts::new_with_certs(&certificates(pem).map_err(Unusable::Roots)?),
+            None => RootCerts::WebPki,
+        };
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // A redirect would carry the token to wherever it points.
+            .max_redirects(0)
+            .proxy(proxy)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .user_agent(USER_AGENT)
+            .timeout_connect(Some(limits::CONNECT_TIMEOUT))
+            .max_idle_connections(settings.connections)
+            .max_idle_connections_per_host(settings.connections)
+            .max_idle_age(limits::IDLE_CONNECTION)
+            .build();
+        let no_proxy = settings.no_proxy.split(',').map(|host| host.trim().to_lowercase());
+        Ok(Self {
+            agent: Agent::new_with_config(config),
+            no_proxy: no_proxy.filter(|host| !host.is_empty()).collect(),
+            random: SystemRandom::new(),
+        })
+    }
+
+    /// The usual convention: a name stands for itself and what is below it, a
+    /// star for everything. This machine is never asked for by a proxy.
+    fn is_direct(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_lowercase();
+        let loopback = host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        let named = |entry: &String| {
+            let entry = entry.trim_start_matches('*').trim_start_matches('.');
+            entry.is_empty()
+                || host
+                    .strip_suffix(entry)
+                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        host == "localhost" || loopback || self.no_proxy.iter().any(named)
+    }
+
+    /// A random UUID, by which Microsoft's support finds a call again.
+    fn call_id(&self) -> String {
+        let mut bytes = [0; 16];
+        // Without randomness there is no id, and the call is as good.
+        let _ = self.random.fill(&mut bytes);
+        uuid::random(bytes)
+    }
+}
+
+impl Transport for UreqTransport {
+    fn send(&self, request: &Request, timeout: Duration) -> Result<Response, TransportError> {
+        let host = host_of(&request.url);
+        let fail = |error| translate(error, host, timeout);
+        let mut builder = ureq::http::Request::builder().uri(&request.url);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
+        }
+        builder = builder.header("client-request-id", self.call_id());
+        if let Some(token) = &request.bearer {
+            builder = builder.header("authorization", format!("Bearer {}", token.expose()));
+        }
+        let direct = self.is_direct(host);
+        let result = match &request.action {
+            Action::Get => {
+                let request = builder.method("GET").body(()).map_err(|e| fail(e.into()))?;
+                self.agent.run(self.configured(request, timeout, direct))
+            }
+            Action::PostForm(form) => {
+                let form = form.expose().as_bytes();
+                let builder = builder.header("content-type", "application/x-www-form-urlencoded");
+                let request = builder.method("POST").body(form).map_err(|e| fail(e.into()))?;
+                self.agent.run(self.configured(request, timeout, direct))
+            }
+        };
+        let mut response = result.map_err(fail)?;
+        let headers = response.headers().iter().map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        Ok(Response {
+            status: response.status().as_u16(),
+            headers: headers.collect(),
+            body: response
+                .body_mut()
+                .with_config()
+                .limit(limits::ANSWER)
+                .read_to_vec()
+                .map_err(fail)?,
+        })
+    }
+}
+
+impl UreqTransport {
+    fn configured<S: ureq::AsSendBody>(
+        &self,
+        request: ureq::http::Request<S>,
+        timeout: Duration,
+        direct: bool,
+    ) -> ureq::http::Request<S> {
+        let config = self.agent.configure_request(request).timeout_global(Some(timeout));
+        if direct { config.proxy(None).build() } else { config.build() }
+    }
+}
+
+fn proxy(url: &Secret) -> Result<Proxy, &'static str> {
+    let text = url.expose();
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err("must begin with http:// or https://");
+    }
+    Proxy::new(text).map_err(|_| "is not the URL of a proxy")
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, &'static str> {
+    let mut certificates = Vec::new();
+    for item in parse_pem(pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(_) => return Err("is not in PEM form"),
+        }
+    }
+    if certificates.is_empty() { Err("holds no certificate") } else { Ok(certificates) }
+}
+
+/// The host of a URL that this program has made.
+fn host_of(url: &str) -> &str {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+fn translate(error: ureq::Error, host: &str, timeout: Duration) -> TransportError {
+    let host = host.to_owned();
+    let reason = foreign(&innermost(&error));
+    match error {
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            TransportError::Connect { host, reason }
+        }
+        ureq::Error::Timeout(_) => TransportError::Timeout { after: timeout },
+        ureq::Error::HostNotFound => TransportError::Resolve { host },
+        ureq::Error::BodyExceedsLimit(_) => TransportError::TooLarge,
+        ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
+            TransportError::Connect { host, reason }
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => TransportError::Tls { reason },
+        ureq::Error::Io(error) => translate_io(&error, host, reason),
+        _ => TransportError::Broken { reason },
+    }
+}
+
+fn translate_io(error: &io::Error, host: String, reason: String) -> TransportError {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::ConnectionRefused | K::HostUnreachable | K::NetworkUnreachable | K::AddrNotAvailable => {
+            TransportError::Connect { host, reason }
+        }
+        // The resolver's error has no kind of its own.
+        _ if reason.starts_with("failed to lookup address") => TransportError::Resolve { host },
+        // Nor has that of the TLS library, which is wrapped.
+        K::InvalidData if error.get_ref().is_some() => TransportError::Tls { reason },
+        _ => TransportError::Broken { reason },
+    }
+}
+
+/// The last error of a chain says what it was about. None of ureq's texts holds
+/// a header or a body.
+fn innermost(error: &ureq::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = inner.to_string();
+        source = inner.source();
+    }
+    text
+}
+
+/// In the form that Microsoft asks for: company, product, version.
+const USER_AGENT: &str = concat!("GraphRelay-ObservableRelay/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_need_no_proxy() {
+        let transport = UreqTransport::new(&TransportSettings {
+            no_proxy: "graph.example, .inner.example,*.star.example,10.0.0.1".to_owned(),
+            ..TransportSettings::default()
+        })
+        .unwrap();
+        let rows = [
+            ("127.0.0.1", true),
+            ("[::1]", true),
+            ("localhost", true),
+            ("graph.example", true),
+            ("GRAPH.example", true),
+            ("a.graph.example", true),
+            ("a.inner.example", true),
+            ("b.star.example", true),
+            ("10.0.0.1", true),
+            ("evilgraph.example", false),
+            ("graph.example.evil", false),
+            ("login.microsoftonline.com", false),
+        ];
+        for (host, direct) in rows {
+            assert_eq!(transport.is_direct(host), direct, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_or_a_trust_that_cannot_be_read_is_not_ignored() {
+        let proxy = |url: &str| {
+            let proxy = Some(Secret::new(url));
+            UreqTransport::new(&TransportSettings { proxy, ..TransportSettings::default() }).err()
+        };
+        assert_eq!(proxy("http://user:pass@proxy.example:3128"), None);
+        assert!(proxy("socks5://proxy.example").is_some());
+        assert!(proxy("proxy.example:3128").is_some());
+        assert!(proxy("http://").is_some());
+        let roots = |pem: &[u8]| {
+            let roots = Some(pem.to_vec());
+            UreqTransport::new(&TransportSettings { roots, ..TransportSettings::default() }).err()
+        };
+        assert_eq!(roots(b""), Some(Unusable::Roots("holds no certificate")));
+        assert!(roots(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").is_some());
+    }
+
+    #[test]
+    fn the_host_of_a_url() {
+        assert_eq!(host_of("https://graph.microsoft.com/v1.0/x?y"), "graph.microsoft.com");
+        assert_eq!(host_of("http://127.0.0.1:8000/x"), "127.0.0.1");
+        assert_eq!(host_of("http://[::1]:8000/x"), "[::1]");
+    }
+}

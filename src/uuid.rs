@@ -1,0 +1,39 @@
+//! UUIDs (RFC 9562) from bytes that come from elsewhere: random ones, or the
+//! digest of what is named.
+
+/// A UUID of version 4: `bytes` are random.
+pub fn random(bytes: [u8; 16]) -> String {
+    uuid(bytes, 0x40)
+}
+
+/// A UUID of version 8: `digest` is of what it names, so that the same thing
+/// has the same name tomorrow.
+pub fn named(digest: [u8; 32]) -> String {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = from);
+    uuid(bytes, 0x80)
+}
+
+fn uuid(mut bytes: [u8; 16], version: u8) -> String {
+    bytes[6] = bytes[6] & 0x0F | version;
+    bytes[8] = bytes[8] & 0x3F | 0x80;
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_and_variant_are_where_they_belong() {
+        assert_eq!(random([0xFF; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(named([0; 32]), "00000000-0000-8000-8000-000000000000");
+    }
+}

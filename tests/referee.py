@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""Checks every answer of the relay against a second opinion.
+
+    referee.py BINARY ALERTS.json [--validator validate_ctim.py]
+
+Starts `BINARY demo --alerts ALERTS.json`, asks it for every observable that the
+evidence of those alerts holds, and compares the alerts in the answers with what
+this file finds by itself: no false hit, no miss. With --validator, every answer
+is also checked against CTIM, strictly. Exit status: 0 fine, 1 findings.
+
+It knows the table of places on its own account and shares nothing with the
+relay; it needs nothing but Python.
+"""
+import argparse
+import ipaddress
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+import urllib.request
+
+KINDS = ("sha256", "file_name", "file_path", "ip", "domain", "hostname", "url")
+
+
+def dig(node, path):
+    """The values at a path such as `files[].fileDetails.sha256`."""
+    if not path:
+        return [node] if isinstance(node, str) and node.strip() else []
+    head, _, rest = path.partition(".")
+    many = head.endswith("[]")
+    if not isinstance(node, dict):
+        return []
+    value = node.get(head[:-2] if many else head)
+    items = value if many and isinstance(value, list) else [value]
+    return [found for item in items for found in dig(item, rest)]
+
+
+FILES = {
+    "fileEvidence": ["fileDetails"],
+    "processEvidence": ["imageFile", "parentProcessImageFile"],
+    "malwareEvidence": ["files[].fileDetails", "processes[].imageFile",
+                        "processes[].parentProcessImageFile"],
+    "teamsMessageEvidence": ["files[].fileDetails"],
+}
+DEVICE_IPS = ["lastIpAddress", "lastExternalIpAddress", "ipInterfaces[]",
+              "resourceAccessEvents[].ipAddress"]
+USER_IPS = ["userAccount.resourceAccessEvents[].ipAddress"]
+IPS = {
+    "ipEvidence": ["ipAddress"],
+    "deviceEvidence": DEVICE_IPS,
+    "networkConnectionEvidence": ["sourceAddress.ipAddress", "destinationAddress.ipAddress"],
+    "dnsEvidence": ["dnsServerIp.ipAddress", "hostIpAddress.ipAddress", "ipAddresses[].ipAddress"],
+    "analyzedMessageEvidence": ["senderIp"],
+    "submissionMailEvidence": ["senderIp"],
+    "teamsMessageEvidence": ["senderIP"],
+    "ioTDeviceEvidence": ["ipAddress.ipAddress", "nics[].ipAddress.ipAddress"],
+    "nicEvidence": ["ipAddress.ipAddress"],
+    "kubernetesPodEvidence": ["podIp.ipAddress"],
+    "containerEvidence": ["pod.podIp.ipAddress"],
+    "kubernetesServiceEvidence": ["clusterIP.ipAddress", "externalIPs[].ipAddress"],
+    "userEvidence": USER_IPS, "mailboxEvidence": USER_IPS, "processEvidence": USER_IPS,
+    "hostLogonSessionEvidence": ["host." + path for path in DEVICE_IPS]
+                                + ["account." + path for path in USER_IPS],
+    "cloudLogonSessionEvidence": ["host." + path for path in DEVICE_IPS]
+                                 + ["account." + path for path in USER_IPS],
+    "sasTokenEvidence": ["allowedIpAddresses"],
+}
+DOMAINS = {
+    "dnsEvidence": ["domainName"],
+    "analyzedMessageEvidence": ["p1Sender.domainName", "p2Sender.domainName"],
+    "deviceEvidence": ["deviceDnsName", "dnsDomain"],
+    "activeDirectoryDomainEvidence": ["activeDirectoryDomainName",
+                                      "trustedDomains[].activeDirectoryDomainName"],
+}
+DOMAINS_OF_URLS = {
+    "urlEvidence": ["url"], "analyzedMessageEvidence": ["urls[]"],
+    "teamsMessageEvidence": ["urls[].url"],
+}
+DOMAINS_OF_ADDRESSES = {
+    "analyzedMessageEvidence": ["p1Sender.emailAddress", "p2Sender.emailAddress"],
+    "userEvidence": ["userAccount.userPrincipalName"],
+}
+HOSTS = {
+    "deviceEvidence": ["hostName", "deviceDnsName"],
+    "hostLogonSessionEvidence": ["host.hostName", "host.deviceDnsName"],
+    "ioTDeviceEvidence": ["deviceName"], "cloudLogonSessionEvidence": ["deviceName"],
+}
+URLS = {
+    "urlEvidence": ["url"], "analyzedMessageEvidence": ["urls[]"],
+    "teamsMessageEvidence": ["urls[].url"], "blobEvidence": ["url", "blobContainer.url"],
+    "blobContainerEvidence": ["url"], "ioTDeviceEvidence": ["sourceRef.url"],
+    "gitHubUserEvidence": ["webUrl"], "gitHubOrganizationEvidence": ["webUrl"],
+    "gitHubRepoEvidence": ["baseUrl"],
+}
+
+
+def table(kind, evidence, paths):
+    return [value for path in paths.get(kind, []) for value in dig(evidence, path)]
+
+
+def file_objects(kind, evidence):
+    for path in FILES.get(kind, []):
+        head, _, rest = path.partition(".")
+        node = evidence.get(head.rstrip("[]"))
+        nodes = (node or []) if head.endswith("[]") else [node]
+        for item in nodes:
+            found = item.get(rest) if rest and isinstance(item, dict) else item
+            if isinstance(found, dict):
+                yield found
+
+
+def full_paths(details):
+    path, name = details.get("filePath"), details.get("fileName")
+    if path:
+        yield path
+    if path and name:
+        separator = "/" if "/" in path and "\\" not in path else "\\"
+        yield path.rstrip("/\\") + separator + name
+
+
+def mentions(evidence):
+    """All (kind, value) in one piece of evidence."""
+    kind = str(evidence.get("@odata.type", "")).rsplit(".", 1)[-1]
+    found = []
+    for details in file_objects(kind, evidence):
+        found += [("sha256", v) for v in dig(details, "sha256")]
+        found += [("file_name", v) for v in dig(details, "fileName")]
+        found += [("file_path", v) for v in full_paths(details)]
+    if kind == "fileHashEvidence" and evidence.get("algorithm") == "sha256":
+        found += [("sha256", v) for v in dig(evidence, "value")]
+    if kind == "blobEvidence":
+        found += [("file_name", v) for v in dig(evidence, "name")]
+        found += [("sha256", h["value"]) for h in evidence.get("fileHashes") or []
+                  if h.get("algorithm") == "sha256"]
+    found += [("ip", v) for v in table(kind, evidence, IPS)]
+    found += [("domain", v) for v in table(kind, evidence, DOMAINS)]
+    found += [("domain", urllib.parse.urlsplit(v).hostname or "")
+              for v in table(kind, evidence, DOMAINS_OF_URLS)]
+    found += [("domain", v.rsplit("@", 1)[1])
+              for v in table(kind, evidence, DOMAINS_OF_ADDRESSES) if "@" in v]
+    found += [("hostname", v) for v in table(kind, evidence, HOSTS)]
+    found += [("hostname", v.split(".")[0]) for v in table(kind, evidence, HOSTS)]
+    found += [("url", v) for v in table(kind, evidence, URLS)]
+    return {(k, same) for k, v in found if (same := normal(k, v)) is not None}
+
+
+def normal(kind, value):
+    """The form in which two values are the same, None if it is none at all."""
+    value = value.strip()
+    if kind == "sha256":
+        return value.lower() if re.fullmatch("[0-9a-fA-F]{64}", value) else None
+    if kind == "ip":
+        try:
+            address = ipaddress.ip_address(value.split("%")[0])
+        except ValueError:
+            return None
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    if kind == "file_path":
+        if "\\" in value or re.match("[A-Za-z]:", value):
+            return re.sub(r"[\\/]+", r"\\", value).rstrip("\\").lower()
+        return value.rstrip("/")
+    if kind == "domain" and normal("ip", value):
+        return None
+    if kind == "url":
+        return value
+    return value.lower().rstrip(".") or None
+
+
+class Relay:
+    """A demo over a file of alerts."""
+
+    def __init__(self, binary, alerts):
+        self.process = subprocess.Popen(
+            [binary, "demo", "--alerts", alerts, "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, text=True)
+        for line in self.process.stdout:
+            if match := re.match(r"curl -s (\S+)", line):
+                self.url = match[1]
+            if match := re.search(r"Bearer ([\w.-]+)", line):
+                self.token = match[1]
+                return
+        sys.exit("the demo did not start")
+
+    def ask(self, observables):
+        body = json.dumps([{"type": k, "value": v} for k, v in observables]).encode()
+        request = urllib.request.Request(
+            self.url, body, {"Authorization": "Bearer " + self.token})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(timeout=60)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("alerts")
+    parser.add_argument("--validator")
+    args = parser.parse_args()
+    with open(args.alerts, encoding="utf-8") as file:
+        alerts = json.load(file)
+    expected = {}
+    for alert in alerts:
+        if not isinstance(alert, dict) or not alert.get("id"):
+            continue
+        for evidence in alert.get("evidence") or []:
+            for mention in mentions(evidence) if isinstance(evidence, dict) else ():
+                expected.setdefault(mention, set()).add(alert["id"])
+    # What no alert mentions, among it parts and extensions of what they do.
+    absent = [("ip", "192.0.2.254"), ("domain", "example.invalid"), ("sha256", "0" * 64)]
+    for kind, value in list(expected):
+        absent += [(kind, value + "x"), (kind, value[1:])]
+    questions = list(expected) + [q for q in absent if q not in expected and normal(*q) == q[1]]
+
+    relay = Relay(args.binary, args.alerts)
+    findings, answers = [], []
+    for kind, value in questions:
+        answer = relay.ask([(kind, value)])
+        answers.append(answer)
+        docs = answer.get("data", {}).get("sightings", {}).get("docs", [])
+        got = [doc["external_ids"][0] for doc in docs]
+        want = expected.get((kind, value), set())
+        if set(got) != want or len(got) != len(set(got)):
+            findings.append(f"{kind} {value}: {sorted(got)}, not {sorted(want)}")
+        if answer.get("errors"):
+            findings.append(f"{kind} {value}: {answer['errors']}")
+    answers.append(relay.ask(questions[:1000]))
+    code = relay.stop()
+    if code != 0:
+        findings.append(f"the demo ended with {code}")
+    if args.validator:
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.writelines(json.dumps(answer) + "\n" for answer in answers)
+            file.flush()
+            checked = subprocess.run(
+                [sys.executable, args.validator, "--strict", "--kind", "observe_response",
+                 file.name], capture_output=True, text=True, check=False)
+        if checked.returncode != 0:
+            findings += checked.stdout.splitlines()[:40] + checked.stderr.splitlines()
+        else:
+            print(checked.stdout.strip())
+    kinds = {kind: sum(1 for k, _ in expected if k == kind) for kind in KINDS}
+    print(f"{args.alerts}: {len(questions)} questions, {len(expected)} of them with an answer "
+          f"({', '.join(f'{n} {k}' for k, n in kinds.items())}), {len(findings)} findings")
+    print("\n".join(findings))
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

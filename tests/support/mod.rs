@@ -1,0 +1,305 @@
+//! What the scenarios share: a clock that stands still, a wire that is watched
+//! and can be cut, and a relay on it.
+
+#![allow(dead_code, reason = "no test uses all of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say so")]
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use graph_relay::api::{Api, Request};
+use graph_relay::cloud::Cloud;
+use graph_relay::credentials::{Credentials, Secret, TenantId};
+use graph_relay::error::TransportError;
+use graph_relay::event::Events;
+use graph_relay::http::{self, Action, Response, Transport};
+use graph_relay::jwt::{self, SigningKey, Verifier};
+use graph_relay::relay::{Relay, Settings};
+use graph_relay::simulator::{Behaviour, Simulator};
+use graph_relay::sync::SyncSettings;
+use graph_relay::time::{Clock, Now, Timestamp};
+use serde_json::{Value, json};
+
+pub(crate) const TENANT: &str = "5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10";
+pub(crate) const CLIENT_SECRET: &str = "marked-client-secret";
+pub(crate) const SECRET_KEY: &str = "marked-secret-key-of-more-than-32-bytes";
+
+/// When the scenarios play: shortly after the constructed alerts.
+pub(crate) const NOW: &str = "2026-11-21T00:00:00Z";
+
+/// A clock that is moved by hand.
+#[derive(Clone)]
+pub(crate) struct TestClock(Arc<Mutex<Now>>);
+
+impl TestClock {
+    pub(crate) fn new() -> Self {
+        let wall = Timestamp::parse(NOW).unwrap();
+        Self(Arc::new(Mutex::new(Now { wall, monotonic: Duration::from_secs(1_000) })))
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let shared = Arc::clone(&self.0);
+        Clock::new(move || *shared.lock().unwrap())
+    }
+
+    pub(crate) fn pass(&self, seconds: u64) {
+        let mut now = self.0.lock().unwrap();
+        let span = Duration::from_secs(seconds);
+        *now = Now { wall: now.wall.plus(span), monotonic: now.monotonic + span };
+    }
+
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.0.lock().unwrap().wall
+    }
+}
+
+/// What a request was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Token,
+    List,
+}
+
+/// What becomes of a request instead of reaching the simulator, or before.
+pub(crate) enum Step {
+    Answer(u16, String),
+    Fail(TransportError),
+    /// It waits for a word.
+    Hold(Receiver<()>),
+    Pass,
+}
+
+/// The wire between relay and simulator.
+pub(crate) struct Wire {
+    pub(crate) simulator: Simulator,
+    log: Mutex<Vec<String>>,
+    script: Mutex<Vec<(Kind, Step)>>,
+}
+
+impl Wire {
+    pub(crate) fn new(simulator: Simulator) -> Self {
+        Self { simulator, log: Mutex::default(), script: Mutex::default() }
+    }
+
+    /// The next request of `kind` meets `step`.
+    pub(crate) fn next(&self, kind: Kind, step: Step) {
+        self.script.lock().unwrap().push((kind, step));
+    }
+
+    /// The next request of `kind` waits until told to go on.
+    pub(crate) fn hold(&self, kind: Kind) -> Sender<()> {
+        let (sender, receiver) = channel();
+        self.next(kind, Step::Hold(receiver));
+        sender
+    }
+
+    /// Whether anything has been asked since the last time of `requests`.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.log.lock().unwrap().is_empty()
+    }
+
+    /// The requests since the last time this was asked, as `token` or as the
+    /// decoded query of a list.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+}
+
+impl Transport for Wire {
+    fn send(&self, request: &http::Request, timeout: Duration) -> Result<Response, TransportError> {
+        let (kind, note) = match &request.action {
+            Action::PostForm(_) => (Kind::Token, "token".to_owned()),
+            Action::Get => (Kind::List, decode(request.url.split_once('?').unwrap().1)),
+        };
+        self.log.lock().unwrap().push(note);
+        let step = {
+            let mut script = self.script.lock().unwrap();
+            let found = script.iter().position(|(wanted, _)| *wanted == kind);
+            found.map_or(Step::Pass, |at| script.remove(at).1)
+        };
+        match step {
+            Step::Answer(status, body) => {
+                return Ok(Response { status, body: body.into_bytes(), ..Response::default() });
+            }
+            Step::Fail(error) => return Err(error),
+            // Whoever holds the other end may just drop it.
+            Step::Hold(word) => _ = word.recv(),
+            Step::Pass => {}
+        }
+        self.simulator.send(request, timeout)
+    }
+}
+
+fn decode(query: &str) -> String {
+    let codes = [("%20", " "), ("%3A", ":")];
+    codes.iter().fold(query.to_owned(), |text, (code, plain)| text.replace(code, plain))
+}
+
+/// A relay, its wire, and whoever asks.
+pub(crate) struct World {
+    pub(crate) clock: TestClock,
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) api: Arc<Api>,
+    pub(crate) events: Arc<Mutex<Vec<String>>>,
+}
+
+/// How a world differs from the usual.
+pub(crate) struct Setup {
+    pub(crate) alerts: Vec<Value>,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) sync: SyncSettings,
+    pub(crate) entities_limit: usize,
+    pub(crate) request_timeout: Duration,
+    pub(crate) audience: Option<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            alerts: graph_relay::simulator::constructed_alerts().unwrap(),
+            behaviour: Behaviour::default(),
+            sync: SyncSettings {
+                lookback: Duration::from_secs(30 * 86_400),
+                fresh_for: Duration::from_secs(30),
+                max_alerts: 50_000,
+                max_tenants: 50,
+            },
+            entities_limit: 100,
+            request_timeout: Duration::from_secs(25),
+            audience: None,
+        }
+    }
+}
+
+impl Setup {
+    pub(crate) fn with_alerts(alerts: Vec<Value>) -> Self {
+        Self { alerts, ..Self::default() }
+    }
+
+    pub(crate) fn build(self) -> World {
+        let clock = TestClock::new();
+        let simulator =
+            Simulator::new(self.behaviour, clock.clock()).with_tenant(credentials(), self.alerts);
+        let wire = Arc::new(Wire::new(simulator));
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&events);
+        let settings = Settings {
+            cloud: Cloud::global(),
+            sync: self.sync,
+            entities_limit: self.entities_limit,
+            request_timeout: self.request_timeout,
+        };
+        let hear = Events::new(move |event| heard.lock().unwrap().push(format!("{event:?}")));
+        let transport: Arc<dyn Transport> = wire.clone();
+        let relay = Relay::new(settings, transport, clock.clock(), hear);
+        let verifier = Verifier { key: key(), audience: self.audience };
+        World { clock, wire, api: Arc::new(Api::new(relay, verifier)), events }
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Setup::default().build()
+    }
+
+    /// What the relay answers to `method target`, with these headers and body.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        target: &str,
+        authorization: Option<&str>,
+        body: &[u8],
+    ) -> (u16, Value) {
+        let request = Request { method, target, authorization, health_check: None, body: Ok(body) };
+        let deadline = self.api.relay().deadline(self.api.relay().now());
+        let response = self.api.handle(request, deadline);
+        (response.status, serde_json::from_slice(&response.body).unwrap())
+    }
+
+    /// What the relay answers when asked, with a good token, for observables.
+    pub(crate) fn observe(&self, observables: &[(&str, &str)]) -> Value {
+        self.observe_as(&credentials(), observables)
+    }
+
+    pub(crate) fn observe_as(
+        &self,
+        credentials: &Credentials,
+        observables: &[(&str, &str)],
+    ) -> Value {
+        let header = format!("Bearer {}", token(credentials));
+        let body = body(observables);
+        self.request("POST", "/observe/observables", Some(&header), body.as_bytes()).1
+    }
+
+    pub(crate) fn health(&self) -> Value {
+        let header = format!("Bearer {}", token(&credentials()));
+        self.request("POST", "/health", Some(&header), b"").1
+    }
+
+    /// Waits until `done`, for as long as is reasonable.
+    pub(crate) fn wait_until(&self, done: impl Fn(&Self) -> bool) {
+        let start = std::time::Instant::now();
+        while !done(self) {
+            assert!(start.elapsed() < Duration::from_secs(20), "it never happened");
+            std::thread::yield_now();
+        }
+    }
+}
+
+pub(crate) fn credentials() -> Credentials {
+    credentials_of(TENANT)
+}
+
+pub(crate) fn credentials_of(tenant: &str) -> Credentials {
+    Credentials {
+        tenant: TenantId::parse(tenant).unwrap(),
+        application: "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40".to_owned(),
+        secret: Secret::new(CLIENT_SECRET),
+    }
+}
+
+pub(crate) fn key() -> SigningKey {
+    SigningKey::new(Secret::new(SECRET_KEY)).unwrap()
+}
+
+pub(crate) fn token(credentials: &Credentials) -> String {
+    jwt::sign(credentials, None, None, &key()).expose().to_owned()
+}
+
+pub(crate) fn body(observables: &[(&str, &str)]) -> String {
+    let items = observables.iter().map(|(kind, value)| json!({"type": kind, "value": value}));
+    Value::Array(items.collect()).to_string()
+}
+
+/// An alert with one address in it, created and last changed then.
+pub(crate) fn alert(id: &str, created: &str, ip: &str) -> Value {
+    json!({
+        "id": id, "title": id, "severity": "high", "createdDateTime": created,
+        "lastUpdateDateTime": created,
+        "evidence": [{"@odata.type": "#microsoft.graph.security.ipEvidence", "ipAddress": ip}],
+    })
+}
+
+/// The ids of the alerts in an answer, in order.
+pub(crate) fn ids(answer: &Value) -> Vec<String> {
+    let docs = answer.pointer("/data/sightings/docs").and_then(Value::as_array);
+    let id = |doc: &Value| doc["external_ids"][0].as_str().unwrap().to_owned();
+    docs.map(|docs| docs.iter().map(id).collect()).unwrap_or_default()
+}
+
+/// The errors of an answer, as `type code`.
+pub(crate) fn errors(answer: &Value) -> Vec<String> {
+    let errors = answer["errors"].as_array().cloned().unwrap_or_default();
+    let text = |error: &Value| {
+        format!("{} {}", error["type"].as_str().unwrap(), error["code"].as_str().unwrap())
+    };
+    errors.iter().map(text).collect()
+}
+
+/// The messages of an answer's errors, joined.
+pub(crate) fn messages(answer: &Value) -> String {
+    let errors = answer["errors"].as_array().cloned().unwrap_or_default();
+    let all: Vec<_> = errors.iter().map(|e| e["message"].as_str().unwrap().to_owned()).collect();
+    all.join("\n")
+}
