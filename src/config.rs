@@ -74,8 +74,13 @@ impl Environment {
     }
 
     /// The value of `name`, unless that is empty, which means the same as none.
+    /// The names of proxies are written in lower case as often.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        let value = |name: &str| {
+            self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        };
+        let lower = || name.ends_with("_PROXY").then(|| value(&name.to_lowercase())).flatten();
+        value(name).or_else(lower)
     }
 
     /// A secret from `NAME`, or from the file that `NAME_FILE` names; the line
@@ -284,11 +289,8 @@ impl Reader<'_> {
     }
 
     fn transport(&mut self) -> TransportSettings {
-        let either = |upper: &str, lower: &str| {
-            self.environment.get(upper).or_else(|| self.environment.get(lower))
-        };
-        let proxy = either("HTTPS_PROXY", "https_proxy").map(Secret::new);
-        let no_proxy = either("NO_PROXY", "no_proxy").unwrap_or_default().to_owned();
+        let proxy = self.problems.note(self.environment.secret("HTTPS_PROXY")).flatten();
+        let no_proxy = self.environment.get("NO_PROXY").unwrap_or_default().to_owned();
         let roots = self.value("SSL_CERT_FILE", |path| {
             fs::read(path).map_err(|error| format!("cannot be read: {error}"))
         });
@@ -454,7 +456,7 @@ pub const VARIABLES: [Variable; 20] = [
         "The least important events that are logged: error, warn, info or debug.",
     ),
     variable("RELAY_LOG_FORMAT", "text", "How log lines look: text (key=value) or json."),
-    variable(
+    secret(
         "HTTPS_PROXY",
         "none",
         "The proxy for calls to Microsoft: http://[user:password@]host:port. May be in lower case.",

@@ -175,8 +175,8 @@ fn readable(observables: &[Observable], answer: &Value) -> String {
             let target = target.and_then(|list| list.iter().find(|o| o["type"] != "ms_machine_id"));
             let target = target.and_then(|o| o["value"].as_str()).unwrap_or_default();
             let (time, severity) = (at("/observed_time/start_time"), at("/severity"));
-            let _ = writeln!(text, "  {time}  {severity:<7}  {}", at("/title"));
-            let _ = writeln!(text, "      on {target}, {}", at("/short_description"));
+            let title = at("/title");
+            let _ = writeln!(text, "  {time}  {severity:<6}  {title}, on {target}");
             let _ = writeln!(text, "      {}", at("/source_uri"));
         }
     }

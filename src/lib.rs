@@ -1,6 +1,66 @@
 //! Answers "has Microsoft seen this observable?" with CTIM sightings.
 //!
-//! A relay between Cisco Threat Response / XDR and Microsoft Graph Security.
+//! A relay between Cisco Threat Response / XDR and Microsoft Graph Security, as
+//! a library. The program of the same name is this library with its edges
+//! joined; to embed it, take [`relay::Relay`] and give it a
+//! [`Transport`](http::Transport), a [`Clock`](time::Clock) and somewhere to put
+//! [`Events`](event::Events):
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use graph_relay::cloud::Cloud;
+//! use graph_relay::credentials::{Credentials, Secret, TenantId};
+//! use graph_relay::event::Events;
+//! use graph_relay::observable::{Kind, Observable};
+//! use graph_relay::payload::Question;
+//! use graph_relay::relay::{Relay, Settings};
+//! use graph_relay::simulator::{self, Behaviour, Simulator};
+//! use graph_relay::sync::SyncSettings;
+//! use graph_relay::time::{Clock, Now, Timestamp};
+//!
+//! let credentials = Credentials {
+//!     tenant: TenantId::parse("harbourside.example").ok_or("no tenant")?,
+//!     application: "app".to_owned(),
+//!     secret: Secret::new("secret"),
+//! };
+//! // A clock that stands still, so that this example is true for ever.
+//! let wall = Timestamp::parse("2026-11-21T00:00:00Z").ok_or("no time")?;
+//! let clock = Clock::new(move || Now { wall, monotonic: Duration::ZERO });
+//! // Microsoft in memory; `graph_relay::transport::UreqTransport` asks the real one.
+//! let alerts = simulator::constructed_alerts()?;
+//! let transport = Simulator::new(Behaviour::default(), clock.clone())
+//!     .with_tenant(credentials.clone(), alerts);
+//!
+//! let settings = Settings {
+//!     cloud: Cloud::global(),
+//!     sync: SyncSettings::default(),
+//!     entities_limit: 100,
+//!     request_timeout: Duration::from_secs(25),
+//! };
+//! let relay = Relay::new(settings, Arc::new(transport), clock, Events::none());
+//! let question = Question {
+//!     observables: Observable::new(Kind::Ip, "203.0.113.77").into_iter().collect(),
+//!     malformed: Vec::new(),
+//! };
+//! let deadline = relay.deadline(relay.now());
+//! let reply = relay.observe(question, &credentials, None, deadline)?;
+//! assert_eq!(reply.sightings.len(), 2);
+//! assert!(reply.shortfalls.is_empty(), "nothing is missing");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In scope: the relay protocol as bytes ([`api`]), tokens ([`jwt`]), Graph
+//! ([`graph`]), the index ([`index`]), the mapping ([`mapping`]), and edges for
+//! HTTP in ([`serve`]) and out ([`transport`]).
+//!
+//! Out of scope: TLS towards callers, anything on disk, other vendors, and
+//! changing anything at Microsoft.
+//!
+//! The modules stand in layers, and a file names nothing of a higher one: words,
+//! rules, flow, surface, edges. Below the edges there is no socket, clock,
+//! environment or file. `tests/house.rs` holds that sentence.
 
 #![forbid(unsafe_code)]
 

@@ -13,6 +13,7 @@ use crate::event::{Event, Level};
 use crate::flight::{Flight, Lead, Ticket, Turn, lock};
 use crate::graph::alerts_v2::Page;
 use crate::graph::paging::{Pager, Property};
+use crate::http::Response;
 use crate::index::AlertIndex;
 use crate::limits;
 use crate::shortfall::Shortfall;
@@ -31,6 +32,17 @@ pub struct SyncSettings {
     pub max_alerts: usize,
     /// Tenants kept at once.
     pub max_tenants: usize,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self {
+            lookback: limits::LOOKBACK,
+            fresh_for: limits::FRESH_FOR,
+            max_alerts: limits::MAX_ALERTS,
+            max_tenants: limits::MAX_TENANTS,
+        }
+    }
 }
 
 /// All tenants, by credentials.
@@ -115,9 +127,13 @@ impl Tenant {
 
     /// One real read, to see whether the credentials work.
     pub(crate) fn probe(&self, url: &str, deadline: Deadline) -> Result<(), Error> {
-        let response = self.upstream.get(url, (&self.credentials, &self.tokens), deadline)?;
+        let response = self.get(url, deadline)?;
         Page::parse(&response.body)?;
         Ok(())
+    }
+
+    fn get(&self, url: &str, deadline: Deadline) -> Result<Response, Error> {
+        self.tokens.get(url, &self.credentials, &self.upstream, deadline)
     }
 
     /// The alerts, for as short as possible: a refresh waits for it.
@@ -268,8 +284,7 @@ impl Tenant {
     fn next_page(&self, pager: &mut Pager<'_>) -> Result<Option<Page>, Error> {
         loop {
             let deadline = Deadline::after(limits::CALL_TIMEOUT, self.upstream.now());
-            let tenant = (&self.credentials, &self.tokens);
-            match self.upstream.get(&pager.url(), tenant, deadline) {
+            match self.get(&pager.url(), deadline) {
                 Ok(response) => {
                     let mut page = Page::parse(&response.body)?;
                     page.partial = response.status == PARTIAL;

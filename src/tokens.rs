@@ -1,12 +1,14 @@
-//! The access token of one tenant: fetched by one at a time, kept until shortly
-//! before it expires, and dropped when Graph does not take it.
+//! The access token of one tenant, and the calls that are made with it: fetched
+//! by one at a time, kept until shortly before it expires, and dropped when
+//! Graph does not take it.
 
 use std::sync::Mutex;
 
 use crate::credentials::{Credentials, Secret};
 use crate::error::Error;
 use crate::flight::{Flight, Turn, lock};
-use crate::graph::login;
+use crate::graph::{self, login, problem};
+use crate::http::Response;
 use crate::limits;
 use crate::time::{Deadline, Timestamp};
 use crate::upstream::Upstream;
@@ -37,7 +39,7 @@ impl Tokens {
     /// # Errors
     /// What the token endpoint or the way to it says, or that the deadline came
     /// first.
-    pub(crate) fn access(
+    fn access(
         &self,
         credentials: &Credentials,
         upstream: &Upstream,
@@ -66,8 +68,37 @@ impl Tokens {
         }
     }
 
+    /// `GET` of `url` with the token. Refused with 401 or 403, it drops the
+    /// token and tries once more: the token may have been revoked, or a role
+    /// granted since it was issued.
+    ///
+    /// # Errors
+    /// When there is no token, no answer, or the answer is no success.
+    pub(crate) fn get(
+        &self,
+        url: &str,
+        credentials: &Credentials,
+        upstream: &Upstream,
+        deadline: Deadline,
+    ) -> Result<Response, Error> {
+        let mut refused = false;
+        loop {
+            let token = self.access(credentials, upstream, deadline)?;
+            let request = graph::get(url.to_owned(), token.clone());
+            let response = upstream.send(&request, deadline)?;
+            match response.status {
+                200..=299 => return Ok(response),
+                401 | 403 if !refused => {
+                    self.refuse(&token);
+                    refused = true;
+                }
+                _ => return Err(Error::Graph(problem::of(&response))),
+            }
+        }
+    }
+
     /// Drops `token`, if it is still the one that is kept.
-    pub(crate) fn refuse(&self, token: &Secret) {
+    fn refuse(&self, token: &Secret) {
         lock(&self.held).take_if(|held| held.token == *token);
     }
 

@@ -1,18 +1,14 @@
-//! One call to Microsoft: sent within its time, with a token, once more where a
-//! fresh token may help, and told to the log.
+//! One call to Microsoft: sent within its time, and told to the log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cloud::Cloud;
-use crate::credentials::Credentials;
 use crate::error::{Error, TransportError};
 use crate::event::{Event, Events, Level};
-use crate::graph::{self, problem};
-use crate::http::{Request, Response, Transport};
+use crate::http::{Action, Request, Response, Transport};
 use crate::limits;
 use crate::time::{Clock, Deadline, Now};
-use crate::tokens::Tokens;
 
 /// The way to Microsoft, shared by all tenants.
 pub(crate) struct Upstream {
@@ -56,37 +52,17 @@ impl Upstream {
         let begun = self.now();
         let timeout = deadline.remaining(begun).map(|left| left.min(limits::CALL_TIMEOUT));
         let timeout = timeout.ok_or(Error::Deadline { waiting_for: "calling Microsoft" })?;
-        let result = self.transport.send(request, timeout);
+        let mut result = self.transport.send(request, timeout);
         self.trace(request, &result, begun);
-        Ok(result?)
-    }
-
-    /// `GET` of `url` with the tenant's token. Refused with 401 or 403, it
-    /// drops the token and tries once more: it may have been revoked, or a role
-    /// granted since it was issued.
-    ///
-    /// # Errors
-    /// When there is no token, no answer, or the answer is no success.
-    pub(crate) fn get(
-        &self,
-        url: &str,
-        tenant: (&Credentials, &Tokens),
-        deadline: Deadline,
-    ) -> Result<Response, Error> {
-        let (credentials, tokens) = tenant;
-        let mut refused = false;
-        loop {
-            let token = tokens.access(credentials, self, deadline)?;
-            let response = self.send(&graph::get(url.to_owned(), token.clone()), deadline)?;
-            match response.status {
-                200..=299 => return Ok(response),
-                401 | 403 if !refused => {
-                    tokens.refuse(&token);
-                    refused = true;
-                }
-                _ => return Err(Error::Graph(problem::of(&response))),
-            }
+        // The other side may have closed a connection just as it was used again.
+        // What only reads can be said twice.
+        if let (Err(TransportError::Broken { .. }), Action::Get) = (&result, &request.action)
+            && let Some(left) = self.remaining(deadline)
+        {
+            result = self.transport.send(request, left.min(timeout));
+            self.trace(request, &result, begun);
         }
+        Ok(result?)
     }
 
     fn trace(&self, request: &Request, result: &Result<Response, TransportError>, begun: Now) {

@@ -497,6 +497,35 @@ fn an_answer_that_is_no_list_is_a_fault_and_no_all_clear() {
 }
 
 #[test]
+fn a_connection_that_breaks_is_tried_once_more_where_that_is_safe() {
+    let broken = || Step::Fail(TransportError::Broken { reason: "reset".to_owned() });
+    let world = World::new();
+    world.wire.next(Kind::List, broken());
+    assert_eq!(ids(&world.observe(&HIT)).len(), 2);
+    world.clock.pass(61);
+    world.wire.requests();
+    for _ in 0..2 {
+        world.wire.next(Kind::List, broken());
+    }
+    assert_eq!(errors(&world.observe(&HIT)), ["warning connection error"]);
+    assert_eq!(world.wire.requests().len(), 2);
+}
+
+#[test]
+fn a_panic_while_loading_costs_that_answer_alone() {
+    let world = World::new();
+    world.wire.next(Kind::List, Step::Panic);
+    let answer = world.observe(&HIT);
+    assert_eq!(errors(&answer), ["fatal internal error"]);
+    assert_eq!(ids(&world.observe(&HIT)).len(), 2);
+    // With something loaded, it is a warning.
+    world.clock.pass(61);
+    world.wire.next(Kind::List, Step::Panic);
+    let answer = world.observe(&HIT);
+    assert_eq!((ids(&answer).len(), errors(&answer)), (2, vec!["warning internal error".into()]));
+}
+
+#[test]
 fn a_partial_answer_of_graph_is_told() {
     let world = World::new();
     let page = json!({"value": [alert("a", "2026-11-20T00:00:00Z", IP)]}).to_string();

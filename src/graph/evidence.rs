@@ -107,9 +107,10 @@ impl WireEvidence {
         }
     }
 
-    /// `Windows11` and `25H2` as `Windows 11 25H2`.
+    /// `WindowsServer2022` and `21H2` as `Windows Server 2022 21H2`.
     fn os(&self) -> Option<Box<str>> {
         let platform = first([&self.os_platform, &self.operating_system])?;
+        let platform = platform.replace("WindowsServer", "Windows Server");
         let mut words = String::new();
         let mut previous = ' ';
         for c in platform.chars() {

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use graph_relay::api::{Api, Request};
 use graph_relay::cloud::Cloud;
 use graph_relay::credentials::{Credentials, Secret, TenantId};
@@ -67,6 +69,8 @@ pub(crate) enum Step {
     Fail(TransportError),
     /// It waits for a word.
     Hold(Receiver<()>),
+    /// The transport panics.
+    Panic,
     Pass,
 }
 
@@ -125,6 +129,7 @@ impl Transport for Wire {
             Step::Fail(error) => return Err(error),
             // Whoever holds the other end may just drop it.
             Step::Hold(word) => _ = word.recv(),
+            Step::Panic => std::panic::resume_unwind(Box::new(())),
             Step::Pass => {}
         }
         self.simulator.send(request, timeout)
@@ -159,12 +164,7 @@ impl Default for Setup {
         Self {
             alerts: graph_relay::simulator::constructed_alerts().unwrap(),
             behaviour: Behaviour::default(),
-            sync: SyncSettings {
-                lookback: Duration::from_secs(30 * 86_400),
-                fresh_for: Duration::from_secs(30),
-                max_alerts: 50_000,
-                max_tenants: 50,
-            },
+            sync: SyncSettings::default(),
             entities_limit: 100,
             request_timeout: Duration::from_secs(25),
             audience: None,
@@ -265,6 +265,15 @@ pub(crate) fn key() -> SigningKey {
 
 pub(crate) fn token(credentials: &Credentials) -> String {
     jwt::sign(credentials, None, None, &key()).expose().to_owned()
+}
+
+/// A token of `SECRET_KEY` for any payload, made without the program's help.
+pub(crate) fn sign_payload(payload: &Value) -> String {
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let head = part(br#"{"alg":"HS256"}"#);
+    let signed = format!("{head}.{}", part(payload.to_string().as_bytes()));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET_KEY.as_bytes());
+    format!("{signed}.{}", part(ring::hmac::sign(&key, signed.as_bytes()).as_ref()))
 }
 
 pub(crate) fn body(observables: &[(&str, &str)]) -> String {

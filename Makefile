@@ -1,0 +1,52 @@
+# Each recipe is short, and CI does nothing that `make` cannot.
+SHELL = bash
+.SHELLFLAGS = -o pipefail -c
+
+CARGO = cargo
+PREFIX = /usr/local
+DESTDIR =
+# A second opinion on the answers: tests/referee.py, over these alerts, and with
+# a CTIM validator if there is one.
+ALERTS = src/simulator/tenant.json
+VALIDATOR =
+
+.PHONY: demo run test check fmt lint doc deps referee bless install
+
+demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that
+	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once)
+
+run: ## serve, as the environment says
+	@$(CARGO) run --locked --quiet
+
+test: ## all tests
+	@$(CARGO) test --locked 2>&1 | awk '{ print } /^test result:/ { p += $$4; f += $$6 } \
+	  END { printf "%d passed, %d failed\n", p, f }'
+
+check: fmt lint doc deps referee test ## all that CI asks for
+	git diff --exit-code tests/
+
+fmt:
+	$(CARGO) fmt --check
+
+lint:
+	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items --quiet
+
+deps: ## fewer than 60 packages, and none of them twice
+	@tree="$$($(CARGO) tree --locked -e normal,build --prefix none | sed 's/ (.*//' | sort -u)" && \
+	  count="$$(wc -l <<<"$$tree")" && echo "$$count packages" && test "$$count" -lt 60 && \
+	  ! sed 's/ .*//' <<<"$$tree" | sort | uniq -d | grep .
+
+referee: ## every answer against a second opinion
+	$(CARGO) build --locked --quiet
+	python3 tests/referee.py target/debug/graph-relay $(ALERTS) \
+	  $(if $(VALIDATOR),--validator $(VALIDATOR))
+
+bless: ## accept what the mapping makes as what was agreed
+	BLESS=1 $(CARGO) test --locked --quiet --test mapping
+
+install: ## PREFIX and DESTDIR as usual
+	$(CARGO) build --locked --release
+	install -D -m 0755 target/release/graph-relay $(DESTDIR)$(PREFIX)/bin/graph-relay

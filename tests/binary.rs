@@ -1,0 +1,580 @@
+//! The built program as its users meet it: started, asked over sockets, sent
+//! signals, given bad environments.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say so")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const KEY: &str = "demo-key-that-everybody-knows-and-nobody-may-use-for-anything-real";
+const TENANT: &str = "5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10";
+const APPLICATION: &str = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_graph-relay"));
+    command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
+    ended(program(arguments, environment).output().unwrap())
+}
+
+fn ended(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A running program, and the lines that it writes.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = program(arguments, environment)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let err = BufReader::new(child.stderr.take().unwrap());
+        let more = sender.clone();
+        std::thread::spawn(move || {
+            out.lines().map_while(Result::ok).try_for_each(|l| sender.send(l))
+        });
+        std::thread::spawn(move || {
+            err.lines().map_while(Result::ok).try_for_each(|l| more.send(l))
+        });
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// A relay that asks `microsoft`, and its address.
+    fn serve(microsoft: SocketAddr, more: &[(&str, &str)]) -> (Self, SocketAddr) {
+        let url = format!("http://{microsoft}");
+        let usual = [
+            ("SECRET_KEY", KEY),
+            ("RELAY_LISTEN", "127.0.0.1:0"),
+            ("RELAY_GRAPH_URL", &url),
+            ("RELAY_LOGIN_URL", &url),
+            ("RELAY_LOOKBACK", "3650d"),
+            ("RELAY_LOG", "debug"),
+        ];
+        let mut running = Self::start(&[], &[&usual, more].concat());
+        let line = running.wait_for("event=listening");
+        let address = line.split("tcp=").nth(1).map_or("127.0.0.1:0", |rest| rest);
+        (running, address.parse().unwrap())
+    }
+
+    /// A demo: its address, its Microsoft's address and a header with a token.
+    fn demo() -> (Self, SocketAddr, SocketAddr, String) {
+        let mut demo = Self::start(&["demo", "--listen", "127.0.0.1:0"], &[]);
+        let address = demo.wait_for("Serving on http://");
+        let token = demo.wait_for("Authorization: Bearer ");
+        let microsoft = demo.wait_for("The simulated Microsoft is at http://");
+        let part = |line: &str, from: &str, to: char| {
+            line.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned()
+        };
+        let address = part(&address, "http://", ' ').parse().unwrap();
+        let microsoft = part(&microsoft, "http://", ';').parse().unwrap();
+        (demo, address, microsoft, part(&token, "-H '", '\''))
+    }
+
+    fn wait_for(&mut self, text: &str) -> String {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+                self.seen.push(line.clone());
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        }
+        let seen = self.seen.join("\n");
+        unreachable!("'{text}' never came, only: {seen}");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end; the exit code and all lines.
+    fn end(mut self) -> (i32, String) {
+        let start = Instant::now();
+        let code = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.code().unwrap();
+            }
+            assert!(start.elapsed() < PATIENCE, "it did not end");
+            std::thread::yield_now();
+        };
+        self.seen.extend(self.lines.iter());
+        (code, self.seen.join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended as a rule.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends `bytes` and returns all that comes back until the connection ends.
+fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // An early answer may end it.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+fn post(path: &str, header: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n{header}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+fn observe(address: SocketAddr, header: &str, body: &str) -> Value {
+    json_of(&exchange(address, &post("/observe/observables", header, body)))
+}
+
+fn json_of(answer: &str) -> Value {
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+fn count(answer: &Value) -> u64 {
+    answer.pointer("/data/sightings/count").and_then(Value::as_u64).unwrap_or_default()
+}
+
+const HIT: &str = r#"[{"type":"ip","value":"203.0.113.77"}]"#;
+
+/// A listener that takes connections and says nothing until it is dropped.
+fn silent_microsoft() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("graph-relay-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+#[test]
+fn a_demo_shows_sightings_for_all_seven_types_and_ends() {
+    let (code, out, err) = run(&["demo", "--once"], &[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for kind in ["sha256", "file_name", "file_path", "ip", "domain", "hostname", "url"] {
+        let line = out.lines().find(|line| line.starts_with(&format!("{kind} "))).unwrap();
+        assert!(line.ends_with(" sighting") || line.ends_with(" sightings"), "{line}");
+        assert!(!line.contains(": 0 "), "{line}");
+    }
+    assert_eq!(run(&["demo", "--once"], &[]).1, out);
+}
+
+#[test]
+fn a_demo_of_a_file_of_alerts() {
+    let path = scratch("alerts.json");
+    let alert = json!({"id": "old", "title": "From 2001", "createdDateTime": "2001-01-01T00:00:00Z",
+        "evidence": [{"@odata.type": "#microsoft.graph.security.ipEvidence", "ipAddress": "192.0.2.1"}]});
+    std::fs::write(&path, json!([alert, "not an alert"]).to_string()).unwrap();
+    let (code, out, _) = run(&["demo", "--once", "--alerts", path.to_str().unwrap()], &[]);
+    assert_eq!(code, 0);
+    assert!(out.contains("ip 192.0.2.1: 1 sighting") && out.contains("From 2001"), "{out}");
+    assert!(out.contains("warning: 1 of Microsoft's alerts could not be read"), "{out}");
+    std::fs::write(&path, "nonsense").unwrap();
+    let (code, _, err) = run(&["demo", "--once", "--alerts", path.to_str().unwrap()], &[]);
+    assert_eq!(code, 1);
+    assert!(err.contains("expected ident at line 1 column 2"), "{err}");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_demo_serves_until_either_signal() {
+    for signal in ["TERM", "INT"] {
+        let (demo, address, _, header) = Running::demo();
+        assert_eq!(count(&observe(address, &header, HIT)), 2);
+        demo.signal(signal);
+        assert_eq!(demo.end().0, 0);
+    }
+}
+
+#[test]
+fn bad_environments_are_refused_alike_by_serve_and_check() {
+    let rows: [(&[(&str, &str)], &str); 5] = [
+        (&[], "graph-relay: SECRET_KEY is not set; `graph-relay token new` makes one\n"),
+        (
+            &[("SECRET_KEY", "short")],
+            "graph-relay: SECRET_KEY must have at least 32 bytes; it has 5\n",
+        ),
+        (
+            &[("SECRET_KEY", KEY), ("RELAY_LISTN", "x"), ("RELAY_WORKERS", "0")],
+            "graph-relay: RELAY_LISTN is not a variable of this program\n\
+             graph-relay: RELAY_WORKERS must be a whole number from 1 to 256; it is \"0\"\n",
+        ),
+        (
+            &[("SECRET_KEY", KEY), ("HTTPS_PROXY", "proxy.example:3128")],
+            "graph-relay: HTTPS_PROXY must begin with http:// or https://\n",
+        ),
+        (
+            &[("SECRET_KEY", KEY), ("SSL_CERT_FILE", "/dev/null")],
+            "graph-relay: SSL_CERT_FILE holds no certificate\n",
+        ),
+    ];
+    for (environment, expected) in rows {
+        for command in ["serve", "check"] {
+            let refused = run(&[command], environment);
+            assert_eq!(refused, (2, String::new(), expected.to_owned()), "{command}");
+        }
+    }
+    let (code, out, _) = run(&["check"], &[("SECRET_KEY", KEY), ("RELAY_LOOKBACK", "7d")]);
+    assert_eq!(code, 0);
+    assert!(out.ends_with("The configuration is valid.\n"), "{out}");
+    assert!(out.contains("SECRET_KEY=[secret]\n") && out.contains("RELAY_LOOKBACK=7d\n"), "{out}");
+    assert!(!out.contains(KEY));
+}
+
+#[test]
+fn wrong_arguments_get_a_hint_and_help_is_complete() {
+    let (code, _, err) = run(&["sreve"], &[]);
+    let hint = "graph-relay: unknown command 'sreve'\ngraph-relay: hint: see graph-relay --help\n";
+    assert_eq!((code, err.as_str()), (2, hint));
+    let (code, out, _) = run(&["--help"], &[]);
+    assert_eq!(code, 0);
+    for variable in graph_relay::config::VARIABLES {
+        assert!(out.contains(variable.name) && out.contains(variable.meaning), "{}", variable.name);
+    }
+    let version = format!("graph-relay {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run(&["--version"], &[]), (0, version, String::new()));
+}
+
+#[test]
+fn an_address_that_is_taken_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, err) = run(&["serve"], &[("SECRET_KEY", KEY), ("RELAY_LISTEN", &address)]);
+    assert_eq!(code, 1);
+    assert!(err.contains("cannot listen: Address already in use"), "{err}");
+}
+
+#[test]
+fn bad_requests_get_clear_answers_and_the_next_one_is_served() {
+    let (_demo, address, _, header) = Running::demo();
+    let status = |bytes: &[u8]| {
+        let answer = exchange(address, bytes);
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let get =
+        |line: &str| format!("{line}\r\nHost: relay\r\nConnection: close\r\n\r\n").into_bytes();
+    assert_eq!(status(&get("GET /nowhere HTTP/1.1")), "404");
+    assert_eq!(status(&get("GET /health HTTP/1.1")), "405");
+    let answer = exchange(address, &get("GET /health HTTP/1.1"));
+    assert!(answer.contains("\r\nAllow: POST\r\n"), "{answer}");
+    assert!(answer.contains("\r\nContent-Type: application/json\r\n"), "{answer}");
+    let watchdog =
+        b"GET /watchdog HTTP/1.1\r\nHost: relay\r\nConnection: close\r\nHealth-Check: ping\r\n\r\n";
+    assert_eq!(json_of(&exchange(address, watchdog)), json!({"data": "ping"}));
+
+    // 2 MiB, with and without a declared length.
+    let big = " ".repeat(2 * 1024 * 1024);
+    let answer = observe(address, &header, &big);
+    let message = "Invalid JSON payload received. The body is larger than 1048576 bytes.";
+    assert_eq!(answer["errors"][0]["message"], message);
+    let chunked = format!(
+        "POST /observe/observables HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n{header}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{big}\r\n0\r\n\r\n",
+        big.len()
+    );
+    let answer = exchange(address, chunked.as_bytes());
+    assert_eq!(json_of(&answer)["errors"][0]["message"], message);
+
+    // A body that ends too early, in a connection that stays open to be answered.
+    let mut stream = TcpStream::connect(address).unwrap();
+    let half = format!(
+        "POST /observe/observables HTTP/1.1\r\nHost: relay\r\n{header}\r\nContent-Length: 2000\r\n\r\n["
+    );
+    stream.write_all(half.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("The body did not arrive whole."), "{answer}");
+
+    for body in ["not json", "{}", r#"[{"type":"ip","value":""}]"#] {
+        let answer = observe(address, &header, body);
+        assert_eq!(answer["errors"][0]["code"], "invalid argument", "{body}");
+    }
+    let answer = observe(address, "X-Nothing: x", HIT);
+    assert_eq!(
+        answer["errors"][0]["message"],
+        "Authorization failed: Authorization header is missing"
+    );
+    assert_eq!(count(&observe(address, &header, HIT)), 2);
+}
+
+#[test]
+fn the_logs_are_lines_that_hold_no_secret() {
+    let (_demo, _, microsoft, header) = Running::demo();
+    let formats: [&[(&str, &str)]; 2] = [&[], &[("RELAY_LOG_FORMAT", "json")]];
+    for format in formats {
+        let json = !format.is_empty();
+        let url = format!("http://{microsoft}");
+        let environment = [
+            ("SECRET_KEY", KEY),
+            ("RELAY_LISTEN", "127.0.0.1:0"),
+            ("RELAY_GRAPH_URL", &url),
+            ("RELAY_LOGIN_URL", &url),
+            ("RELAY_LOOKBACK", "3650d"),
+            ("RELAY_LOG", "debug"),
+        ];
+        let mut relay = Running::start(&["serve"], &[&environment, format].concat());
+        let line = relay.wait_for("listening");
+        let port: String = line
+            .split("127.0.0.1:")
+            .nth(1)
+            .unwrap()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        let address = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
+        assert_eq!(count(&observe(address, &header, HIT)), 2);
+        observe(address, &format!("{header}x"), HIT);
+        observe(address, "Authorization: Basic demo-secret", HIT);
+        exchange(address, &post("/demo-secret", "X-Nothing: demo-secret", "demo-secret"));
+        relay.signal("TERM");
+        let (code, log) = relay.end();
+        assert_eq!(code, 0);
+        let token = header.rsplit(' ').next().unwrap();
+        for secret in
+            [KEY, "demo-secret", "simulated-token", token, token.rsplit('.').next().unwrap()]
+        {
+            assert!(!log.contains(secret), "{secret} is in {log}");
+        }
+        for event in ["listening", "crawled", "request", "call", "signal", "stopping", "stopped"] {
+            assert!(log.contains(event), "{event} is not in {log}");
+        }
+        for line in log.lines() {
+            let is_json = serde_json::from_str::<Value>(line).is_ok();
+            assert!(if json { is_json } else { line.starts_with("time=2") }, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_unix_socket_is_served_replaced_when_stale_and_left_when_live() {
+    let path = scratch("socket");
+    let listen = format!("unix:{}", path.display());
+    let environment = [("SECRET_KEY", KEY), ("RELAY_LISTEN", listen.as_str())];
+    // Left behind by a process that was killed.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut relay = Running::start(&[], &environment);
+    relay.wait_for("event=listening");
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(&post("/version", "X: x", "")).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(json_of(&answer), json!({"version": env!("CARGO_PKG_VERSION")}));
+
+    let (code, _, err) = run(&[], &environment);
+    assert_eq!(code, 1);
+    assert!(err.contains("Address already in use"), "{err}");
+    relay.signal("TERM");
+    assert_eq!(relay.end().0, 0);
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_is_in_flight_at_sigterm_is_answered_and_new_clients_are_refused() {
+    let (microsoft, at) = silent_microsoft();
+    let (_demo, _, _, header) = Running::demo();
+    let (mut relay, address) = Running::serve(at, &[]);
+    let asked = std::thread::spawn(move || observe(address, &header, HIT));
+    // It has come so far that Microsoft is asked for a token.
+    let (mut held, _) = microsoft.accept().unwrap();
+    relay.signal("TERM");
+    relay.wait_for("event=stopping");
+    assert!(TcpStream::connect(address).is_err());
+    held.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let answer = asked.join().unwrap();
+    assert_eq!(answer["errors"][0]["code"], "service unavailable");
+    let (code, log) = relay.end();
+    assert_eq!(code, 0);
+    assert!(log.contains("event=stopped unanswered=0"), "{log}");
+}
+
+#[test]
+fn draining_ends_in_time_and_a_second_signal_at_once() {
+    let (microsoft, at) = silent_microsoft();
+    let (_demo, _, _, header) = Running::demo();
+    for second in [false, true] {
+        let timeout = if second { "1h" } else { "100ms" };
+        let (mut relay, address) = Running::serve(at, &[("RELAY_DRAIN_TIMEOUT", timeout)]);
+        let header = header.clone();
+        let asked = std::thread::spawn(move || {
+            exchange(address, &post("/observe/observables", &header, HIT))
+        });
+        let (_held, _) = microsoft.accept().unwrap();
+        relay.signal("TERM");
+        relay.wait_for("event=stopping");
+        if second {
+            relay.signal("TERM");
+        }
+        let (code, log) = relay.end();
+        assert_eq!(code, i32::from(second), "{log}");
+        assert!(second || log.contains("event=stopped unanswered=1"), "{log}");
+        assert_eq!(asked.join().unwrap(), "");
+    }
+}
+
+#[test]
+fn when_the_queue_is_full_the_answer_is_503_at_once() {
+    let (_microsoft, at) = silent_microsoft();
+    let (_demo, _, _, header) = Running::demo();
+    let (_relay, address) = Running::serve(at, &[("RELAY_WORKERS", "1")]);
+    let waiting = graph_relay::limits::QUEUE + 1;
+    let request = post("/observe/observables", &header, HIT);
+    let mut streams = Vec::new();
+    for _ in 0..waiting + 5 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&request).unwrap();
+        streams.push(stream);
+    }
+    // One is worked on, 64 wait, and the others are told to come back: which
+    // ones depends on who is taken first.
+    let mut refused = 0;
+    let start = Instant::now();
+    while refused < 5 {
+        assert!(start.elapsed() < PATIENCE, "{refused} refused");
+        streams.retain_mut(|stream| {
+            stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer);
+            if answer.starts_with("HTTP/1.1 503 ") {
+                assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
+                refused += 1;
+            }
+            answer.is_empty()
+        });
+    }
+    assert_eq!(streams.len(), waiting);
+}
+
+#[test]
+fn a_key_and_a_token_are_made_and_taken() {
+    let (code, key, _) = run(&["token", "new"], &[]);
+    assert_eq!((code, key.trim_end().len()), (0, 64));
+    assert_ne!(run(&["token", "new"], &[]).1, key);
+
+    let (_demo, address, _, _) = Running::demo();
+    let secret = scratch("client-secret");
+    std::fs::write(&secret, "demo-secret\n").unwrap();
+    let file = secret.to_str().unwrap();
+    let options = ["token", "sign", "--tenant-id", TENANT, "--application-id", APPLICATION];
+    let from_file = [&options[..], &["--client-secret-file", file, "--expires", "1h"]].concat();
+    let health = |token: &str| {
+        let header = format!("Authorization: Bearer {}", token.trim_end());
+        json_of(&exchange(address, &post("/health", &header, "")))
+    };
+    let (code, token, err) = run(&from_file, &[("SECRET_KEY", KEY)]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(health(&token), json!({"data": {"status": "ok"}}));
+
+    let named = [
+        ("SECRET_KEY", KEY),
+        ("AZURE_TENANT_ID", TENANT),
+        ("AZURE_CLIENT_ID", APPLICATION),
+        ("AZURE_CLIENT_SECRET_FILE", file),
+    ];
+    let (_, token, _) = run(&["token", "sign"], &named);
+    assert_eq!(health(&token), json!({"data": {"status": "ok"}}));
+
+    let mut child = program(&options, &[("SECRET_KEY", KEY)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"demo-secret\n").unwrap();
+    let (_, token, err) = ended(child.wait_with_output().unwrap());
+    assert_eq!(health(&token), json!({"data": {"status": "ok"}}));
+    assert_eq!(err, "");
+
+    // Signed with another key, it is nothing.
+    let (_, token, _) = run(&from_file, &[("SECRET_KEY", key.trim_end())]);
+    let message = "Authorization failed: Failed to decode JWT with provided key";
+    assert_eq!(health(&token)["errors"][0]["message"], message);
+    let (code, _, err) = run(&options, &[("SECRET_KEY", KEY)]);
+    assert_eq!((code, err.as_str()), (2, "graph-relay: the client secret is empty\n"));
+    std::fs::remove_file(&secret).unwrap();
+}
+
+#[test]
+fn a_look_up_from_the_shell() {
+    let (_demo, _, microsoft, _) = Running::demo();
+    let url = format!("http://{microsoft}");
+    let environment = |secret: &'static str| {
+        [
+            ("AZURE_TENANT_ID", TENANT),
+            ("AZURE_CLIENT_ID", APPLICATION),
+            ("AZURE_CLIENT_SECRET", secret),
+            ("RELAY_GRAPH_URL", &url),
+            ("RELAY_LOGIN_URL", &url),
+            ("RELAY_LOOKBACK", "3650d"),
+            ("RELAY_LOG", "warn"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()))
+    };
+    let look_up = |arguments: &[&str], secret: &'static str| {
+        let environment = environment(secret);
+        let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+        run(arguments, &environment)
+    };
+    let (code, out, err) = look_up(&["observe", "ip", "203.0.113.77", "192.0.2.25"], "demo-secret");
+    assert_eq!((code, err.as_str()), (0, ""));
+    let sightings: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(sightings.as_array().unwrap().len(), 4);
+    let (code, out, _) = look_up(&["observe", "--bundle", "ip", "203.0.113.77"], "demo-secret");
+    let bundle: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &bundle["type"]), (0, &json!("bundle")));
+    assert_eq!(bundle["sightings"].as_array().unwrap().len(), 2);
+    let (code, out, _) = look_up(&["observe", "ip", "192.0.2.254"], "demo-secret");
+    assert_eq!((code, out.as_str()), (0, "[]\n"));
+
+    let (code, out, err) = look_up(&["observe", "ip", "203.0.113.77"], "wrong");
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.ends_with("the secret's value, not its ID (AADSTS7000215).\n"), "{err}");
+    let (code, _, err) = run(&["observe", "ip", "203.0.113.77"], &[]);
+    assert_eq!(code, 2);
+    assert_eq!(err.lines().next().unwrap(), "graph-relay: AZURE_TENANT_ID is not set");
+    let (code, _, err) = look_up(&["observe", "ip", "AzureAD"], "demo-secret");
+    assert_eq!(code, 2);
+    assert!(err.starts_with("graph-relay: 'AzureAD' cannot be of type ip\n"), "{err}");
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let mut child =
+        program(&["--help"], &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let (code, _, err) = ended(child.wait_with_output().unwrap());
+    assert_eq!((code, err.as_str()), (0, ""));
+}

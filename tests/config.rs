@@ -1,0 +1,166 @@
+//! What the environment may say, and what is said about the rest.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails should say so")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use graph_relay::config::{Config, Environment, Purpose};
+use graph_relay::event::Level;
+use graph_relay::settings::{Address, LogFormat};
+
+const KEY: (&str, &str) = ("SECRET_KEY", "0123456789abcdef0123456789abcdef");
+
+fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Config, Vec<String>> {
+    Config::load(&Environment::from(variables), Purpose::Service)
+}
+
+#[test]
+fn a_key_is_all_that_is_needed() {
+    let config = load([KEY]).unwrap();
+    assert_eq!(config.address, Address::Tcp(([127, 0, 0, 1], 9090).into()));
+    assert_eq!(config.relay.cloud.graph.as_str(), "https://graph.microsoft.com");
+    assert_eq!(config.relay.sync.lookback, Duration::from_secs(30 * 86_400));
+    assert_eq!((config.level, config.format), (Level::Info, LogFormat::Text));
+    assert_eq!(config.relay.entities_limit, 100);
+    assert_eq!(config.transport.connections, config.serve.workers);
+    assert!(config.verifier.unwrap().audience.is_none());
+}
+
+#[test]
+fn every_variable_is_heard() {
+    let config = load([
+        KEY,
+        ("RELAY_LISTEN", "unix:/run/graph-relay/socket"),
+        ("RELAY_AUDIENCE", "https://relay.example"),
+        ("CTR_ENTITIES_LIMIT", "1000"),
+        ("RELAY_ALERT_SOURCE", "alerts_v2"),
+        ("RELAY_CLOUD", "dod"),
+        ("RELAY_LOGIN_URL", "http://127.0.0.1:8000/"),
+        ("RELAY_LOOKBACK", "7d"),
+        ("RELAY_FRESH_FOR", "500ms"),
+        ("RELAY_MAX_ALERTS", "1"),
+        ("RELAY_MAX_TENANTS", "2"),
+        ("RELAY_REQUEST_TIMEOUT", "20s"),
+        ("RELAY_WORKERS", "4"),
+        ("RELAY_DRAIN_TIMEOUT", "10s"),
+        ("RELAY_LOG", "debug"),
+        ("RELAY_LOG_FORMAT", "json"),
+        ("https_proxy", "http://proxy.example"),
+        ("NO_PROXY", "graph.example"),
+    ])
+    .unwrap();
+    assert_eq!(config.address, Address::Unix(PathBuf::from("/run/graph-relay/socket")));
+    assert_eq!(config.verifier.unwrap().audience.as_deref(), Some("https://relay.example"));
+    let cloud = config.relay.cloud;
+    assert_eq!(cloud.graph.as_str(), "https://dod-graph.microsoft.us");
+    assert_eq!(cloud.scope, "https://dod-graph.microsoft.us/.default");
+    assert_eq!(cloud.login.as_str(), "http://127.0.0.1:8000");
+    let sync = config.relay.sync;
+    assert_eq!(
+        (sync.lookback, sync.fresh_for),
+        (Duration::from_secs(7 * 86_400), Duration::from_millis(500))
+    );
+    assert_eq!((sync.max_alerts, sync.max_tenants), (1, 2));
+    assert_eq!((config.relay.entities_limit, config.serve.workers), (1_000, 4));
+    assert_eq!(config.relay.request_timeout, Duration::from_secs(20));
+    assert_eq!(config.serve.drain_timeout, Duration::from_secs(10));
+    assert_eq!((config.level, config.format), (Level::Debug, LogFormat::Json));
+    assert!(config.transport.proxy.is_some());
+    assert_eq!(config.transport.no_proxy, "graph.example");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_name_and_rule() {
+    let rows = [
+        (("RELAY_LISTN", "x"), "RELAY_LISTN is not a variable of this program"),
+        (("RELAY_LISTEN", "9090"), "RELAY_LISTEN must be an IP address and a port, or unix:"),
+        (("RELAY_LISTEN", "unix:relative"), "RELAY_LISTEN must be"),
+        (("CTR_ENTITIES_LIMIT", "0"), "CTR_ENTITIES_LIMIT must be a whole number from 1 to 1000"),
+        (("CTR_ENTITIES_LIMIT", "1001"), "CTR_ENTITIES_LIMIT must be"),
+        (("RELAY_ALERT_SOURCE", "hunting"), "RELAY_ALERT_SOURCE must be alerts_v2: this version"),
+        (("RELAY_CLOUD", "china"), "RELAY_CLOUD cannot be china: Microsoft does not offer"),
+        (("RELAY_CLOUD", "moon"), "RELAY_CLOUD must be global, gcc-high or dod"),
+        (
+            ("RELAY_GRAPH_URL", "http://graph.example"),
+            "RELAY_GRAPH_URL may be plain http on a loopback",
+        ),
+        (
+            ("RELAY_GRAPH_URL", "https://graph.example/v1.0"),
+            "RELAY_GRAPH_URL must be a scheme and a host",
+        ),
+        (("RELAY_LOOKBACK", "30"), "RELAY_LOOKBACK must be a whole number and a unit"),
+        (("RELAY_LOOKBACK", "0d"), "RELAY_LOOKBACK must be more than nothing and at most 3650d"),
+        (("RELAY_LOOKBACK", "3651d"), "RELAY_LOOKBACK must be more than nothing"),
+        (("RELAY_WORKERS", "many"), "RELAY_WORKERS must be a whole number from 1 to 256"),
+        (("RELAY_LOG", "loud"), "RELAY_LOG must be error, warn, info or debug"),
+        (("RELAY_LOG_FORMAT", "xml"), "RELAY_LOG_FORMAT must be text or json"),
+        (("SSL_CERT_FILE", "/nonexistent"), "SSL_CERT_FILE cannot be read: No such file"),
+    ];
+    for (variable, expected) in rows {
+        let problems = load([KEY, variable]).err().unwrap();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(expected), "{problems:?}");
+    }
+    // All that is wrong is told at once.
+    let problems = load([("RELAY_LOG", "loud"), ("RELAY_WORKERS", "0")]).err().unwrap();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+}
+
+#[test]
+fn a_key_is_long_enough_and_there_is_one() {
+    let problem = |variables: [(&str, &str); 1]| load(variables).err().unwrap().remove(0);
+    let missing = "SECRET_KEY is not set; `graph-relay token new` makes one";
+    assert_eq!(problem([("RELAY_LOG", "info")]), missing);
+    // The original took an empty key for a key.
+    assert_eq!(problem([("SECRET_KEY", "")]), missing);
+    let short = "0123456789abcdef0123456789abcde";
+    assert_eq!(
+        problem([("SECRET_KEY", short)]),
+        "SECRET_KEY must have at least 32 bytes; it has 31"
+    );
+    // A look-up from the shell is asked by nobody.
+    assert!(Config::load(&Environment::default(), Purpose::LookUp).unwrap().verifier.is_none());
+}
+
+#[test]
+fn a_secret_may_come_in_a_file() {
+    let directory = std::env::temp_dir().join(format!("graph-relay-config-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good", "0123456789abcdef0123456789abcdef\n");
+    let empty = file("empty", "\n");
+    assert!(load([("SECRET_KEY_FILE", &good)]).is_ok());
+    let problem = |variables: &[(&str, &str)]| {
+        let [a, b] = [variables[0], *variables.last().unwrap()];
+        load([a, b]).err().unwrap().remove(0)
+    };
+    assert_eq!(
+        problem(&[KEY, ("SECRET_KEY_FILE", &good)]),
+        "SECRET_KEY and SECRET_KEY_FILE are both set"
+    );
+    assert!(problem(&[("SECRET_KEY_FILE", &empty)]).ends_with("is empty"));
+    assert!(problem(&[("SECRET_KEY_FILE", "/nonexistent")]).contains("cannot be read"));
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn credentials_of_the_shell_are_named_when_they_are_missing() {
+    let problems = |variables: [(&str, &str); 3]| Environment::from(variables).credentials();
+    let good = [
+        ("AZURE_TENANT_ID", "contoso.com"),
+        ("AZURE_CLIENT_ID", "app"),
+        ("AZURE_CLIENT_SECRET", "s"),
+    ];
+    assert!(problems(good).is_ok());
+    for (name, _) in good {
+        let without = good.map(|(n, v)| if n == name { (n, "") } else { (n, v) });
+        assert_eq!(problems(without).unwrap_err(), [format!("{name} is not set")]);
+    }
+    let wrong = good.map(|(n, v)| if n == "AZURE_TENANT_ID" { (n, "../evil") } else { (n, v) });
+    assert_eq!(problems(wrong).unwrap_err(), ["AZURE_TENANT_ID must be a GUID or a domain name"]);
+}

@@ -1,0 +1,364 @@
+//! The relay protocol, endpoint by endpoint and word by word.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails should say so")]
+
+mod support;
+
+use graph_relay::api::{Request, VERSION};
+use graph_relay::error::{InvalidArgument, TransportError};
+use graph_relay::limits;
+use serde_json::{Value, json};
+use support::*;
+
+const IP: (&str, &str) = ("ip", "203.0.113.77");
+
+fn fatal(code: &str, message: &str) -> Value {
+    json!({"errors": [{"type": "fatal", "code": code, "message": message}]})
+}
+
+fn refused(message: &str) -> Value {
+    fatal("authorization error", &format!("Authorization failed: {message}"))
+}
+
+#[test]
+fn an_empty_answer_has_the_shape_of_its_endpoint() {
+    let world = World::new();
+    let rows = [
+        ("/deliberate/observables", json!({"data": {}})),
+        ("/refer/observables", json!({"data": []})),
+        ("/respond/observables", json!({"data": []})),
+        ("/respond/trigger", json!({"data": {"status": "failure"}})),
+        ("/version", json!({"version": VERSION})),
+    ];
+    for (path, expected) in rows {
+        // With or without a token and a body: there is nothing to protect.
+        assert_eq!(world.request("POST", path, None, b""), (200, expected.clone()), "{path}");
+        let asked = world.request("POST", path, Some("Bearer x"), b"not json");
+        assert_eq!(asked, (200, expected), "{path}");
+    }
+    assert_eq!(world.observe(&[("domain", "nothing.example")]), json!({"data": {}}));
+    assert_eq!(world.observe(&[]), json!({"data": {}}));
+    assert!(!world.wire.requests().is_empty());
+}
+
+#[test]
+fn an_unknown_type_is_ignored_and_asks_nobody() {
+    let world = World::new();
+    assert_eq!(
+        world.observe(&[("md5", "x"), ("ipv6", "::1"), ("pokemon", "y")]),
+        json!({"data": {}})
+    );
+    assert_eq!(world.wire.requests(), [""; 0]);
+}
+
+#[test]
+fn a_value_that_cannot_be_of_its_type_is_told_and_the_others_are_answered() {
+    let world = World::new();
+    let answer = world.observe(&[("sha256", "abc"), IP, ("ip", "AzureAD")]);
+    assert_eq!(ids(&answer).len(), 2);
+    assert_eq!(errors(&answer), ["warning invalid argument"]);
+    let message = messages(&answer);
+    assert!(message.ends_with("not what its type says: sha256 abc, ip AzureAD."), "{message}");
+}
+
+#[test]
+fn the_watchdog_returns_what_it_is_given() {
+    let world = World::new();
+    let watchdog = |health_check| {
+        let request = Request {
+            method: "GET",
+            target: "/watchdog?x=y",
+            authorization: None,
+            health_check,
+            body: Ok(b""),
+        };
+        let response =
+            world.api.handle(request, world.api.relay().deadline(world.api.relay().now()));
+        serde_json::from_slice::<Value>(&response.body).unwrap()
+    };
+    assert_eq!(watchdog(Some("a \"word\"")), json!({"data": "a \"word\""}));
+    assert_eq!(watchdog(None), fatal("health check failed", "Invalid Health Check"));
+}
+
+#[test]
+fn other_paths_and_methods_are_told_in_the_originals_form() {
+    let world = World::new();
+    for path in ["/", "/observe", "/health/", "//health", "/HEALTH", "/%68ealth", "/./health", ""] {
+        let (status, body) = world.request("POST", path, None, b"");
+        assert_eq!((status, &body["code"]), (404, &json!(404)), "{path}");
+        assert!(body["message"].is_string());
+    }
+    for (method, path) in [
+        ("GET", "/health"),
+        ("POST", "/watchdog"),
+        ("HEAD", "/version"),
+        ("PUT", "/observe/observables"),
+    ] {
+        let (status, body) = world.request(method, path, None, b"");
+        assert_eq!((status, &body["code"]), (405, &json!(405)), "{method} {path}");
+    }
+}
+
+#[test]
+fn health_proves_a_real_read() {
+    let world = World::new();
+    assert_eq!(world.health(), json!({"data": {"status": "ok"}}));
+    assert_eq!(world.wire.requests(), ["token", "$top=1"]);
+    // With the token that it has: still a real read.
+    assert_eq!(world.health(), json!({"data": {"status": "ok"}}));
+    assert_eq!(world.wire.requests(), ["$top=1"]);
+
+    world.wire.simulator.permit(&credentials(), false);
+    let lacking = "The application lacks a permission in Microsoft Graph. Grant the application \
+                   permission SecurityAlert.Read.All in Entra, with admin consent.";
+    assert_eq!(world.health(), fatal("permission denied", lacking));
+    world.wire.simulator.permit(&credentials(), true);
+    for (status, code) in [(404, "not found"), (410, "not found"), (503, "service unavailable")] {
+        world.wire.next(Kind::List, Step::Answer(status, String::new()));
+        assert_eq!(errors(&world.health()), [format!("fatal {code}")]);
+    }
+    world.wire.next(Kind::List, Step::Answer(200, "{}".to_owned()));
+    assert_eq!(errors(&world.health()), ["fatal unknown"]);
+}
+
+#[test]
+fn every_refused_token_says_why_whatever_the_endpoint_and_body() {
+    let world = World::new();
+    let good = token(&credentials());
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    // {"alg":"none"}
+    let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", signed.split_once('.').unwrap().1);
+    let rows = [
+        (None, "Authorization header is missing"),
+        (Some("Basic dXNlcjpwYXNz".to_owned()), "Wrong authorization type"),
+        (Some("Bearer".to_owned()), "Wrong authorization type"),
+        (Some("Bearer garbled".to_owned()), "Wrong JWT structure"),
+        (Some(format!("Bearer {unsigned}")), "Wrong JWT algorithm. HS256 is expected"),
+        (
+            Some(format!("Bearer {signed}.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
+            "Failed to decode JWT with provided key",
+        ),
+    ];
+    for (header, message) in rows {
+        for (path, body) in [("/health", ""), ("/observe/observables", "not json")] {
+            let (status, answer) = world.request("POST", path, header.as_deref(), body.as_bytes());
+            assert_eq!((status, answer), (200, refused(message)), "{path} {header:?}");
+        }
+    }
+    // None of them was worth a call.
+    assert_eq!(world.wire.requests(), [""; 0]);
+}
+
+#[test]
+fn times_audience_and_claims_of_a_token_count() {
+    let world =
+        Setup { audience: Some("https://relay.example".to_owned()), ..Setup::default() }.build();
+    let ask = |payload: Value| {
+        let token = sign_payload(&payload);
+        let header = format!("Bearer {token}");
+        world.request("POST", "/health", Some(&header), b"").1
+    };
+    let now = world.clock.wall().unix_seconds();
+    let good = json!({
+        "tenant_id": TENANT, "application_id": "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40",
+        "client_secret": CLIENT_SECRET, "aud": "https://relay.example", "exp": now, "nbf": now,
+    });
+    assert_eq!(ask(good.clone()), json!({"data": {"status": "ok"}}));
+    let with = |claim: &str, value: Value| {
+        let mut payload = good.clone();
+        payload[claim] = value;
+        ask(payload)
+    };
+    assert_eq!(with("exp", json!(now - 61)), refused("JWT has expired on 2026-11-20 23:58:59 UTC"));
+    assert_eq!(
+        with("nbf", json!(now + 61)),
+        refused("JWT is not valid before 2026-11-21 00:01:01 UTC")
+    );
+    assert_eq!(
+        with("aud", json!("https://other.example")),
+        refused("Wrong configuration-token-audience")
+    );
+    for claim in ["tenant_id", "application_id", "client_secret"] {
+        assert_eq!(with(claim, Value::Null), refused("Wrong JWT payload structure"), "{claim}");
+    }
+    let tenant = "Wrong tenant_id in JWT payload. Make sure it is the tenant's GUID or one of its \
+                  domain names";
+    assert_eq!(with("tenant_id", json!("common/oauth2/v2.0/devicecode?x=")), refused(tenant));
+}
+
+#[test]
+fn a_bad_body_is_told_as_the_original_did() {
+    let world = World::new();
+    let header = format!("Bearer {}", token(&credentials()));
+    let rows = [
+        ("", "It is not JSON at line 1, column 0."),
+        ("{", "It is not JSON at line 1, column 1."),
+        ("{}", r#"{"_schema":["Invalid input type."]}"#),
+        (r#"[{"type":"ip"}]"#, r#"{"0":{"value":["Missing data for required field."]}}"#),
+        (r#"[{"type":"ip","value":""}]"#, r#"{"0":{"value":["Field may not be blank."]}}"#),
+    ];
+    for (body, complaint) in rows {
+        let answer =
+            world.request("POST", "/observe/observables", Some(&header), body.as_bytes()).1;
+        let message = format!("Invalid JSON payload received. {complaint}");
+        assert_eq!(answer, fatal("invalid argument", &message), "{body}");
+    }
+    let many: Vec<_> = (0..=limits::OBSERVABLES).map(|_| IP).collect();
+    let answer = world.observe(&many);
+    let message = "Invalid JSON payload received. It holds 1001 observables; at most 1000 can be \
+                   looked up at once.";
+    assert_eq!(answer, fatal("invalid argument", message));
+    let long = "x".repeat(limits::VALUE + 1);
+    let answer = world.observe(&[IP, ("file_name", &long)]);
+    let message = "Invalid JSON payload received. {\"1\": {\"value\": [\"Longer than maximum length 8192.\"]}}";
+    assert_eq!(answer, fatal("invalid argument", message));
+    assert_eq!(world.wire.requests(), [""; 0]);
+}
+
+#[test]
+fn a_body_that_did_not_arrive_is_told() {
+    let world = World::new();
+    let header = format!("Bearer {}", token(&credentials()));
+    for (why, message) in [
+        (InvalidArgument::BodyTooLarge, "The body is larger than 1048576 bytes."),
+        (InvalidArgument::BodyIncomplete, "The body did not arrive whole."),
+    ] {
+        let request = Request {
+            method: "POST",
+            target: "/observe/observables",
+            authorization: Some(&header),
+            health_check: None,
+            body: Err(&why),
+        };
+        let response =
+            world.api.handle(request, world.api.relay().deadline(world.api.relay().now()));
+        let answer: Value = serde_json::from_slice(&response.body).unwrap();
+        let message = format!("Invalid JSON payload received. {message}");
+        assert_eq!(answer, fatal("invalid argument", &message));
+    }
+}
+
+#[test]
+fn the_limit_is_per_observable_newest_first_and_told() {
+    let alerts = (0..150).map(|n| {
+        let time = format!("2026-11-{:02}T{:02}:00:00Z", 1 + n / 10, n % 10);
+        let ip = if n < 120 { "192.0.2.1" } else { "192.0.2.2" };
+        alert(&format!("a{n:03}"), &time, ip)
+    });
+    let setup = Setup::with_alerts(alerts.collect());
+    let world = setup.build();
+    let answer = world.observe(&[("ip", "192.0.2.1"), ("ip", "192.0.2.2")]);
+    let found = ids(&answer);
+    assert_eq!(found.len(), 130);
+    assert_eq!((&*found[0], &*found[99], &*found[100]), ("a119", "a020", "a149"));
+    assert_eq!(errors(&answer), ["warning too-many-messages-warning"]);
+    let message = messages(&answer);
+    assert!(
+        message.contains("the newest 100 for each observable: 120 for ip 192.0.2.1."),
+        "{message}"
+    );
+    assert_eq!(answer["data"]["sightings"]["count"], 130);
+}
+
+#[test]
+fn a_tokens_limit_holds_for_its_request_alone() {
+    let alerts =
+        (0..9).map(|n| alert(&format!("a{n}"), &format!("2026-11-2{}T00:00:00Z", n % 2), IP.1));
+    let world = Setup::with_alerts(alerts.collect()).build();
+    let with_limit = |limit: Value| {
+        let payload = json!({
+            "tenant_id": TENANT, "application_id": "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40",
+            "client_secret": CLIENT_SECRET, "CTR_ENTITIES_LIMIT": limit,
+        });
+        let header = format!("Bearer {}", sign_payload(&payload));
+        let body = body(&[IP]);
+        world.request("POST", "/observe/observables", Some(&header), body.as_bytes()).1
+    };
+    assert_eq!(ids(&with_limit(json!(2))).len(), 2);
+    assert_eq!(ids(&with_limit(json!("5"))).len(), 5);
+    assert_eq!(ids(&with_limit(json!("many"))).len(), 9);
+    assert_eq!(ids(&world.observe(&[IP])).len(), 9);
+}
+
+#[test]
+fn a_thousand_observables_share_the_room_of_one_answer() {
+    let count = 20;
+    let alerts =
+        (0..count).map(|n| alert(&format!("a{n}"), &format!("2026-11-20T00:00:{n:02}Z"), IP.1));
+    let world = Setup::with_alerts(alerts.collect()).build();
+    let others: Vec<String> = (0..999).map(|n| format!("file-{n}")).collect();
+    let mut all: Vec<(&str, &str)> =
+        others.iter().map(|name| ("file_name", name.as_str())).collect();
+    all.push(IP);
+    let answer = world.observe(&all);
+    assert_eq!(ids(&answer).len(), limits::SIGHTINGS / 1_000);
+    assert_eq!(errors(&answer), ["warning too-many-messages-warning"]);
+}
+
+#[test]
+fn the_same_question_has_the_same_answer_to_the_byte() {
+    let all = [IP, ("domain", "parcel-notice.example"), ("hostname", "ws-0147")];
+    let first = World::new().observe(&all);
+    let second = World::new().observe(&all);
+    assert_eq!(first.to_string(), second.to_string());
+    // In another order, it is the same set.
+    let world = World::new();
+    let docs = |asked: &[(&str, &str)]| {
+        let answer = world.observe(asked);
+        let docs = answer["data"]["sightings"]["docs"].as_array().unwrap().clone();
+        let mut docs: Vec<String> = docs.iter().map(Value::to_string).collect();
+        docs.sort();
+        docs
+    };
+    assert_eq!(docs(&all), docs(&[all[2], all[0], all[1]]));
+}
+
+#[test]
+fn what_microsofts_side_says_reaches_the_analyst_in_the_originals_words() {
+    let too_many =
+        "Too many requests to Microsoft Graph Security have been made. Please try again later.";
+    let unavailable = "Service temporarily unavailable. Please try again later.";
+    let host = || "graph.microsoft.com".to_owned();
+    let reason = || "said so".to_owned();
+    let rows = [
+        (Step::Answer(429, String::new()), "too many requests", too_many),
+        (Step::Answer(503, String::new()), "service unavailable", unavailable),
+        (
+            Step::Answer(500, r#"{"error":{"code":"UnknownError","message":""}}"#.to_owned()),
+            "unknown",
+            "Unexpected response from Microsoft Graph Security: UnknownError (HTTP 500)",
+        ),
+        (
+            Step::Answer(
+                403,
+                r#"{"error":{"code":"Forbidden","message":"Account is not provisioned"}}"#
+                    .to_owned(),
+            ),
+            "permission denied",
+            "Unexpected response from Microsoft Graph Security: Account is not provisioned (HTTP 403)",
+        ),
+        (
+            Step::Fail(TransportError::Connect { host: host(), reason: reason() }),
+            "connection error",
+            "Unable to connect Microsoft Graph Security, validate the configured API URL: graph.microsoft.com",
+        ),
+        (
+            Step::Fail(TransportError::Tls { reason: reason() }),
+            "unknown",
+            "Unable to verify SSL certificate: said so",
+        ),
+        (
+            Step::Fail(TransportError::TooLarge),
+            "unknown",
+            "Unexpected response from Microsoft Graph Security: more than 67108864 bytes",
+        ),
+    ];
+    for (step, code, message) in rows {
+        let world = World::new();
+        if let Step::Answer(status @ 403, body) = &step {
+            world.wire.next(Kind::List, Step::Answer(*status, body.clone()));
+        }
+        world.wire.next(Kind::List, step);
+        assert_eq!(world.observe(&[IP]), fatal(code, message));
+    }
+}
