@@ -23,7 +23,7 @@ test: ## all tests
 	  END { printf "%d passed, %d failed\n", p, f }'
 
 check: fmt lint doc deps referee test ## all that CI asks for
-	git diff --exit-code tests/
+	@git diff --exit-code tests/
 
 fmt:
 	$(CARGO) fmt --check

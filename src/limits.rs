@@ -67,6 +67,9 @@ pub const FRESH_FOR: Duration = Duration::from_secs(30);
 /// added to an alert minutes after its time stamp.
 pub const OVERLAP: Duration = Duration::from_secs(15 * 60);
 
+/// How long after a crawl that left doubt the next one is made.
+pub const RECRAWL: Duration = Duration::from_secs(10 * 60);
+
 /// Alerts kept for a tenant.
 pub const MAX_ALERTS: usize = 50_000;
 

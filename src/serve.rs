@@ -97,7 +97,14 @@ impl Door {
     ) -> io::Result<()> {
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
         let (queue, jobs) = sync_channel(limits::QUEUE);
-        let pool = Pool { api, jobs: Mutex::new(jobs), in_flight: Arc::default(), clock, events };
+        let pool = Pool {
+            api,
+            jobs: Mutex::new(jobs),
+            in_flight: Arc::default(),
+            accepted: AtomicUsize::new(0),
+            clock,
+            events,
+        };
         let pool = Arc::new(pool);
         for number in 0..settings.workers {
             let pool = Arc::clone(&pool);
@@ -168,6 +175,8 @@ struct Pool {
     jobs: Mutex<Receiver<Job>>,
     /// Requests queued or being answered.
     in_flight: Arc<AtomicUsize>,
+    /// Requests so far: by its number, one is found in the log.
+    accepted: AtomicUsize,
     clock: Clock,
     events: Events,
 }
@@ -179,12 +188,10 @@ fn accept(
     pool: &Pool,
     stopper: &Stopper,
 ) -> io::Result<()> {
-    let mut number = 0;
     loop {
         // An error means that the accept loop inside tiny_http has ended.
         let request = server.recv()?;
-        number += 1;
-        pool.submit(queue, request, number);
+        pool.submit(queue, request);
         if stopper.is_asked() {
             return Ok(());
         }
@@ -195,13 +202,9 @@ fn accept(
 fn drain(server: &Server, queue: &SyncSender<Job>, pool: &Pool, timeout: Duration) {
     pool.events.tell(&Event::new(Level::Info, "stopping"));
     let deadline = Deadline::after(timeout, pool.clock.now());
-    let mut number = usize::MAX / 2;
     while deadline.remaining(pool.clock.now()).is_some() {
         match server.recv_timeout(POLL) {
-            Ok(Some(request)) => {
-                number += 1;
-                pool.submit(queue, request, number);
-            }
+            Ok(Some(request)) => pool.submit(queue, request),
             // The error that the accept loop left behind.
             Err(_) => {}
             Ok(None) if pool.in_flight.load(Ordering::SeqCst) == 0 => break,
@@ -214,7 +217,8 @@ fn drain(server: &Server, queue: &SyncSender<Job>, pool: &Pool, timeout: Duratio
 }
 
 impl Pool {
-    fn submit(&self, queue: &SyncSender<Job>, request: Request, number: usize) {
+    fn submit(&self, queue: &SyncSender<Job>, request: Request) {
+        let number = self.accepted.fetch_add(1, Ordering::SeqCst) + 1;
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         let place = Place(Arc::clone(&self.in_flight));
         let job = Job { request, number, received: self.clock.now(), _place: place };

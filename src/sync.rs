@@ -107,7 +107,8 @@ struct State {
     watermark: Option<Timestamp>,
     /// The size of a page that Microsoft cuts in silence, if seen.
     full_page: Option<usize>,
-    doubtful: bool,
+    /// When it came into doubt whether all alerts have been seen.
+    doubtful: Option<Now>,
     /// Alerts that could not be read, and when they were last seen.
     unreadable: HashMap<u64, Timestamp>,
 }
@@ -200,7 +201,7 @@ impl Tenant {
         }
         drop(index);
         let state = lock(&self.state);
-        if state.doubtful {
+        if state.doubtful.is_some() {
             shortfalls.push(Shortfall::Doubtful);
         }
         if !state.unreadable.is_empty() {
@@ -251,9 +252,9 @@ impl Tenant {
     fn sync(&self) -> Result<(), Error> {
         let begun = self.upstream.now();
         let window = begun.wall.minus(self.settings.lookback);
-        let (property, from, full_page) = self.plan(window);
+        let (property, from, full_page) = self.plan(begun, window);
         let mut pager = Pager::new(&self.upstream.cloud().graph, property, from, full_page);
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(property, begun);
         while let Some(page) = self.next_page(&mut pager)? {
             tally.count(&page, &pager);
             let more = pager.read(&page)?;
@@ -263,16 +264,20 @@ impl Tenant {
                 break;
             }
         }
-        self.note(begun, window, &pager, &tally);
-        self.tell(property, begun, &tally);
+        self.note(window, &pager, &tally);
+        self.tell(&tally);
         Ok(())
     }
 
     /// By which property, from when, and at which page size.
-    fn plan(&self, window: Timestamp) -> (Property, Timestamp, Option<usize>) {
+    fn plan(&self, begun: Now, window: Timestamp) -> (Property, Timestamp, Option<usize>) {
         let state = lock(&self.state);
+        // A refresh does not make up for what a crawl may have missed.
+        let again = state.doubtful.is_some_and(|since| {
+            begun.monotonic.saturating_sub(since.monotonic) >= limits::RECRAWL
+        });
         match (state.as_of, state.watermark) {
-            (Some(_), Some(watermark)) => {
+            (Some(_), Some(watermark)) if !again => {
                 let from = watermark.minus(limits::OVERLAP).max(window);
                 (Property::Updated, from, state.full_page)
             }
@@ -307,28 +312,32 @@ impl Tenant {
         index.cut().is_some()
     }
 
-    fn note(&self, begun: Now, window: Timestamp, pager: &Pager<'_>, tally: &Tally) {
+    fn note(&self, window: Timestamp, pager: &Pager<'_>, tally: &Tally) {
         self.index.write().unwrap_or_else(PoisonError::into_inner).expire(window);
         let mut state = lock(&self.state);
-        state.as_of = Some(begun);
+        state.as_of = Some(tally.begun);
         state.watermark = state.watermark.max(tally.latest);
         state.full_page = pager.full_page();
-        // A refresh does not make up for what a crawl may have missed.
-        state.doubtful = state.doubtful || pager.is_doubtful() || tally.partial;
+        if tally.property == Property::Created {
+            state.doubtful = None;
+        }
+        if state.doubtful.is_none() && (pager.is_doubtful() || tally.partial) {
+            state.doubtful = Some(tally.begun);
+        }
         for digest in &tally.unreadable {
-            state.unreadable.insert(*digest, begun.wall);
+            state.unreadable.insert(*digest, tally.begun.wall);
         }
         state.unreadable.retain(|_, seen| *seen >= window);
     }
 
-    fn tell(&self, property: Property, begun: Now, tally: &Tally) {
-        let crawl = property == Property::Created;
+    fn tell(&self, tally: &Tally) {
+        let crawl = tally.property == Property::Created;
         let level = match (tally.unreadable.is_empty(), crawl) {
             (false, _) => Level::Warn,
             (true, true) => Level::Info,
             (true, false) => Level::Debug,
         };
-        let took = self.upstream.now().monotonic.saturating_sub(begun.monotonic);
+        let took = self.upstream.now().monotonic.saturating_sub(tally.begun.monotonic);
         let event = Event::new(level, if crawl { "crawled" } else { "refreshed" })
             .with("tenant", self.credentials.tenant.as_str())
             .with("pages", tally.pages)
@@ -351,8 +360,9 @@ const fn is_refusal(error: &Error) -> bool {
 }
 
 /// What the pages of one sync held.
-#[derive(Default)]
 struct Tally {
+    property: Property,
+    begun: Now,
     pages: usize,
     alerts: usize,
     unreadable: HashSet<u64>,
@@ -362,6 +372,19 @@ struct Tally {
 }
 
 impl Tally {
+    fn new(property: Property, begun: Now) -> Self {
+        Self {
+            property,
+            begun,
+            pages: 0,
+            alerts: 0,
+            unreadable: HashSet::new(),
+            unknown_evidence: 0,
+            latest: None,
+            partial: false,
+        }
+    }
+
     fn count(&mut self, page: &Page, walk: &Pager<'_>) {
         let unknown = |evidence: &&Evidence| evidence.entity == Entity::Unknown;
         self.pages += 1;

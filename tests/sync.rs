@@ -526,10 +526,20 @@ fn a_panic_while_loading_costs_that_answer_alone() {
 }
 
 #[test]
-fn a_partial_answer_of_graph_is_told() {
+fn a_partial_answer_of_graph_is_told_until_a_whole_one_has_come() {
     let world = World::new();
     let page = json!({"value": [alert("a", "2026-11-20T00:00:00Z", IP)]}).to_string();
     world.wire.next(Kind::List, Step::Answer(206, page));
-    let answer = world.observe(&HIT);
-    assert_eq!(errors(&answer), ["warning unknown"]);
+    assert_eq!(errors(&world.observe(&HIT)), ["warning unknown"]);
+    // A refresh does not make up for it; a crawl does, after a while.
+    world.clock.pass(61);
+    assert_eq!(errors(&world.observe(&HIT)), ["warning unknown"]);
+    world.clock.pass(600);
+    assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
+    // So it is for a refresh.
+    world.clock.pass(61);
+    world.wire.next(Kind::List, Step::Answer(206, json!({"value": []}).to_string()));
+    assert_eq!(errors(&world.observe(&HIT)), ["warning unknown"]);
+    world.clock.pass(661);
+    assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
 }
