@@ -103,8 +103,8 @@ impl AlertIndex {
     }
 
     /// Adds `alert`, in the place of its older self if there is one. When there
-    /// is no room, the oldest alert goes, which may be this one.
-    pub fn insert(&mut self, alert: Alert) {
+    /// is no room, the oldest alert goes; false if that is this one.
+    pub fn insert(&mut self, alert: Alert) -> bool {
         self.remove(&alert.id);
         let alert = Arc::new(alert);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -126,6 +126,7 @@ impl AlertIndex {
         if self.alerts.len() > self.capacity {
             self.cut = self.cut.max(self.remove_oldest());
         }
+        self.at(slot).is_some()
     }
 
     /// Drops the alerts from before `window`.

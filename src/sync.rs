@@ -255,12 +255,15 @@ impl Tenant {
         let (property, from, full_page) = self.plan(begun, window);
         let mut pager = Pager::new(&self.upstream.cloud().graph, property, from, full_page);
         let mut tally = Tally::new(property, begun);
-        while let Some(page) = self.next_page(&mut pager)? {
+        loop {
+            let page = self.next_page(&mut pager)?;
             tally.count(&page, &pager);
-            let more = pager.read(&page)?;
-            let full = self.keep(page, window);
-            // What is older than what had to go would go too.
-            if !more || (full && property == Property::Created) {
+            let more = pager.read(&page);
+            // Whatever comes next, what has come is kept.
+            let kept = self.keep(page, window);
+            // Memory is full, and the rest is older still.
+            let full = !kept && self.index().cut().is_some();
+            if !more? || (full && property == Property::Created) {
                 break;
             }
         }
@@ -285,15 +288,15 @@ impl Tenant {
         }
     }
 
-    /// The next page; `None` when it was refused and there is nothing to try.
-    fn next_page(&self, pager: &mut Pager<'_>) -> Result<Option<Page>, Error> {
+    /// The next page, asked for without an order if it is refused with one.
+    fn next_page(&self, pager: &mut Pager<'_>) -> Result<Page, Error> {
         loop {
             let deadline = Deadline::after(limits::CALL_TIMEOUT, self.upstream.now());
             match self.get(&pager.url(), deadline) {
                 Ok(response) => {
                     let mut page = Page::parse(&response.body)?;
                     page.partial = response.status == PARTIAL;
-                    return Ok(Some(page));
+                    return Ok(page);
                 }
                 Err(Error::Graph(problem)) if problem.status == 400 && pager.refused() => {}
                 Err(error) => return Err(error),
@@ -301,15 +304,17 @@ impl Tenant {
         }
     }
 
-    /// Keeps what is on `page`; true when there was no room for all of it.
+    /// Keeps what is on `page`, as far as there is room; true if any of it was
+    /// kept.
     fn keep(&self, page: Page, window: Timestamp) -> bool {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = false;
         for alert in page.alerts {
             if alert.time().is_none_or(|time| time >= window) {
-                index.insert(alert);
+                kept |= index.insert(alert);
             }
         }
-        index.cut().is_some()
+        kept
     }
 
     fn note(&self, window: Timestamp, pager: &Pager<'_>, tally: &Tally) {
