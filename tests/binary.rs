@@ -447,19 +447,22 @@ fn draining_ends_in_time_and_a_second_signal_at_once() {
 
 #[test]
 fn when_the_queue_is_full_the_answer_is_503_at_once() {
-    let (_microsoft, at) = silent_microsoft();
+    let (microsoft, at) = silent_microsoft();
     let (_demo, _, _, header) = Running::demo();
     let (_relay, address) = Running::serve(at, &[("RELAY_WORKERS", "1")]);
-    let waiting = graph_relay::limits::QUEUE + 1;
     let request = post("/observe/observables", &header, HIT);
-    let mut streams = Vec::new();
-    for _ in 0..waiting + 5 {
+    let ask = || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(&request).unwrap();
-        streams.push(stream);
-    }
-    // One is worked on, 64 wait, and the others are told to come back: which
-    // ones depends on who is taken first.
+        stream
+    };
+    // The worker has the first one, and asks Microsoft in vain.
+    let _first = ask();
+    let _held = microsoft.accept().unwrap();
+    // 64 wait, and the others are told to come back: which ones depends on who
+    // is taken first.
+    let waiting = graph_relay::limits::QUEUE;
+    let mut streams: Vec<TcpStream> = (0..waiting + 5).map(|_| ask()).collect();
     let mut refused = 0;
     let start = Instant::now();
     while refused < 5 {
