@@ -3,8 +3,7 @@
 //!
 //! `Display` is for the log: lower case, no secret, no token, and never more
 //! than [`limits::FOREIGN_TEXT`] bytes of what a stranger wrote. The message on
-//! the wire is a text of its own ([`Error::wire`]), the original's where it had
-//! one.
+//! the wire is a text of its own ([`Error::message`]).
 
 use std::fmt;
 use std::time::Duration;
@@ -37,6 +36,13 @@ pub enum Error {
     Login(LoginProblem),
     /// An answer of Graph that is no success.
     Graph(Problem),
+    /// Microsoft may not be asked again yet.
+    Throttled {
+        /// When it may.
+        until: Timestamp,
+        /// What it has answered with; 429 also when that is only to be expected.
+        status: u16,
+    },
     /// No answer at all.
     Transport(TransportError),
     /// Microsoft spoke, but not the language this program knows.
@@ -191,6 +197,7 @@ impl Error {
             Self::Authorization(_) => "authorization error",
             Self::Login(problem) => status_code(problem.status, "authorization error"),
             Self::Graph(problem) => status_code(problem.status, "unknown"),
+            Self::Throttled { status, .. } => status_code(*status, "unknown"),
             Self::Transport(TransportError::Tls { .. } | TransportError::TooLarge) => "unknown",
             Self::Transport(TransportError::Timeout { .. }) | Self::Deadline { .. } => {
                 "gateway timeout"
@@ -198,24 +205,6 @@ impl Error {
             Self::Transport(_) => "connection error",
             Self::UnexpectedAnswer(_) => "unknown",
             Self::Internal { .. } => "internal error",
-        }
-    }
-
-    /// One plain sentence for the analyst.
-    pub fn message(&self) -> String {
-        match self {
-            Self::InvalidArgument(error) => error.message(),
-            Self::Authorization(error) => format!("Authorization failed: {}", error.message()),
-            Self::Login(problem) => problem.message(),
-            Self::Graph(problem) => problem.message(),
-            Self::Transport(error) => error.message(),
-            Self::UnexpectedAnswer(what) => {
-                format!("Unexpected response from Microsoft Graph Security: {what}")
-            }
-            Self::Deadline { waiting_for } => format!(
-                "Microsoft Graph Security did not answer in time; the relay was still {waiting_for}."
-            ),
-            Self::Internal { what } => format!("The relay could not {what}. Please try again."),
         }
     }
 }
@@ -235,112 +224,31 @@ fn status_code(status: u16, client_error: &'static str) -> &'static str {
     }
 }
 
-impl InvalidArgument {
-    fn message(&self) -> String {
-        match self {
-            Self::BodyTooLarge => format!(
-                "Invalid JSON payload received. The body is larger than {} bytes.",
-                limits::BODY
-            ),
-            Self::BodyIncomplete => {
-                "Invalid JSON payload received. The body did not arrive whole.".to_owned()
-            }
-            Self::NotJson { line, column } => format!(
-                "Invalid JSON payload received. It is not JSON at line {line}, column {column}."
-            ),
-            Self::Shape(complaints) => format!("Invalid JSON payload received. {complaints}"),
-            Self::TooManyObservables(count) => format!(
-                "Invalid JSON payload received. It holds {count} observables; \
-                 at most {} can be looked up at once.",
-                limits::OBSERVABLES
-            ),
-            Self::ValueTooLong(index) => format!(
-                "Invalid JSON payload received. \
-                 {{\"{index}\": {{\"value\": [\"Longer than maximum length {}.\"]}}}}",
-                limits::VALUE
-            ),
-        }
-    }
-}
-
-impl AuthorizationError {
-    fn message(&self) -> String {
-        match self {
-            Self::HeaderMissing => "Authorization header is missing".to_owned(),
-            Self::WrongType => "Wrong authorization type".to_owned(),
-            Self::WrongStructure => "Wrong JWT structure".to_owned(),
-            Self::WrongAlgorithm => "Wrong JWT algorithm. HS256 is expected".to_owned(),
-            Self::WrongSignature => "Failed to decode JWT with provided key".to_owned(),
-            Self::Expired { exp } => format!("JWT has expired on {exp}"),
-            Self::NotYetValid { nbf } => format!("JWT is not valid before {nbf}"),
-            Self::WrongAudience => "Wrong configuration-token-audience".to_owned(),
-            Self::WrongPayload { .. } => "Wrong JWT payload structure".to_owned(),
-            Self::WrongTenant => "Wrong tenant_id in JWT payload. Make sure it is the tenant's \
-                                  GUID or one of its domain names"
-                .to_owned(),
-        }
-    }
-}
-
 impl LoginProblem {
     /// Whether Microsoft refused the credentials, rather than having trouble.
     pub const fn is_refusal(&self) -> bool {
         matches!(self.status, 400..=499) && self.status != 429
     }
-
-    fn message(&self) -> String {
-        match self.status {
-            429 => return TOO_MANY.to_owned(),
-            500.. => return UNAVAILABLE.to_owned(),
-            _ => {}
-        }
-        let hint = match self.code {
-            Some(90002 | 900_023) => "Specified Tenant ID was not found",
-            Some(700_016) => "The application_id is not registered in this tenant",
-            Some(7_000_112) => "The application is disabled in this tenant",
-            Some(7_000_215) => {
-                "The client secret is wrong. Make sure client_secret is the secret's value, \
-                 not its ID"
-            }
-            Some(7_000_222) => {
-                "The client secret has expired. Create a new one in Entra and put it into \
-                 the module's settings"
-            }
-            Some(7_000_216 | 7_000_218) => "The client secret is missing",
-            Some(70_011 | 1_002_012) => {
-                "The scope was refused. Make sure RELAY_CLOUD is the \
-                 cloud of this tenant"
-            }
-            _ => &self.message,
-        };
-        match self.code {
-            Some(code) => format!("Authorization failed: {hint} (AADSTS{code})."),
-            None => format!("Authorization failed: {hint}"),
-        }
-    }
 }
 
 impl Problem {
-    fn message(&self) -> String {
-        match self.status {
-            401 => format!("Authorization failed: {}", self.text()),
-            403 if self.message.contains("application roles") => {
-                "The application lacks a permission in Microsoft Graph. Grant the application \
-                 permission SecurityAlert.Read.All in Entra, with admin consent."
-                    .to_owned()
-            }
-            429 => TOO_MANY.to_owned(),
-            503 => UNAVAILABLE.to_owned(),
-            _ => format!(
-                "Unexpected response from Microsoft Graph Security: {} (HTTP {})",
-                self.text(),
-                self.status
-            ),
-        }
+    /// The application role of which one is missing, if that is the trouble: the
+    /// least of those that Graph's text lists.
+    pub fn missing_role(&self) -> Option<&'static str> {
+        let is_about_roles = self.status == 403 && self.message.contains("application roles");
+        let named = ROLES.into_iter().find(|role| self.message.contains(role));
+        is_about_roles.then(|| named.unwrap_or("SecurityAlert.Read.All"))
+    }
+
+    /// Whether the tenant lacks the product, or has not set it up. The status
+    /// does not tell (403, 404 and 401 have all been seen); only the text does.
+    pub fn is_missing_licence(&self) -> bool {
+        let text = self.message.to_lowercase();
+        matches!(self.status, 401 | 403 | 404) && UNLICENSED.iter().any(|word| text.contains(word))
     }
 
     /// Whatever Graph said; it is known to say nothing at times.
-    fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         [&self.message, &self.code]
             .into_iter()
             .find(|text| !text.is_empty())
@@ -348,32 +256,13 @@ impl Problem {
     }
 }
 
-impl TransportError {
-    fn message(&self) -> String {
-        match self {
-            Self::Resolve { host } | Self::Connect { host, .. } => format!(
-                "Unable to connect Microsoft Graph Security, \
-                 validate the configured API URL: {host}"
-            ),
-            Self::Tls { reason } => format!("Unable to verify SSL certificate: {reason}"),
-            Self::Timeout { after } => format!(
-                "Microsoft Graph Security did not answer within {} s. Please try again later.",
-                after.as_secs()
-            ),
-            Self::TooLarge => format!(
-                "Unexpected response from Microsoft Graph Security: more than {} bytes",
-                limits::ANSWER
-            ),
-            Self::Broken { .. } => "The connection to Microsoft Graph Security broke. \
-                                    Please try again later."
-                .to_owned(),
-        }
-    }
-}
+/// The roles of which one is enough for what the relay asks, the least first.
+const ROLES: [&str; 3] =
+    ["SecurityAlert.Read.All", "ThreatHunting.Read.All", "SecurityEvents.Read.All"];
 
-const TOO_MANY: &str =
-    "Too many requests to Microsoft Graph Security have been made. Please try again later.";
-const UNAVAILABLE: &str = "Service temporarily unavailable. Please try again later.";
+/// What Microsoft's products say where there is no licence for them.
+const UNLICENSED: [&str; 5] =
+    ["not provisioned", "account mode is inactive", "not onboarded", "license", "licence"];
 
 /// The first [`limits::FOREIGN_TEXT`] bytes of what somebody else wrote, on
 /// one line and without control characters.
@@ -400,6 +289,7 @@ impl fmt::Display for Error {
             Self::Graph(Problem { status, code, message }) => {
                 write!(f, "graph answered {status} {code}: {message}")
             }
+            Self::Throttled { until, status } => write!(f, "held until {until} by {status}"),
             Self::Transport(error) => write!(f, "no answer: {error:?}"),
             Self::UnexpectedAnswer(what) => write!(f, "unexpected answer: {what}"),
             Self::Deadline { waiting_for } => write!(f, "deadline reached while {waiting_for}"),

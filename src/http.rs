@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::credentials::Secret;
 use crate::error::TransportError;
+use crate::time::Timestamp;
 
 /// A request to Microsoft.
 #[derive(Clone, Debug)]
@@ -58,6 +59,26 @@ impl Response {
     }
 }
 
+impl Response {
+    /// When it was sent, by the sender's clock.
+    pub fn date(&self) -> Option<Timestamp> {
+        self.header("date").and_then(Timestamp::parse_http)
+    }
+
+    /// How long to wait before asking again, if the answer says so: seconds,
+    /// whole as a rule but seen with a fraction, or a date (RFC 9110 section
+    /// 10.2.3), which is taken by the sender's own clock where that is known.
+    pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
+        let text = self.header("retry-after")?.trim();
+        if let Some(date) = Timestamp::parse_http(text) {
+            return Some(date.since(self.date().unwrap_or(now)));
+        }
+        let is_number = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let seconds = text.parse().ok().filter(|_| is_number)?;
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+}
+
 impl fmt::Debug for Response {
     /// Without headers and body: an answer may hold an access token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,6 +119,39 @@ mod tests {
     fn encodes_all_that_could_end_a_value() {
         assert_eq!(percent_encode("a&b#c%41+d é'"), "a%26b%23c%2541%2Bd%20%C3%A9%27");
         assert_eq!(percent_encode("AZaz09-._~"), "AZaz09-._~");
+    }
+
+    #[test]
+    fn the_time_to_wait_comes_in_three_forms() {
+        let now = Timestamp::from_unix_seconds(784_111_777);
+        let rows = [
+            ("120", None, Some(120_000)),
+            ("0", None, Some(0)),
+            ("2.128", None, Some(2_128)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", None, Some(10_000)),
+            ("Sun, 06 Nov 1994 08:49:27 GMT", None, Some(0)),
+            // By the clock of whoever wrote the date.
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some("Sun, 06 Nov 1994 08:49:45 GMT"), Some(2_000)),
+            // Not times to wait.
+            ("", None, None),
+            (".", None, None),
+            ("-1", None, None),
+            ("1e3", None, None),
+            ("NaN", None, None),
+            ("inf", None, None),
+            ("soon", None, None),
+        ];
+        for (text, date, expected) in rows {
+            let headers = [("retry-after", Some(text)), ("date", date)].into_iter();
+            let headers = headers.filter_map(|(name, value)| Some((name.into(), value?.into())));
+            let response = Response { headers: headers.collect(), ..Response::default() };
+            let expected = expected.map(Duration::from_millis);
+            assert_eq!(response.retry_after(now), expected, "{text}");
+        }
+        let long = "9".repeat(400);
+        let headers = vec![("retry-after".to_owned(), long)];
+        let response = Response { headers, ..Response::default() };
+        assert_eq!(response.retry_after(now), Some(Duration::MAX));
     }
 
     #[test]

@@ -27,7 +27,7 @@
 //! };
 //! // A clock that stands still, so that this example is true for ever.
 //! let wall = Timestamp::parse("2026-11-21T00:00:00Z").ok_or("no time")?;
-//! let clock = Clock::new(move || Now { wall, monotonic: Duration::ZERO });
+//! let clock = Clock::new(move || Now { wall, monotonic: Duration::ZERO }, |_| {});
 //! // Microsoft in memory; `graph_relay::transport::UreqTransport` asks the real one.
 //! let alerts = simulator::constructed_alerts()?;
 //! let transport = Simulator::new(Behaviour::default(), clock.clone())
@@ -73,6 +73,7 @@ pub mod error;
 pub mod event;
 pub mod http;
 pub mod limits;
+mod message;
 pub mod observable;
 pub mod settings;
 pub mod shortfall;
@@ -91,7 +92,9 @@ mod targets;
 
 // Flow: what happens when.
 mod flight;
+mod pace;
 pub mod relay;
+mod session;
 pub mod sync;
 mod tokens;
 mod upstream;

@@ -5,6 +5,15 @@
 
 use std::time::Duration;
 
+/// How many calls may be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// At once.
+    pub burst: u32,
+    /// One more after each of these.
+    pub interval: Duration,
+}
+
 /// Bytes of a request body. A thousand observables of ordinary length take
 /// about 100 kB; IROH has never been seen to send more than a few dozen.
 pub const BODY: usize = 1024 * 1024;
@@ -94,6 +103,33 @@ pub const SKIP: usize = 500;
 /// Bytes of one answer from Microsoft, after decompression. A page of 1,000
 /// alerts with evidence is 6 MB as a rule.
 pub const ANSWER: u64 = 64 * 1024 * 1024;
+
+/// Calls for alerts: 140 in the busiest minute, where Microsoft allows 150 for
+/// an application in a tenant, and 60 pages of a crawl without a pause.
+pub const ALERT_CALLS: Rate = Rate { burst: 60, interval: Duration::from_millis(750) };
+
+/// Calls for tokens. No limit is published; one lasts an hour, so that more are
+/// asked for only when they are refused.
+pub const TOKEN_CALLS: Rate = Rate { burst: 10, interval: Duration::from_secs(2) };
+
+/// Attempts at one call in all, while Microsoft says that it is busy.
+pub const ATTEMPTS: u32 = 4;
+
+/// The most that is waited before the second attempt when Microsoft does not say
+/// for how long; before the third twice that, and so on.
+pub const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The longest wait for a turn that anybody sits out. A longer one is told, and
+/// the call is made for whoever asks after it: XDR's time for a module is short.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// The longest time that one `Retry-After` is believed.
+pub const LONGEST_HOLD: Duration = Duration::from_secs(15 * 60);
+
+/// How long a refusal of the credentials is remembered. Entra treats the same
+/// failing request over and over as a loop (AADSTS50196), and an analyst's
+/// dashboard asks a dozen times at once.
+pub const REFUSAL: Duration = Duration::from_secs(10);
 
 /// Time for one outbound call of a crawl, which no inbound request waits for
 /// beyond its own deadline. Pages of several megabytes have been slow.

@@ -152,10 +152,11 @@ fn stop_on_signal(signals: Signals, stopper: Stopper, events: Events) -> Result<
 /// The clocks of the system.
 fn system_clock() -> Clock {
     let start = Instant::now();
-    Clock::new(move || {
+    let read = move || {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Now { wall: Timestamp::from_unix_seconds(0).plus(wall), monotonic: start.elapsed() }
-    })
+    };
+    Clock::new(read, thread::sleep)
 }
 
 /// Writes to standard output. That nobody reads on, as in `| head`, is no

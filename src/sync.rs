@@ -11,14 +11,15 @@ use crate::credentials::{CredentialKey, Credentials};
 use crate::error::Error;
 use crate::event::{Event, Level};
 use crate::flight::{Flight, Lead, Ticket, Turn, lock};
+use crate::graph;
 use crate::graph::alerts_v2::Page;
 use crate::graph::paging::{Pager, Property};
 use crate::http::Response;
 use crate::index::AlertIndex;
 use crate::limits;
+use crate::session::Session;
 use crate::shortfall::Shortfall;
 use crate::time::{Deadline, Now, Timestamp};
-use crate::tokens::Tokens;
 use crate::upstream::Upstream;
 
 /// How indexes are kept.
@@ -89,9 +90,7 @@ impl Tenants {
 
 /// The alerts of one set of credentials, and how current they are.
 pub(crate) struct Tenant {
-    credentials: Credentials,
-    tokens: Tokens,
-    upstream: Arc<Upstream>,
+    session: Session,
     settings: SyncSettings,
     index: RwLock<AlertIndex>,
     state: Mutex<State>,
@@ -116,9 +115,7 @@ struct State {
 impl Tenant {
     fn new(credentials: Credentials, upstream: &Arc<Upstream>, settings: SyncSettings) -> Self {
         Self {
-            credentials,
-            tokens: Tokens::default(),
-            upstream: Arc::clone(upstream),
+            session: Session::new(credentials, Arc::clone(upstream)),
             settings,
             index: RwLock::new(AlertIndex::new(settings.max_alerts)),
             state: Mutex::default(),
@@ -134,7 +131,7 @@ impl Tenant {
     }
 
     fn get(&self, url: &str, deadline: Deadline) -> Result<Response, Error> {
-        self.tokens.get(url, &self.credentials, &self.upstream, deadline)
+        self.session.ask(|token| graph::get(url.to_owned(), token), deadline)
     }
 
     /// The alerts, for as short as possible: a refresh waits for it.
@@ -148,10 +145,10 @@ impl Tenant {
     /// # Errors
     /// When there is nothing that may be answered from.
     pub(crate) fn freshen(self: &Arc<Self>, deadline: Deadline) -> Result<Vec<Shortfall>, Error> {
-        let now = self.upstream.now();
+        let now = self.session.upstream().now();
         let as_of = lock(&self.state).as_of;
         let age = as_of.map(|as_of| now.monotonic.saturating_sub(as_of.monotonic));
-        let age = age.filter(|_| self.tokens.is_valid(now.wall));
+        let age = age.filter(|_| self.session.is_valid(now.wall));
         let fresh_for = self.settings.fresh_for;
         let mut shortfalls = Vec::new();
         match age {
@@ -172,12 +169,12 @@ impl Tenant {
         as_of: Option<Timestamp>,
     ) -> Result<Option<Shortfall>, Error> {
         let ticket = self.launch();
-        let patience = self.upstream.remaining(deadline).unwrap_or_default();
+        let patience = self.session.upstream().remaining(deadline).unwrap_or_default();
         let ended = self.flight.wait(ticket, patience);
-        let now = self.upstream.now().wall;
+        let now = self.session.upstream().now().wall;
         let window = now.minus(self.settings.lookback);
         let back_to = self.index().oldest();
-        let answerable = self.tokens.is_valid(now) && (as_of.is_some() || back_to.is_some());
+        let answerable = self.session.is_valid(now) && (as_of.is_some() || back_to.is_some());
         match (ended, as_of) {
             (Some(Ok(())), _) => Ok(None),
             (Some(Err(why)), _) if is_refusal(&why) || !answerable => Err(why),
@@ -223,7 +220,7 @@ impl Tenant {
         let thread = thread::Builder::new().name("sync".to_owned());
         let spawned = thread.spawn(move || tenant.sync_and_land(lead));
         if spawned.is_err() {
-            self.upstream.tell(&Event::new(Level::Error, "no thread for a sync"));
+            self.session.upstream().tell(&Event::new(Level::Error, "no thread for a sync"));
         }
         ticket
     }
@@ -232,8 +229,8 @@ impl Tenant {
         let result = self.sync();
         if let Err(error) = &result {
             let event = Event::new(Level::Warn, "sync failed");
-            let event = event.with("tenant", self.credentials.tenant.as_str());
-            self.upstream.tell(&event.with("error", error));
+            let event = event.with("tenant", self.session.credentials().tenant.as_str());
+            self.session.upstream().tell(&event.with("error", error));
             if is_refusal(error) {
                 self.forget();
             }
@@ -250,10 +247,11 @@ impl Tenant {
 
     /// Crawls the window, or what changed since the last time.
     fn sync(&self) -> Result<(), Error> {
-        let begun = self.upstream.now();
+        let begun = self.session.upstream().now();
         let window = begun.wall.minus(self.settings.lookback);
         let (property, from, full_page) = self.plan(begun, window);
-        let mut pager = Pager::new(&self.upstream.cloud().graph, property, from, full_page);
+        let mut pager =
+            Pager::new(&self.session.upstream().cloud().graph, property, from, full_page);
         let mut tally = Tally::new(property, begun);
         loop {
             let page = self.next_page(&mut pager)?;
@@ -291,7 +289,7 @@ impl Tenant {
     /// The next page, asked for without an order if it is refused with one.
     fn next_page(&self, pager: &mut Pager<'_>) -> Result<Page, Error> {
         loop {
-            let deadline = Deadline::after(limits::CALL_TIMEOUT, self.upstream.now());
+            let deadline = Deadline::after(limits::CALL_TIMEOUT, self.session.upstream().now());
             match self.get(&pager.url(), deadline) {
                 Ok(response) => {
                     let mut page = Page::parse(&response.body)?;
@@ -342,16 +340,16 @@ impl Tenant {
             (true, true) => Level::Info,
             (true, false) => Level::Debug,
         };
-        let took = self.upstream.now().monotonic.saturating_sub(tally.begun.monotonic);
+        let took = self.session.upstream().now().monotonic.saturating_sub(tally.begun.monotonic);
         let event = Event::new(level, if crawl { "crawled" } else { "refreshed" })
-            .with("tenant", self.credentials.tenant.as_str())
+            .with("tenant", self.session.credentials().tenant.as_str())
             .with("pages", tally.pages)
             .with("alerts", tally.alerts)
             .with("unreadable", tally.unreadable.len())
             .with("unknown_evidence", tally.unknown_evidence)
             .with("indexed", self.index().len())
             .with("ms", took.as_millis());
-        self.upstream.tell(&event);
+        self.session.upstream().tell(&event);
     }
 }
 

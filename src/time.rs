@@ -39,6 +39,28 @@ impl Timestamp {
         (0..=MAX_SECONDS).contains(&seconds).then(|| Self(seconds * TICKS_PER_SECOND + ticks))
     }
 
+    /// Reads a time as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    ///
+    /// `None` for anything else, the two obsolete forms of RFC 9110 section
+    /// 5.6.7 among it: nobody is known to send them.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let (_, date) = text.trim().split_once(", ")?;
+        let mut words = date.split(' ');
+        let (day, name, year) = (words.next()?, words.next()?, words.next()?);
+        let (clock, zone) = (words.next()?, words.next()?);
+        let month = 1 + MONTHS.iter().position(|month| *month == name)?;
+        if zone != "GMT" || words.next().is_some() {
+            return None;
+        }
+        Self::parse(&format!("{year}-{month:02}-{day}T{clock}Z"))
+    }
+
+    /// How much later it is than `other`; nothing if it is not.
+    pub fn since(self, other: Self) -> Duration {
+        let ticks = u64::try_from(self.0.saturating_sub(other.0)).unwrap_or_default();
+        Duration::from_nanos(ticks.saturating_mul(100))
+    }
+
     /// This much later.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(ticks(span)))
@@ -202,19 +224,32 @@ pub struct Now {
     pub monotonic: Duration,
 }
 
-/// Tells the time. The edges make the one that reads the system's clocks.
+/// Tells the time, and lets it pass. The edges make the one that reads the
+/// system's clocks and sleeps.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Now + Send + Sync>);
+pub struct Clock {
+    read: Arc<dyn Fn() -> Now + Send + Sync>,
+    pass: Arc<dyn Fn(Duration) + Send + Sync>,
+}
 
 impl Clock {
-    /// A clock that reads itself from `read`.
-    pub fn new(read: impl Fn() -> Now + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
+    /// A clock that reads itself from `read`; `pass` returns when that much
+    /// time has gone by.
+    pub fn new(
+        read: impl Fn() -> Now + Send + Sync + 'static,
+        pass: impl Fn(Duration) + Send + Sync + 'static,
+    ) -> Self {
+        Self { read: Arc::new(read), pass: Arc::new(pass) }
     }
 
     /// Both times, now.
     pub fn now(&self) -> Now {
-        (self.0)()
+        (self.read)()
+    }
+
+    /// Waits for `span`.
+    pub fn wait(&self, span: Duration) {
+        (self.pass)(span);
     }
 }
 
@@ -240,6 +275,8 @@ impl Deadline {
     }
 }
 
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const TICKS_PER_SECOND: i64 = 10_000_000;
 /// 2525-01-01T00:00:00Z, the end of CTIM's time.
 const MAX_SECONDS: i64 = 17_514_144_000;
@@ -287,6 +324,33 @@ mod tests {
             let read = Timestamp::parse(text).map(Timestamp::ctim);
             assert_eq!(read.as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn reads_the_times_that_http_writes() {
+        let rows = [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some("1994-11-06T08:49:37.000Z")),
+            (" Tue, 29 Feb 2028 23:59:59 GMT ", Some("2028-02-29T23:59:59.000Z")),
+            // The obsolete forms, other zones, dates that do not exist.
+            ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+            ("Sun Nov  6 08:49:37 1994", None),
+            ("Sun, 06 Nov 1994 08:49:37 CET", None),
+            ("Sun, 31 Nov 1994 08:49:37 GMT", None),
+            ("Sun, 06 Foo 1994 08:49:37 GMT", None),
+            ("Sun, 06 Nov 1994 08:49:37 GMT x", None),
+            ("120", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            let read = Timestamp::parse_http(text).map(Timestamp::ctim);
+            assert_eq!(read.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_time_between_is_never_negative() {
+        let (a, b) = (Timestamp::from_unix_seconds(10), Timestamp::from_unix_seconds(12));
+        assert_eq!((b.since(a), a.since(b)), (Duration::from_secs(2), Duration::ZERO));
     }
 
     #[test]

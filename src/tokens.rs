@@ -1,23 +1,26 @@
-//! The access token of one tenant, and the calls that are made with it: fetched
-//! by one at a time, kept until shortly before it expires, and dropped when
-//! Graph does not take it.
+//! The access token of one set of credentials: fetched by one at a time, kept
+//! until shortly before it expires, and dropped when Graph does not take it.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::credentials::{Credentials, Secret};
 use crate::error::Error;
 use crate::flight::{Flight, Turn, lock};
-use crate::graph::{self, login, problem};
-use crate::http::Response;
+use crate::graph::login;
 use crate::limits;
+use crate::pace::Pace;
 use crate::time::{Deadline, Timestamp};
 use crate::upstream::Upstream;
 
-/// Where the token of one set of credentials is kept.
-#[derive(Debug, Default)]
+/// Where a token is kept.
+#[derive(Debug)]
 pub(crate) struct Tokens {
     held: Mutex<Option<Held>>,
+    /// Why the credentials were refused, and until when that is remembered.
+    refused: Mutex<Option<(Duration, Error)>>,
     flight: Flight,
+    pace: Pace,
 }
 
 #[derive(Clone, Debug)]
@@ -27,9 +30,19 @@ struct Held {
     expires: Timestamp,
 }
 
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            held: Mutex::default(),
+            refused: Mutex::default(),
+            flight: Flight::default(),
+            pace: Pace::new(limits::TOKEN_CALLS),
+        }
+    }
+}
+
 impl Tokens {
-    /// Whether there is a token that has not expired. Without one, nothing that
-    /// was fetched before may be answered from: the secret may be revoked.
+    /// Whether there is a token that has not expired.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         lock(&self.held).as_ref().is_some_and(|held| now < held.expires)
     }
@@ -39,7 +52,7 @@ impl Tokens {
     /// # Errors
     /// What the token endpoint or the way to it says, or that the deadline came
     /// first.
-    fn access(
+    pub(crate) fn access(
         &self,
         credentials: &Credentials,
         upstream: &Upstream,
@@ -68,37 +81,8 @@ impl Tokens {
         }
     }
 
-    /// `GET` of `url` with the token. Refused with 401 or 403, it drops the
-    /// token and tries once more: the token may have been revoked, or a role
-    /// granted since it was issued.
-    ///
-    /// # Errors
-    /// When there is no token, no answer, or the answer is no success.
-    pub(crate) fn get(
-        &self,
-        url: &str,
-        credentials: &Credentials,
-        upstream: &Upstream,
-        deadline: Deadline,
-    ) -> Result<Response, Error> {
-        let mut refused = false;
-        loop {
-            let token = self.access(credentials, upstream, deadline)?;
-            let request = graph::get(url.to_owned(), token.clone());
-            let response = upstream.send(&request, deadline)?;
-            match response.status {
-                200..=299 => return Ok(response),
-                401 | 403 if !refused => {
-                    self.refuse(&token);
-                    refused = true;
-                }
-                _ => return Err(Error::Graph(problem::of(&response))),
-            }
-        }
-    }
-
     /// Drops `token`, if it is still the one that is kept.
-    fn refuse(&self, token: &Secret) {
+    pub(crate) fn refuse(&self, token: &Secret) {
         lock(&self.held).take_if(|held| held.token == *token);
     }
 
@@ -115,15 +99,25 @@ impl Tokens {
         deadline: Deadline,
     ) -> Result<Secret, Error> {
         // The lifetime counts from before the request: never too long.
-        let asked = upstream.now().wall;
+        let asked = upstream.now();
+        let refused = lock(&self.refused).clone();
+        if let Some((_, why)) = refused.filter(|(until, _)| asked.monotonic < *until) {
+            return Err(why);
+        }
         let request = login::request(credentials, upstream.cloud());
-        let grant = login::grant(&upstream.send(&request, deadline)?)?;
+        let response = upstream.send(&request, &self.pace, deadline)?;
+        let grant = login::grant(&response).inspect_err(|why| {
+            if matches!(why, Error::Login(problem) if problem.is_refusal()) {
+                let until = upstream.now().monotonic + limits::REFUSAL;
+                *lock(&self.refused) = Some((until, why.clone()));
+            }
+        })?;
         // A token that lives hardly longer than the margin is of some use too.
         let margin = limits::TOKEN_MARGIN.min(grant.lifetime / 2);
         *lock(&self.held) = Some(Held {
             token: grant.token.clone(),
-            renew: asked.plus(grant.lifetime - margin),
-            expires: asked.plus(grant.lifetime),
+            renew: asked.wall.plus(grant.lifetime - margin),
+            expires: asked.wall.plus(grant.lifetime),
         });
         Ok(grant.token)
     }

@@ -1,4 +1,5 @@
-//! One call to Microsoft: sent within its time, and told to the log.
+//! One call to Microsoft: sent in its turn and within its time, again where that
+//! helps, and told to the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use crate::error::{Error, TransportError};
 use crate::event::{Event, Events, Level};
 use crate::http::{Action, Request, Response, Transport};
 use crate::limits;
+use crate::pace::{Pace, TooEarly, back_off};
 use crate::time::{Clock, Deadline, Now};
 
 /// The way to Microsoft, shared by all tenants.
@@ -44,11 +46,62 @@ impl Upstream {
         self.events.tell(event);
     }
 
-    /// Sends `request` and returns the answer, whatever its status.
+    /// Sends `request` in its turn and returns the answer, whatever its status.
+    /// While Microsoft is too busy to answer, it asks again: after as long as
+    /// the answer says, or else after a while that grows, if that fits.
     ///
     /// # Errors
     /// When there is no answer, or no time for one.
-    pub(crate) fn send(&self, request: &Request, deadline: Deadline) -> Result<Response, Error> {
+    pub(crate) fn send(
+        &self,
+        request: &Request,
+        pace: &Pace,
+        deadline: Deadline,
+    ) -> Result<Response, Error> {
+        let mut attempt = 0;
+        loop {
+            self.wait_for_turn(pace, deadline)?;
+            let response = self.exchange(request, deadline)?;
+            if !is_busy(response.status) {
+                return Ok(response);
+            }
+            let now = self.now();
+            let asked = response.retry_after(now.wall);
+            if let Some(span) = asked {
+                // For everybody, and as soon as the next turn is asked for.
+                pace.hold(now, span, response.status);
+            }
+            attempt += 1;
+            let wait = asked.unwrap_or_else(|| back_off(attempt - 1, now));
+            let event = Event::new(Level::Info, "busy").with("status", response.status);
+            self.tell(&event.with("wait_ms", wait.as_millis()).with("attempt", attempt));
+            match asked {
+                // The turn says until when, if that is too long.
+                Some(_) if attempt < limits::ATTEMPTS => {}
+                None if attempt < limits::ATTEMPTS && wait <= self.patience(deadline) => {
+                    self.clock.wait(wait);
+                }
+                _ => return Ok(response),
+            }
+        }
+    }
+
+    fn wait_for_turn(&self, pace: &Pace, deadline: Deadline) -> Result<(), Error> {
+        let early = |TooEarly { until, status }| Error::Throttled { until, status };
+        let wait = pace.take(self.now(), self.patience(deadline)).map_err(early)?;
+        if !wait.is_zero() {
+            self.clock.wait(wait);
+        }
+        Ok(())
+    }
+
+    /// How long anybody may wait who has to be through by `deadline`.
+    fn patience(&self, deadline: Deadline) -> Duration {
+        self.remaining(deadline).unwrap_or_default().min(limits::LONGEST_WAIT)
+    }
+
+    /// One attempt, or two.
+    fn exchange(&self, request: &Request, deadline: Deadline) -> Result<Response, Error> {
         let begun = self.now();
         let timeout = deadline.remaining(begun).map(|left| left.min(limits::CALL_TIMEOUT));
         let timeout = timeout.ok_or(Error::Deadline { waiting_for: "calling Microsoft" })?;
@@ -82,4 +135,11 @@ impl Upstream {
         };
         self.events.tell(&event);
     }
+}
+
+/// Whether asking again after a while is what the status is for. A 500 is not:
+/// it is known to come back for the same question for ever (elastic/integrations
+/// #18144).
+const fn is_busy(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503 | 504)
 }

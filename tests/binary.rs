@@ -413,9 +413,9 @@ fn what_is_in_flight_at_sigterm_is_answered_and_new_clients_are_refused() {
     relay.signal("TERM");
     relay.wait_for("event=stopping");
     assert!(TcpStream::connect(address).is_err());
-    held.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").unwrap();
+    held.write_all(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n").unwrap();
     let answer = asked.join().unwrap();
-    assert_eq!(answer["errors"][0]["code"], "service unavailable");
+    assert_eq!(answer["errors"][0]["code"], "unknown");
     let (code, log) = relay.end();
     assert_eq!(code, 0);
     assert!(log.contains("event=stopped unanswered=0"), "{log}");

@@ -114,7 +114,7 @@ fn health_proves_a_real_read() {
     assert_eq!(world.health(), fatal("permission denied", lacking));
     world.wire.simulator.permit(&credentials(), true);
     for (status, code) in [(404, "not found"), (410, "not found"), (503, "service unavailable")] {
-        world.wire.next(Kind::List, Step::Answer(status, String::new()));
+        world.wire.insist(Kind::List, status, "");
         assert_eq!(errors(&world.health()), [format!("fatal {code}")]);
     }
     world.wire.next(Kind::List, Step::Answer(200, "{}".to_owned()));
@@ -335,7 +335,9 @@ fn what_microsofts_side_says_reaches_the_analyst_in_the_originals_words() {
                     .to_owned(),
             ),
             "permission denied",
-            "Unexpected response from Microsoft Graph Security: Account is not provisioned (HTTP 403)",
+            "The tenant has no licence for the Microsoft Defender product that is asked, or has not \
+             set it up; the application's permission is not the reason: Account is not provisioned \
+             (HTTP 403).",
         ),
         (
             Step::Fail(TransportError::Connect { host: host(), reason: reason() }),
@@ -355,10 +357,10 @@ fn what_microsofts_side_says_reaches_the_analyst_in_the_originals_words() {
     ];
     for (step, code, message) in rows {
         let world = World::new();
-        if let Step::Answer(status @ 403, body) = &step {
-            world.wire.next(Kind::List, Step::Answer(*status, body.clone()));
+        match step {
+            Step::Answer(status, body) => world.wire.insist(Kind::List, status, &body),
+            step => world.wire.next(Kind::List, step),
         }
-        world.wire.next(Kind::List, step);
         assert_eq!(world.observe(&[IP]), fatal(code, message));
     }
 }

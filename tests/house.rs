@@ -27,6 +27,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "event",
             "http",
             "limits",
+            "message",
             "observable",
             "settings",
             "shortfall",
@@ -35,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("rules", &["graph", "index", "jwt", "mapping", "mention", "payload", "relations", "targets"]),
-    ("flow", &["flight", "relay", "sync", "tokens", "upstream"]),
+    ("flow", &["flight", "pace", "relay", "session", "sync", "tokens", "upstream"]),
     ("surface", &["api"]),
     ("edges", &["cli", "config", "log", "loopback", "serve", "transport"]),
 ];

@@ -180,7 +180,7 @@ fn a_crawl_that_fails_on_its_second_page_is_a_warning() {
     let behaviour = Behaviour { page: 10, ..Behaviour::default() };
     let world = Setup { behaviour, ..Setup::with_alerts(hourly(30)) }.build();
     world.wire.next(Kind::List, Step::Pass);
-    world.wire.next(Kind::List, Step::Answer(503, String::new()));
+    world.wire.insist(Kind::List, 503, "");
     let answer = world.observe(&HIT);
     assert_eq!(ids(&answer).len(), 10);
     assert_eq!(errors(&answer), ["warning service unavailable"]);
@@ -229,7 +229,12 @@ fn a_revoked_secret_or_role_ends_the_answers_and_forgets_the_alerts() {
     assert_eq!(errors(&answer), ["fatal authorization error"]);
     assert!(messages(&answer).contains("The client secret has expired"), "{answer}");
 
+    // A refusal is remembered for a moment, and no longer.
     world.wire.simulator.refuse(&credentials(), None);
+    world.wire.requests();
+    assert_eq!(errors(&world.observe(&HIT)), ["fatal authorization error"]);
+    assert_eq!(world.wire.requests(), [""; 0]);
+    world.clock.pass(10);
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     world.wire.simulator.permit(&credentials(), false);
     world.clock.pass(61);
@@ -502,10 +507,7 @@ fn an_answer_that_is_no_list_is_a_fault_and_no_all_clear() {
     ];
     for (status, body) in answers {
         let world = World::new();
-        for _ in 0..2 {
-            // Once more without $orderby, where that may be the reason.
-            world.wire.next(Kind::List, Step::Answer(status, body.to_owned()));
-        }
+        world.wire.insist(Kind::List, status, body);
         let answer = world.observe(&HIT);
         assert!(answer.get("data").is_none(), "{status} {body}: {answer}");
         assert_eq!(answer["errors"][0]["type"], "fatal", "{status} {body}");

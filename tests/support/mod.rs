@@ -41,13 +41,16 @@ impl TestClock {
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        let shared = Arc::clone(&self.0);
-        Clock::new(move || *shared.lock().unwrap())
+        let (shared, passing) = (Arc::clone(&self.0), self.clone());
+        Clock::new(move || *shared.lock().unwrap(), move |span| passing.advance(span))
     }
 
     pub(crate) fn pass(&self, seconds: u64) {
+        self.advance(Duration::from_secs(seconds));
+    }
+
+    fn advance(&self, span: Duration) {
         let mut now = self.0.lock().unwrap();
-        let span = Duration::from_secs(seconds);
         *now = Now { wall: now.wall.plus(span), monotonic: now.monotonic + span };
     }
 
@@ -89,6 +92,13 @@ impl Wire {
     /// The next request of `kind` meets `step`.
     pub(crate) fn next(&self, kind: Kind, step: Step) {
         self.script.lock().unwrap().push((kind, step));
+    }
+
+    /// The next request of `kind` meets `status` as often as it is repeated.
+    pub(crate) fn insist(&self, kind: Kind, status: u16, body: &str) {
+        for _ in 0..attempts(status) {
+            self.next(kind, Step::Answer(status, body.to_owned()));
+        }
     }
 
     /// The next request of `kind` waits until told to go on.
@@ -133,6 +143,16 @@ impl Transport for Wire {
             Step::Pass => {}
         }
         self.simulator.send(request, timeout)
+    }
+}
+
+/// How often one request is made that meets `status` each time.
+pub(crate) fn attempts(status: u16) -> usize {
+    match status {
+        429 | 502 | 503 | 504 => 4,
+        // With another token, or without $orderby.
+        401 | 403 | 400 => 2,
+        _ => 1,
     }
 }
 

@@ -1,0 +1,183 @@
+//! The sentences that analysts read: one for each way to fail, plain, with what
+//! to mend where that is known, and the original's words where it had any.
+
+use crate::error::{
+    AuthorizationError, Error, InvalidArgument, LoginProblem, Problem, TransportError,
+};
+use crate::limits;
+
+impl Error {
+    /// One plain sentence for the analyst.
+    pub fn message(&self) -> String {
+        match self {
+            Self::InvalidArgument(error) => error.message(),
+            Self::Authorization(error) => format!("Authorization failed: {}", error.message()),
+            Self::Login(problem) => problem.message(),
+            Self::Graph(problem) => problem.message(),
+            Self::Throttled { until, status } => {
+                let what = if *status == 429 { TOO_MANY } else { UNAVAILABLE };
+                format!("{what} Please try again after {until}.")
+            }
+            Self::Transport(error) => error.message(),
+            Self::UnexpectedAnswer(what) => {
+                format!("Unexpected response from Microsoft Graph Security: {what}")
+            }
+            Self::Deadline { waiting_for } => format!(
+                "Microsoft Graph Security did not answer in time; the relay was still {waiting_for}."
+            ),
+            Self::Internal { what } => format!("The relay could not {what}. Please try again."),
+        }
+    }
+}
+
+impl InvalidArgument {
+    fn message(&self) -> String {
+        match self {
+            Self::BodyTooLarge => format!(
+                "Invalid JSON payload received. The body is larger than {} bytes.",
+                limits::BODY
+            ),
+            Self::BodyIncomplete => {
+                "Invalid JSON payload received. The body did not arrive whole.".to_owned()
+            }
+            Self::NotJson { line, column } => format!(
+                "Invalid JSON payload received. It is not JSON at line {line}, column {column}."
+            ),
+            Self::Shape(complaints) => format!("Invalid JSON payload received. {complaints}"),
+            Self::TooManyObservables(count) => format!(
+                "Invalid JSON payload received. It holds {count} observables; \
+                 at most {} can be looked up at once.",
+                limits::OBSERVABLES
+            ),
+            Self::ValueTooLong(index) => format!(
+                "Invalid JSON payload received. \
+                 {{\"{index}\": {{\"value\": [\"Longer than maximum length {}.\"]}}}}",
+                limits::VALUE
+            ),
+        }
+    }
+}
+
+impl AuthorizationError {
+    fn message(&self) -> String {
+        match self {
+            Self::HeaderMissing => "Authorization header is missing".to_owned(),
+            Self::WrongType => "Wrong authorization type".to_owned(),
+            Self::WrongStructure => "Wrong JWT structure".to_owned(),
+            Self::WrongAlgorithm => "Wrong JWT algorithm. HS256 is expected".to_owned(),
+            Self::WrongSignature => "Failed to decode JWT with provided key".to_owned(),
+            Self::Expired { exp } => format!("JWT has expired on {exp}"),
+            Self::NotYetValid { nbf } => format!("JWT is not valid before {nbf}"),
+            Self::WrongAudience => "Wrong configuration-token-audience".to_owned(),
+            Self::WrongPayload { .. } => "Wrong JWT payload structure".to_owned(),
+            Self::WrongTenant => "Wrong tenant_id in JWT payload. Make sure it is the tenant's \
+                                  GUID or one of its domain names"
+                .to_owned(),
+        }
+    }
+}
+
+impl LoginProblem {
+    fn message(&self) -> String {
+        match self.status {
+            429 => return TOO_MANY.to_owned() + LATER,
+            500.. => return UNAVAILABLE.to_owned() + LATER,
+            _ => {}
+        }
+        let hint = match self.code {
+            Some(90002 | 900_023) => "Specified Tenant ID was not found",
+            Some(700_016) => "The application_id is not registered in this tenant",
+            Some(7_000_112) => "The application is disabled in this tenant",
+            Some(7_000_215) => {
+                "The client secret is wrong. Make sure client_secret is the secret's value, \
+                 not its ID"
+            }
+            Some(7_000_222) => {
+                "The client secret has expired. Create a new one in Entra and put it into \
+                 the module's settings"
+            }
+            Some(7_000_216 | 7_000_218) => "The client secret is missing",
+            Some(70_011 | 1_002_012) => {
+                "The scope was refused. Make sure RELAY_CLOUD is the \
+                 cloud of this tenant"
+            }
+            _ => &self.message,
+        };
+        match self.code {
+            Some(code) => format!("Authorization failed: {hint} (AADSTS{code})."),
+            None => format!("Authorization failed: {hint}"),
+        }
+    }
+}
+
+impl Problem {
+    fn message(&self) -> String {
+        let text = self.text();
+        if let Some(role) = self.missing_role() {
+            return format!(
+                "The application lacks a permission in Microsoft Graph. Grant the application \
+                 permission {role} in Entra, with admin consent."
+            );
+        }
+        if self.is_missing_licence() {
+            return format!(
+                "The tenant has no licence for the Microsoft Defender product that is asked, or \
+                 has not set it up; the application's permission is not the reason: {text} \
+                 (HTTP {}).",
+                self.status
+            );
+        }
+        match self.status {
+            400 => format!(
+                "Microsoft Graph Security does not understand the relay's question, which is a \
+                 fault and no all-clear: {text} (HTTP 400)."
+            ),
+            401 => format!("Authorization failed: {text}"),
+            403 => format!(
+                "Microsoft Graph Security refuses to show this tenant's alerts, though the \
+                 credentials are good: {text} (HTTP 403)."
+            ),
+            404 => format!(
+                "Microsoft Graph Security has no list of alerts at this place, which is a fault \
+                 and no all-clear. Make sure that Microsoft Defender is set up in the tenant, \
+                 and that RELAY_CLOUD and RELAY_GRAPH_URL are right: {text} (HTTP 404)."
+            ),
+            410 => format!(
+                "Microsoft has withdrawn the list of alerts that the relay asks for, so nothing \
+                 can be found: {text} (HTTP 410)."
+            ),
+            429 => TOO_MANY.to_owned() + LATER,
+            503 => UNAVAILABLE.to_owned() + LATER,
+            status => {
+                format!("Unexpected response from Microsoft Graph Security: {text} (HTTP {status})")
+            }
+        }
+    }
+}
+
+impl TransportError {
+    fn message(&self) -> String {
+        match self {
+            Self::Resolve { host } | Self::Connect { host, .. } => format!(
+                "Unable to connect Microsoft Graph Security, \
+                 validate the configured API URL: {host}"
+            ),
+            Self::Tls { reason } => format!("Unable to verify SSL certificate: {reason}"),
+            Self::Timeout { after } => format!(
+                "Microsoft Graph Security did not answer within {} s. Please try again later.",
+                after.as_secs()
+            ),
+            Self::TooLarge => format!(
+                "Unexpected response from Microsoft Graph Security: more than {} bytes",
+                limits::ANSWER
+            ),
+            Self::Broken { .. } => "The connection to Microsoft Graph Security broke. \
+                                    Please try again later."
+                .to_owned(),
+        }
+    }
+}
+
+const TOO_MANY: &str = "Too many requests to Microsoft Graph Security have been made.";
+const UNAVAILABLE: &str = "Service temporarily unavailable.";
+const LATER: &str = " Please try again later.";
