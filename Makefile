@@ -10,7 +10,7 @@ DESTDIR =
 ALERTS = src/simulator/tenant.json
 VALIDATOR =
 
-.PHONY: demo run test check fmt lint doc deps referee bless install
+.PHONY: demo run test soak check fmt lint doc deps referee bless install
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that
 	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once)
@@ -21,6 +21,9 @@ run: ## serve, as the environment says
 test: ## all tests
 	@$(CARGO) test --locked 2>&1 | awk '{ print } /^test result:/ { p += $$4; f += $$6 } \
 	  END { printf "%d passed, %d failed\n", p, f }'
+
+soak: ## the randomised faults, for a thousand seeds
+	SEEDS=1000 $(CARGO) test --locked --release --test chaos
 
 check: fmt lint doc deps referee test ## all that CI asks for
 	@git diff --exit-code tests/

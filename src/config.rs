@@ -150,16 +150,13 @@ impl Config {
     pub fn load(environment: &Environment, purpose: Purpose) -> Result<Self, Vec<String>> {
         let mut reader = Reader { environment, problems: Problems::default() };
         reader.refuse_unknown_names();
+        let workers = reader.number("RELAY_WORKERS", limits::WORKERS_DEFAULT, limits::WORKERS_MAX);
         let config = Self {
             address: reader
                 .value("RELAY_LISTEN", address)
                 .unwrap_or_else(|| Address::Tcp(DEFAULT_ADDRESS.into())),
             serve: ServeSettings {
-                workers: reader.number(
-                    "RELAY_WORKERS",
-                    limits::WORKERS_DEFAULT,
-                    limits::WORKERS_MAX,
-                ),
+                workers,
                 drain_timeout: reader.span("RELAY_DRAIN_TIMEOUT", limits::DRAIN_TIMEOUT, HOUR),
             },
             verifier: reader.verifier(purpose),
@@ -170,6 +167,8 @@ impl Config {
                     fresh_for: reader.span("RELAY_FRESH_FOR", limits::FRESH_FOR, DAY),
                     max_alerts: reader.number("RELAY_MAX_ALERTS", limits::MAX_ALERTS, 10_000_000),
                     max_tenants: reader.number("RELAY_MAX_TENANTS", limits::MAX_TENANTS, 10_000),
+                    // An eighth of the workers is for those who need not wait.
+                    waiting: (workers - (workers / 8).max(1)).max(1),
                 },
                 entities_limit: reader.number(
                     "CTR_ENTITIES_LIMIT",
@@ -187,7 +186,6 @@ impl Config {
             format: reader.value("RELAY_LOG_FORMAT", format).unwrap_or(LogFormat::Text),
         };
         reader.value("RELAY_ALERT_SOURCE", alert_source);
-        let workers = config.serve.workers;
         reader.problems.into_result(Self {
             transport: TransportSettings { connections: workers, ..config.transport },
             ..config

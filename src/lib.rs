@@ -94,10 +94,12 @@ mod targets;
 mod flight;
 mod pace;
 pub mod relay;
+mod room;
 mod session;
 pub mod sync;
 mod tokens;
 mod upstream;
+mod walk;
 
 // Surface: the protocol.
 pub mod api;

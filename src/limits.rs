@@ -79,6 +79,10 @@ pub const OVERLAP: Duration = Duration::from_secs(15 * 60);
 /// How long after a crawl that left doubt the next one is made.
 pub const RECRAWL: Duration = Duration::from_secs(10 * 60);
 
+/// How long a walk that was broken off is taken up where it stood. After that
+/// its beginning is too old, and links to further pages may have lapsed.
+pub const RESUME: Duration = Duration::from_secs(10 * 60);
+
 /// Alerts kept for a tenant.
 pub const MAX_ALERTS: usize = 50_000;
 

@@ -43,6 +43,13 @@ pub enum Shortfall {
         /// The oldest of them.
         back_to: Timestamp,
     },
+    /// Providers behind Graph did not answer.
+    Partial {
+        /// When that was first so.
+        since: Timestamp,
+        /// Which, as far as Graph names them.
+        providers: Vec<String>,
+    },
     /// The list was paged in a way that leaves doubt.
     Doubtful,
     /// Alerts that could not be read at all.
@@ -75,6 +82,7 @@ impl Shortfall {
             Self::Loading { .. } | Self::Refreshing { .. } => "gateway timeout",
             Self::Interrupted { why, .. } | Self::Stale { why, .. } => why.code(),
             Self::Cut { .. } | Self::TooMany { .. } => "too-many-messages-warning",
+            Self::Partial { .. } => "service unavailable",
             Self::Doubtful | Self::Unreadable { .. } => "unknown",
             Self::NotSearched { .. } => "invalid argument",
         }
@@ -104,6 +112,16 @@ impl Shortfall {
                 "Only the newest {kept} alerts are searched; alerts before {back_to} are not in \
                  this answer (RELAY_MAX_ALERTS)."
             ),
+            Self::Partial { since, providers } => {
+                let who = match providers.is_empty() {
+                    true => "a provider that it does not name".to_owned(),
+                    false => first_three(providers.iter().cloned()),
+                };
+                format!(
+                    "Microsoft Graph had no answer from {who} at {since}; alerts from there may \
+                     be missing from this answer."
+                )
+            }
             Self::Doubtful => "Microsoft listed its alerts in a way that leaves doubt whether \
                                all of them were seen; some may be missing from this answer."
                 .to_owned(),

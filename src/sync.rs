@@ -1,26 +1,28 @@
 //! Keeps the index of each tenant up to date: crawled once, refreshed by what
 //! changed, by one thread at a time, and never by the one that answers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
 
-use crate::alert::{Entity, Evidence};
+use crate::alert::Alert;
 use crate::credentials::{CredentialKey, Credentials};
 use crate::error::Error;
 use crate::event::{Event, Level};
 use crate::flight::{Flight, Lead, Ticket, Turn, lock};
 use crate::graph;
 use crate::graph::alerts_v2::Page;
-use crate::graph::paging::{Pager, Property};
-use crate::http::Response;
+use crate::graph::paging::Property;
 use crate::index::AlertIndex;
 use crate::limits;
+use crate::room::{Place, Room};
 use crate::session::Session;
 use crate::shortfall::Shortfall;
 use crate::time::{Deadline, Now, Timestamp};
 use crate::upstream::Upstream;
+use crate::walk::Walk;
 
 /// How indexes are kept.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,9 @@ pub struct SyncSettings {
     pub max_alerts: usize,
     /// Tenants kept at once.
     pub max_tenants: usize,
+    /// Requests that may wait for Microsoft at once; where there are several
+    /// tenants, half of them for one. Others are answered with what there is.
+    pub waiting: usize,
 }
 
 impl Default for SyncSettings {
@@ -42,6 +47,8 @@ impl Default for SyncSettings {
             fresh_for: limits::FRESH_FOR,
             max_alerts: limits::MAX_ALERTS,
             max_tenants: limits::MAX_TENANTS,
+            // The threads are the embedder's.
+            waiting: usize::MAX,
         }
     }
 }
@@ -51,6 +58,14 @@ pub(crate) struct Tenants {
     upstream: Arc<Upstream>,
     settings: SyncSettings,
     known: Mutex<Known>,
+    waiting: Arc<Waiting>,
+}
+
+/// What all tenants share of the places for those who wait.
+struct Waiting {
+    room: Room,
+    /// Whether there is but one tenant.
+    alone: AtomicBool,
 }
 
 #[derive(Default)]
@@ -62,7 +77,8 @@ struct Known {
 
 impl Tenants {
     pub(crate) fn new(upstream: Arc<Upstream>, settings: SyncSettings) -> Self {
-        Self { upstream, settings, known: Mutex::default() }
+        let waiting = Waiting { room: Room::new(settings.waiting), alone: AtomicBool::new(true) };
+        Self { upstream, settings, known: Mutex::default(), waiting: Arc::new(waiting) }
     }
 
     /// The tenant of `credentials`. When there are too many, the one that has
@@ -73,8 +89,8 @@ impl Tenants {
         known.uses += 1;
         let uses = known.uses;
         let (used, tenant) = known.tenants.entry(key).or_insert_with(|| {
-            let tenant = Tenant::new(credentials.clone(), &self.upstream, self.settings);
-            (uses, Arc::new(tenant))
+            let session = Session::new(credentials.clone(), Arc::clone(&self.upstream));
+            (uses, Arc::new(Tenant::new(session, self.settings, Arc::clone(&self.waiting))))
         });
         *used = uses;
         let tenant = Arc::clone(tenant);
@@ -84,6 +100,7 @@ impl Tenants {
                 known.tenants.remove(&key);
             }
         }
+        self.waiting.alone.store(known.tenants.len() == 1, Ordering::SeqCst);
         tenant
     }
 }
@@ -95,6 +112,9 @@ pub(crate) struct Tenant {
     index: RwLock<AlertIndex>,
     state: Mutex<State>,
     flight: Flight,
+    /// Requests that wait, of this tenant and of all.
+    waiters: AtomicUsize,
+    waiting: Arc<Waiting>,
 }
 
 #[derive(Debug, Default)]
@@ -106,32 +126,59 @@ struct State {
     watermark: Option<Timestamp>,
     /// The size of a page that Microsoft cuts in silence, if seen.
     full_page: Option<usize>,
-    /// When it came into doubt whether all alerts have been seen.
-    doubtful: Option<Now>,
+    /// Why it is in doubt whether all alerts have been seen.
+    doubt: Option<Doubt>,
     /// Alerts that could not be read, and when they were last seen.
     unreadable: HashMap<u64, Timestamp>,
+    /// A walk that was broken off and can be taken up.
+    unfinished: Option<Walk>,
+}
+
+/// What may have been missed since a certain time, until the next crawl.
+#[derive(Debug)]
+struct Doubt {
+    since: Now,
+    /// The list was paged in a way that leaves doubt.
+    paging: bool,
+    /// Providers behind Graph did not answer.
+    partial: bool,
+    /// Which, as far as they are named.
+    silent: BTreeSet<String>,
+}
+
+impl Doubt {
+    const fn new(since: Now) -> Self {
+        Self { since, paging: false, partial: false, silent: BTreeSet::new() }
+    }
 }
 
 impl Tenant {
-    fn new(credentials: Credentials, upstream: &Arc<Upstream>, settings: SyncSettings) -> Self {
+    fn new(session: Session, settings: SyncSettings, waiting: Arc<Waiting>) -> Self {
         Self {
-            session: Session::new(credentials, Arc::clone(upstream)),
+            session,
             settings,
             index: RwLock::new(AlertIndex::new(settings.max_alerts)),
             state: Mutex::default(),
             flight: Flight::default(),
+            waiters: AtomicUsize::new(0),
+            waiting,
         }
     }
 
     /// One real read, to see whether the credentials work.
     pub(crate) fn probe(&self, url: &str, deadline: Deadline) -> Result<(), Error> {
-        let response = self.get(url, deadline)?;
-        Page::parse(&response.body)?;
+        let _place = self
+            .place()
+            .ok_or(Error::Deadline { waiting_for: "answering others who wait for Microsoft" })?;
+        let response = self.session.ask(|token| graph::get(url.to_owned(), token), deadline)?;
+        Page::of(&response)?;
         Ok(())
     }
 
-    fn get(&self, url: &str, deadline: Deadline) -> Result<Response, Error> {
-        self.session.ask(|token| graph::get(url.to_owned(), token), deadline)
+    /// A place among those who wait for Microsoft, if there is one.
+    fn place(&self) -> Option<Place<'_>> {
+        let alone = self.waiting.alone.load(Ordering::SeqCst);
+        self.waiting.room.enter(&self.waiters, alone)
     }
 
     /// The alerts, for as short as possible: a refresh waits for it.
@@ -145,35 +192,33 @@ impl Tenant {
     /// # Errors
     /// When there is nothing that may be answered from.
     pub(crate) fn freshen(self: &Arc<Self>, deadline: Deadline) -> Result<Vec<Shortfall>, Error> {
-        let now = self.session.upstream().now();
-        let as_of = lock(&self.state).as_of;
-        let age = as_of.map(|as_of| now.monotonic.saturating_sub(as_of.monotonic));
-        let age = age.filter(|_| self.session.is_valid(now.wall));
         let fresh_for = self.settings.fresh_for;
+        let is_valid = self.session.is_valid(self.session.upstream().now().wall);
         let mut shortfalls = Vec::new();
-        match age {
+        match self.age().filter(|_| is_valid) {
             Some(age) if age <= fresh_for => {}
             Some(age) if age <= fresh_for * 2 => {
                 self.launch();
             }
-            _ => shortfalls.extend(self.wait_for_sync(deadline, as_of.map(|now| now.wall))?),
+            _ => shortfalls.extend(self.wait_for_sync(deadline)?),
         }
         shortfalls.extend(self.standing_shortfalls());
         Ok(shortfalls)
     }
 
+    /// How long ago the last sync that came through had begun.
+    fn age(&self) -> Option<Duration> {
+        let now = self.session.upstream().now().monotonic;
+        lock(&self.state).as_of.map(|as_of| now.saturating_sub(as_of.monotonic))
+    }
+
     /// Syncs, and waits for it.
-    fn wait_for_sync(
-        self: &Arc<Self>,
-        deadline: Deadline,
-        as_of: Option<Timestamp>,
-    ) -> Result<Option<Shortfall>, Error> {
-        let ticket = self.launch();
-        let patience = self.session.upstream().remaining(deadline).unwrap_or_default();
-        let ended = self.flight.wait(ticket, patience);
+    fn wait_for_sync(self: &Arc<Self>, deadline: Deadline) -> Result<Option<Shortfall>, Error> {
+        let ended = self.sync_until_fresh(deadline);
         let now = self.session.upstream().now().wall;
         let window = now.minus(self.settings.lookback);
         let back_to = self.index().oldest();
+        let as_of = lock(&self.state).as_of.map(|as_of| as_of.wall);
         let answerable = self.session.is_valid(now) && (as_of.is_some() || back_to.is_some());
         match (ended, as_of) {
             (Some(Ok(())), _) => Ok(None),
@@ -188,6 +233,23 @@ impl Tenant {
         }
     }
 
+    /// How the sync ended; `None` when that takes too long, or when too many
+    /// wait already.
+    fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
+        let place = self.place();
+        loop {
+            let ticket = self.launch();
+            let patience = self.session.upstream().remaining(deadline);
+            let patience = patience.filter(|_| place.is_some()).unwrap_or_default();
+            let ended = self.flight.wait(ticket, patience)?;
+            // One that others had begun may be too old when it ends.
+            let is_old = self.age().is_some_and(|age| age > self.settings.fresh_for * 2);
+            if ended.is_err() || !is_old {
+                return Some(ended);
+            }
+        }
+    }
+
     /// What is missing whether or not the last sync came through.
     fn standing_shortfalls(&self) -> Vec<Shortfall> {
         let mut shortfalls = Vec::new();
@@ -198,8 +260,10 @@ impl Tenant {
         }
         drop(index);
         let state = lock(&self.state);
-        if state.doubtful.is_some() {
-            shortfalls.push(Shortfall::Doubtful);
+        if let Some(doubt) = &state.doubt {
+            shortfalls.extend(doubt.paging.then_some(Shortfall::Doubtful));
+            let (since, providers) = (doubt.since.wall, doubt.silent.iter().cloned().collect());
+            shortfalls.extend(doubt.partial.then_some(Shortfall::Partial { since, providers }));
         }
         if !state.unreadable.is_empty() {
             let alerts = state.unreadable.len();
@@ -245,69 +309,64 @@ impl Tenant {
         *lock(&self.state) = State::default();
     }
 
-    /// Crawls the window, or what changed since the last time.
+    /// Crawls the window, or what changed since the last time. What was broken
+    /// off is finished first, and then brought up to date.
     fn sync(&self) -> Result<(), Error> {
-        let begun = self.session.upstream().now();
-        let window = begun.wall.minus(self.settings.lookback);
-        let (property, from, full_page) = self.plan(begun, window);
-        let mut pager =
-            Pager::new(&self.session.upstream().cloud().graph, property, from, full_page);
-        let mut tally = Tally::new(property, begun);
-        loop {
-            let page = self.next_page(&mut pager)?;
-            tally.count(&page, &pager);
-            let more = pager.read(&page);
-            // Whatever comes next, what has come is kept.
-            let kept = self.keep(page, window);
-            // Memory is full, and the rest is older still.
-            let full = !kept && self.index().cut().is_some();
-            if !more? || (full && property == Property::Created) {
-                break;
-            }
+        let unfinished = lock(&self.state).unfinished.take();
+        let now = self.session.upstream().now();
+        if let Some(walk) = unfinished.filter(|walk| walk.age(now) < limits::RESUME) {
+            self.walk(walk)?;
         }
-        self.note(window, &pager, &tally);
-        self.tell(&tally);
-        Ok(())
+        self.walk(self.plan())
     }
 
     /// By which property, from when, and at which page size.
-    fn plan(&self, begun: Now, window: Timestamp) -> (Property, Timestamp, Option<usize>) {
+    fn plan(&self) -> Walk {
+        let now = self.session.upstream().now();
+        let window = now.wall.minus(self.settings.lookback);
         let state = lock(&self.state);
         // A refresh does not make up for what a crawl may have missed.
-        let again = state.doubtful.is_some_and(|since| {
-            begun.monotonic.saturating_sub(since.monotonic) >= limits::RECRAWL
+        let again = state.doubt.as_ref().is_some_and(|doubt| {
+            now.monotonic.saturating_sub(doubt.since.monotonic) >= limits::RECRAWL
         });
-        match (state.as_of, state.watermark) {
+        let (property, from) = match (state.as_of, state.watermark) {
             (Some(_), Some(watermark)) if !again => {
-                let from = watermark.minus(limits::OVERLAP).max(window);
-                (Property::Updated, from, state.full_page)
+                (Property::Updated, watermark.minus(limits::OVERLAP).max(window))
             }
-            _ => (Property::Created, window, state.full_page),
-        }
+            _ => (Property::Created, window),
+        };
+        Walk::new(&self.session, property, from, state.full_page)
     }
 
-    /// The next page, asked for without an order if it is refused with one.
-    fn next_page(&self, pager: &mut Pager<'_>) -> Result<Page, Error> {
+    fn walk(&self, mut walk: Walk) -> Result<(), Error> {
+        let window = walk.begun.wall.minus(self.settings.lookback);
         loop {
-            let deadline = Deadline::after(limits::CALL_TIMEOUT, self.session.upstream().now());
-            match self.get(&pager.url(), deadline) {
-                Ok(response) => {
-                    let mut page = Page::parse(&response.body)?;
-                    page.partial = response.status == PARTIAL;
-                    return Ok(page);
+            let step = match walk.step(&self.session) {
+                Ok(step) => step,
+                Err(error) => {
+                    if walk.can_go_on(&error, self.session.upstream().now()) {
+                        lock(&self.state).unfinished = Some(walk);
+                    }
+                    return Err(error);
                 }
-                Err(Error::Graph(problem)) if problem.status == 400 && pager.refused() => {}
-                Err(error) => return Err(error),
+            };
+            // Whatever comes next, what has come is kept.
+            let kept = self.keep(step.alerts, window);
+            // Memory is full, and the rest is older still.
+            let full = !kept && self.index().cut().is_some();
+            if !step.more? || (full && walk.property == Property::Created) {
+                break;
             }
         }
+        self.note(window, walk);
+        Ok(())
     }
 
-    /// Keeps what is on `page`, as far as there is room; true if any of it was
-    /// kept.
-    fn keep(&self, page: Page, window: Timestamp) -> bool {
+    /// Keeps `alerts`, as far as there is room; true if any of them was kept.
+    fn keep(&self, alerts: Vec<Alert>, window: Timestamp) -> bool {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let mut kept = false;
-        for alert in page.alerts {
+        for alert in alerts {
             if alert.time().is_none_or(|time| time >= window) {
                 kept |= index.insert(alert);
             }
@@ -315,41 +374,31 @@ impl Tenant {
         kept
     }
 
-    fn note(&self, window: Timestamp, pager: &Pager<'_>, tally: &Tally) {
-        self.index.write().unwrap_or_else(PoisonError::into_inner).expire(window);
+    /// Takes note of a walk that is through.
+    fn note(&self, window: Timestamp, walk: Walk) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.expire(window);
+        let event = walk.event(self.session.upstream().now());
+        let event = event.with("tenant", self.session.credentials().tenant.as_str());
+        self.session.upstream().tell(&event.with("indexed", index.len()));
+        drop(index);
         let mut state = lock(&self.state);
-        state.as_of = Some(tally.begun);
-        state.watermark = state.watermark.max(tally.latest);
-        state.full_page = pager.full_page();
-        if tally.property == Property::Created {
-            state.doubtful = None;
+        state.as_of = Some(walk.begun);
+        state.watermark = state.watermark.max(walk.watermark());
+        state.full_page = walk.full_page();
+        if walk.property == Property::Created {
+            state.doubt = None;
         }
-        if state.doubtful.is_none() && (pager.is_doubtful() || tally.partial) {
-            state.doubtful = Some(tally.begun);
+        if walk.is_doubtful() || walk.partial {
+            let doubt = state.doubt.get_or_insert_with(|| Doubt::new(walk.begun));
+            doubt.paging = doubt.paging || walk.is_doubtful();
+            doubt.partial = doubt.partial || walk.partial;
+            doubt.silent.extend(walk.silent);
         }
-        for digest in &tally.unreadable {
-            state.unreadable.insert(*digest, tally.begun.wall);
+        for digest in walk.unreadable {
+            state.unreadable.insert(digest, walk.begun.wall);
         }
         state.unreadable.retain(|_, seen| *seen >= window);
-    }
-
-    fn tell(&self, tally: &Tally) {
-        let crawl = tally.property == Property::Created;
-        let level = match (tally.unreadable.is_empty(), crawl) {
-            (false, _) => Level::Warn,
-            (true, true) => Level::Info,
-            (true, false) => Level::Debug,
-        };
-        let took = self.session.upstream().now().monotonic.saturating_sub(tally.begun.monotonic);
-        let event = Event::new(level, if crawl { "crawled" } else { "refreshed" })
-            .with("tenant", self.session.credentials().tenant.as_str())
-            .with("pages", tally.pages)
-            .with("alerts", tally.alerts)
-            .with("unreadable", tally.unreadable.len())
-            .with("unknown_evidence", tally.unknown_evidence)
-            .with("indexed", self.index().len())
-            .with("ms", took.as_millis());
-        self.session.upstream().tell(&event);
     }
 }
 
@@ -361,46 +410,3 @@ const fn is_refusal(error: &Error) -> bool {
         _ => false,
     }
 }
-
-/// What the pages of one sync held.
-struct Tally {
-    property: Property,
-    begun: Now,
-    pages: usize,
-    alerts: usize,
-    unreadable: HashSet<u64>,
-    unknown_evidence: usize,
-    latest: Option<Timestamp>,
-    partial: bool,
-}
-
-impl Tally {
-    fn new(property: Property, begun: Now) -> Self {
-        Self {
-            property,
-            begun,
-            pages: 0,
-            alerts: 0,
-            unreadable: HashSet::new(),
-            unknown_evidence: 0,
-            latest: None,
-            partial: false,
-        }
-    }
-
-    fn count(&mut self, page: &Page, walk: &Pager<'_>) {
-        let unknown = |evidence: &&Evidence| evidence.entity == Entity::Unknown;
-        self.pages += 1;
-        for alert in page.alerts.iter().filter(|alert| !walk.has_seen(&alert.id)) {
-            self.alerts += 1;
-            self.unknown_evidence += alert.evidence.iter().filter(unknown).count();
-        }
-        self.unreadable.extend(&page.unreadable);
-        self.partial = self.partial || page.partial;
-        let times = page.alerts.iter().map(|alert| alert.updated.or_else(|| alert.time()));
-        self.latest = self.latest.max(times.max().flatten());
-    }
-}
-
-/// 206: some provider behind Graph did not answer.
-const PARTIAL: u16 = 206;

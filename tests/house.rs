@@ -36,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("rules", &["graph", "index", "jwt", "mapping", "mention", "payload", "relations", "targets"]),
-    ("flow", &["flight", "pace", "relay", "session", "sync", "tokens", "upstream"]),
+    ("flow", &["flight", "pace", "relay", "room", "session", "sync", "tokens", "upstream", "walk"]),
     ("surface", &["api"]),
     ("edges", &["cli", "config", "log", "loopback", "serve", "transport"]),
 ];

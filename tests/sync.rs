@@ -6,10 +6,12 @@
 mod support;
 
 use std::sync::Barrier;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use graph_relay::error::TransportError;
+use graph_relay::simulator::faults::Fault;
 use graph_relay::simulator::{Behaviour, Order};
 use serde_json::{Value, json};
 use support::*;
@@ -185,7 +187,7 @@ fn a_crawl_that_fails_on_its_second_page_is_a_warning() {
     assert_eq!(ids(&answer).len(), 10);
     assert_eq!(errors(&answer), ["warning service unavailable"]);
     assert!(messages(&answer).contains("could not all be loaded"), "{answer}");
-    // The next one starts afresh and loses nothing.
+    // The next one goes on and loses nothing.
     let answer = world.observe(&HIT);
     assert_eq!((ids(&answer).len(), errors(&answer)), (30, vec![]));
 }
@@ -546,18 +548,125 @@ fn a_panic_while_loading_costs_that_answer_alone() {
 #[test]
 fn a_partial_answer_of_graph_is_told_until_a_whole_one_has_come() {
     let world = World::new();
-    let page = json!({"value": [alert("a", "2026-11-20T00:00:00Z", IP)]}).to_string();
-    world.wire.next(Kind::List, Step::Answer(206, page));
-    assert_eq!(errors(&world.observe(&HIT)), ["warning unknown"]);
+    let partial = ["warning service unavailable"];
+    world.wire.fault(Kind::List, Fault::Silent("Microsoft/MCAS"));
+    let answer = world.observe(&HIT);
+    assert_eq!(errors(&answer), partial);
+    let expected = "had no answer from Microsoft/MCAS (HTTP 504) at 2026-11-21 00:00:00 UTC";
+    assert!(messages(&answer).contains(expected), "{answer}");
     // A refresh does not make up for it; a crawl does, after a while.
     world.clock.pass(61);
-    assert_eq!(errors(&world.observe(&HIT)), ["warning unknown"]);
+    assert_eq!(errors(&world.observe(&HIT)), partial);
     world.clock.pass(600);
     assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
-    // So it is for a refresh.
+    // So it is for a refresh, and for an answer that names nobody.
     world.clock.pass(61);
     world.wire.next(Kind::List, Step::Answer(206, json!({"value": []}).to_string()));
-    assert_eq!(errors(&world.observe(&HIT)), ["warning unknown"]);
+    let answer = world.observe(&HIT);
+    assert_eq!(errors(&answer), partial);
+    assert!(messages(&answer).contains("from a provider that it does not name"), "{answer}");
     world.clock.pass(661);
     assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
+}
+
+#[test]
+fn a_crawl_that_was_broken_off_goes_on_where_it_stood() {
+    let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+    let world = Setup { behaviour, ..Setup::with_alerts(hourly(30)) }.build();
+    for _ in 0..2 {
+        world.wire.next(Kind::List, Step::Pass);
+    }
+    world.wire.insist(Kind::List, 500, "");
+    assert_eq!(ids(&world.observe(&HIT)).len(), 19);
+    // Meanwhile, one of the first page has changed.
+    world.wire.simulator.change_alerts(&credentials(), |alerts| {
+        alerts[0]["title"] = json!("changed");
+        alerts[0]["lastUpdateDateTime"] = json!("2026-11-21T00:00:30Z");
+    });
+    world.clock.pass(31);
+    world.wire.requests();
+    let answer = world.observe(&HIT);
+    assert_eq!((ids(&answer).len(), errors(&answer)), (30, vec![]));
+    assert_eq!(answer["data"]["sightings"]["docs"][0]["title"], "changed");
+    let requests = world.wire.requests();
+    // The third page, what is left, and then what has changed since it began.
+    assert!(requests[0].contains("le 2026-11-20T05:00:00.1234567Z"), "{requests:?}");
+    assert!(requests.last().unwrap().contains("lastUpdateDateTime ge"), "{requests:?}");
+    // After a while it would be too old to go on with.
+    let world = Setup { behaviour, ..Setup::with_alerts(hourly(30)) }.build();
+    world.wire.next(Kind::List, Step::Pass);
+    world.wire.insist(Kind::List, 500, "");
+    world.observe(&HIT);
+    world.clock.pass(600);
+    world.wire.requests();
+    assert_eq!(ids(&world.observe(&HIT)).len(), 30);
+    assert!(!world.wire.requests()[0].contains(" le "));
+}
+
+#[test]
+fn a_date_in_the_future_does_not_hide_what_comes_before_it() {
+    let mut odd = alert("odd", "2026-11-20T00:00:00Z", IP);
+    odd["lastUpdateDateTime"] = json!("2199-01-01T00:00:00Z");
+    let world = Setup::with_alerts(vec![odd]).build();
+    assert_eq!(ids(&world.observe(&HIT)), ["odd"]);
+    world.wire.simulator.change_alerts(&credentials(), |alerts| {
+        alerts.push(alert("new", "2026-11-21T00:00:30Z", IP));
+    });
+    world.clock.pass(61);
+    assert_eq!(ids(&world.observe(&HIT)), ["new", "odd"]);
+}
+
+#[test]
+fn what_changes_behind_a_long_crawl_is_found_by_the_refresh() {
+    // A page a minute: what changes on the first one after it was read is older
+    // than the overlap when the last one is.
+    let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+    let world = Setup { behaviour, ..Setup::with_alerts(hourly(300)) }.build();
+    world.wire.next(Kind::List, Step::Pass);
+    let go = world.wire.hold(Kind::List);
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| world.observe(&HIT));
+        world.wait_until(|world| world.wire.held());
+        world.wire.simulator.change_alerts(&credentials(), |alerts| {
+            alerts[0]["title"] = json!("changed");
+            alerts[0]["lastUpdateDateTime"] = json!("2026-11-21T00:00:10Z");
+            // And at the far end, half an hour later.
+            alerts[299]["lastUpdateDateTime"] = json!("2026-11-21T00:30:00Z");
+        });
+        world.clock.pass(1_801);
+        go.send(()).unwrap();
+        asked.join().unwrap();
+    });
+    world.clock.pass(61);
+    let answer = world.observe(&HIT);
+    assert_eq!(answer["data"]["sightings"]["docs"][0]["title"], "changed");
+}
+
+#[test]
+fn one_slow_tenant_leaves_workers_to_the_others() {
+    let mut setup = Setup { request_timeout: Duration::from_secs(24 * 3_600), ..Setup::default() };
+    setup.sync.waiting = 4;
+    let world = setup.build();
+    // Somebody else is known, so that nobody may have all the places.
+    let other = credentials_of("other.example");
+    world.observe_as(&other, &HIT);
+    let go = world.wire.hold(Kind::Token);
+    let (sender, answers) = channel();
+    let next = || answers.recv_timeout(Duration::from_secs(20)).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            let sender = sender.clone();
+            let world = &world;
+            scope.spawn(move || sender.send(world.observe(&HIT)).map_err(|_| "nobody").unwrap());
+        }
+        // Two wait, for a day if need be; the third is told at once.
+        assert_eq!(errors(&next()), ["fatal gateway timeout"]);
+        world.wait_until(|world| world.wire.held());
+        world.clock.pass(11);
+        assert_eq!(errors(&world.observe_as(&other, &HIT)), ["fatal authorization error"]);
+        go.send(()).unwrap();
+        for answer in [next(), next()] {
+            assert_eq!(ids(&answer).len(), 2);
+        }
+    });
 }

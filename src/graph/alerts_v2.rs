@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::lenient::{List, Object, Text};
 use super::wire::WireEvidence;
 use crate::alert::{Alert, Severity};
-use crate::error::UnexpectedAnswer;
+use crate::error::{UnexpectedAnswer, foreign};
+use crate::http::Response;
 use crate::time::Timestamp;
 
 /// One page of alerts.
@@ -20,8 +21,13 @@ pub struct Page {
     /// Rows that are no alert (no object, or without an id), as a digest that
     /// tells one from another.
     pub unreadable: Vec<u64>,
-    /// Whether some provider behind Graph did not answer (HTTP 206).
+    /// Whether some provider behind Graph did not answer (HTTP 206, or a warning
+    /// that says so).
     pub partial: bool,
+    /// The providers that did not, as far as they are named.
+    pub silent: Vec<String>,
+    /// When it was sent, by Microsoft's clock.
+    pub date: Option<Timestamp>,
     /// Where the next page is, if the answer says so.
     pub next_link: Option<String>,
 }
@@ -32,7 +38,17 @@ impl Page {
         self.alerts.len() + self.unreadable.len()
     }
 
-    /// Reads a page. An odd row costs itself, an odd field of a row no more
+    /// Reads an answer that is a success.
+    ///
+    /// # Errors
+    /// As [`Page::parse`].
+    pub fn of(response: &Response) -> Result<Self, UnexpectedAnswer> {
+        let silent = silent_providers(response);
+        let partial = response.status == PARTIAL || !silent.is_empty();
+        Ok(Self { partial, silent, date: response.date(), ..Self::parse(&response.body)? })
+    }
+
+    /// Reads a page's body. An odd row costs itself, an odd field of a row no more
     /// than that field.
     ///
     /// # Errors
@@ -55,6 +71,21 @@ impl Page {
         }
         Ok(page)
     }
+}
+
+/// The providers of which a header such as `Warning: 199 -
+/// "Microsoft/MCAS/504/10000"` says that they did not answer: vendor, provider,
+/// status and milliseconds. There may be several in one header.
+fn silent_providers(response: &Response) -> Vec<String> {
+    let warnings = response.headers.iter().filter(|(name, _)| name == "warning");
+    let quoted = warnings.flat_map(|(_, value)| value.split('"').skip(1).step_by(2));
+    let provider = |text: &str| {
+        let mut parts = text.rsplitn(3, '/');
+        let (_latency, status, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let failed = status.parse::<u16>().is_ok_and(|status| !(200..300).contains(&status));
+        failed.then(|| format!("{} (HTTP {status})", foreign(name)))
+    };
+    quoted.filter_map(provider).collect()
 }
 
 fn digest(row: &str) -> u64 {
@@ -141,4 +172,39 @@ struct WireAlert {
     first_activity_date_time: Text,
     last_activity_date_time: Text,
     evidence: List<Object<WireEvidence>>,
+}
+
+/// 206: some provider behind Graph did not answer.
+const PARTIAL: u16 = 206;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_providers_that_did_not_answer_are_named() {
+        let rows: [(&[&str], &[&str]); 6] = [
+            (&[r#"199 - "Microsoft/MCAS/504/10000""#], &["Microsoft/MCAS (HTTP 504)"]),
+            (
+                &[r#"199 - "Microsoft/IPC/429/3", 199 - "Contoso/A/B/500/1""#],
+                &["Microsoft/IPC (HTTP 429)", "Contoso/A/B (HTTP 500)"],
+            ),
+            (
+                &[r#"199 - "Microsoft/ASC/503/1""#, r#"199 - "Microsoft/MCAS/504/2""#],
+                &["Microsoft/ASC (HTTP 503)", "Microsoft/MCAS (HTTP 504)"],
+            ),
+            // One that did answer, and warnings of another kind.
+            (&[r#"199 - "Microsoft/ASC/200/12""#, r#"299 - "Deprecated""#], &[]),
+            (&["", "\"", r#"199 - "a/b""#, r#"199 - "//""#], &[]),
+            (&[], &[]),
+        ];
+        for (warnings, expected) in rows {
+            let headers = warnings.iter().map(|text| ("warning".to_owned(), (*text).to_owned()));
+            let body = br#"{"value":[]}"#.to_vec();
+            let page = Page::of(&Response { status: 200, headers: headers.collect(), body });
+            let page = page.unwrap();
+            assert_eq!(page.silent, expected);
+            assert_eq!(page.partial, !expected.is_empty());
+        }
+    }
 }

@@ -46,9 +46,10 @@ impl Property {
 
 /// A walk through the alerts of a window.
 #[derive(Debug)]
-pub struct Pager<'a> {
-    graph: &'a BaseUrl,
+pub struct Pager {
+    graph: BaseUrl,
     property: Property,
+    top: usize,
     from: Timestamp,
     until: Option<Timestamp>,
     skip: usize,
@@ -77,11 +78,11 @@ enum Sorting {
     Unknown,
 }
 
-impl<'a> Pager<'a> {
+impl Pager {
     /// A walk from `from` to the present. `full_page` is the size of a cut
     /// page that an earlier walk has learned.
     pub fn new(
-        graph: &'a BaseUrl,
+        graph: BaseUrl,
         property: Property,
         from: Timestamp,
         full_page: Option<usize>,
@@ -89,6 +90,7 @@ impl<'a> Pager<'a> {
         Self {
             graph,
             property,
+            top: limits::PAGE,
             from,
             until: None,
             skip: 0,
@@ -114,7 +116,7 @@ impl<'a> Pager<'a> {
             filter.push_str(&format!(" and {name} le {}", until.odata()));
         }
         let filter = percent_encode(&filter);
-        let mut url = format!("/v1.0/security/alerts_v2?$filter={filter}&$top={}", limits::PAGE);
+        let mut url = format!("/v1.0/security/alerts_v2?$filter={filter}&$top={}", self.top);
         if self.ordered {
             url.push_str(&format!("&$orderby={name}%20{}", self.property.order()));
         }
@@ -128,6 +130,17 @@ impl<'a> Pager<'a> {
     /// documented for this list; true if it is worth asking again without it.
     pub fn refused(&mut self) -> bool {
         self.link.is_none() && std::mem::replace(&mut self.ordered, false)
+    }
+
+    /// Takes note that the page was too large to be read; true if it is worth
+    /// asking for a smaller one.
+    pub fn shrink(&mut self) -> bool {
+        if self.link.is_some() || self.top == 1 {
+            return false;
+        }
+        self.top /= 10;
+        self.full_page = self.full_page.min(self.top);
+        true
     }
 
     /// Takes note of what `page` holds; true if there is more to read.

@@ -3,9 +3,10 @@
 //!
 //! It shares no code with what it tests: it takes requests apart and matches
 //! filters by itself, so that a wrong request fails here as it would there.
-//! Served over loopback by `graph-relay demo`; used directly as a [`Transport`]
+//! It can be made to fail ([`faults`]). Served over loopback by `graph-relay demo`; used directly as a [`Transport`]
 //! by tests and embedders.
 
+pub mod faults;
 mod filter;
 mod graph;
 mod login;
@@ -21,6 +22,7 @@ use crate::credentials::Credentials;
 use crate::error::TransportError;
 use crate::http::{Request, Response, Transport};
 use crate::time::{Clock, Timestamp};
+use faults::{Fault, On, Schedule, spoil};
 
 /// How this Graph behaves, where the real one is known to differ with time
 /// and tenant.
@@ -71,6 +73,7 @@ struct World {
     tenants: Vec<Tenant>,
     /// Whom a token was issued to, and until when it is good.
     tokens: HashMap<String, (usize, Timestamp)>,
+    faults: Schedule,
     requests: u64,
 }
 
@@ -118,7 +121,19 @@ impl Simulator {
         self.world().tokens.clear();
     }
 
-    /// Requests that were answered so far.
+    /// The next request for `on` that no other fault is scheduled for meets
+    /// `fault`.
+    pub fn schedule(&self, on: On, fault: Fault) {
+        self.world().faults.push(on, fault);
+    }
+
+    /// From now on, that many of a hundred requests meet a fault, as `seed` has
+    /// it.
+    pub fn fail_at_random(&self, seed: u64, percent: u64) {
+        self.world().faults.roll(seed, percent);
+    }
+
+    /// Requests so far.
     pub fn requests(&self) -> u64 {
         self.world().requests
     }
@@ -138,7 +153,6 @@ impl Simulator {
     fn answer(&self, request: &Request) -> Response {
         let now = self.clock.now().wall;
         let mut world = self.world();
-        world.requests += 1;
         let Some(target) = url::Target::of(&request.url) else {
             return graph::error(400, "BadRequest", "Invalid URL.");
         };
@@ -158,8 +172,27 @@ impl Simulator {
 }
 
 impl Transport for Simulator {
-    fn send(&self, request: &Request, _timeout: Duration) -> Result<Response, TransportError> {
-        Ok(self.answer(request))
+    fn send(&self, request: &Request, timeout: Duration) -> Result<Response, TransportError> {
+        let fault = {
+            let mut world = self.world();
+            world.requests += 1;
+            world.faults.next(On::of(request))
+        };
+        match fault {
+            Fault::Answer(response) => return Ok(response),
+            Fault::Fail(TransportError::Timeout { .. }) => {
+                self.clock.wait(timeout);
+                return Err(TransportError::Timeout { after: timeout });
+            }
+            Fault::Fail(error) => return Err(error),
+            Fault::Slow(span) if span >= timeout => {
+                self.clock.wait(timeout);
+                return Err(TransportError::Timeout { after: timeout });
+            }
+            Fault::Slow(span) => self.clock.wait(span),
+            Fault::None | Fault::Truncated | Fault::Silent(_) | Fault::Link(_) => {}
+        }
+        Ok(spoil(&fault, self.answer(request)))
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say so")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use graph_relay::event::Events;
 use graph_relay::http::{self, Action, Response, Transport};
 use graph_relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::relay::{Relay, Settings};
+use graph_relay::simulator::faults::{Fault, On};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sync::SyncSettings;
 use graph_relay::time::{Clock, Now, Timestamp};
@@ -81,17 +83,40 @@ pub(crate) enum Step {
 pub(crate) struct Wire {
     pub(crate) simulator: Simulator,
     log: Mutex<Vec<String>>,
+    holding: AtomicUsize,
     script: Mutex<Vec<(Kind, Step)>>,
 }
 
 impl Wire {
     pub(crate) fn new(simulator: Simulator) -> Self {
-        Self { simulator, log: Mutex::default(), script: Mutex::default() }
+        Self {
+            simulator,
+            log: Mutex::default(),
+            holding: AtomicUsize::new(0),
+            script: Mutex::default(),
+        }
     }
 
     /// The next request of `kind` meets `step`.
     pub(crate) fn next(&self, kind: Kind, step: Step) {
-        self.script.lock().unwrap().push((kind, step));
+        let fault = match step {
+            Step::Answer(status, body) => Fault::answer(status, None, &body),
+            Step::Fail(error) => Fault::Fail(error),
+            Step::Hold(_) | Step::Panic => {
+                return self.script.lock().unwrap().push((kind, step));
+            }
+            Step::Pass => {
+                self.script.lock().unwrap().push((kind, step));
+                Fault::None
+            }
+        };
+        self.fault(kind, fault);
+    }
+
+    /// The next request of `kind` meets `fault`.
+    pub(crate) fn fault(&self, kind: Kind, fault: Fault) {
+        let on = if kind == Kind::Token { On::Token } else { On::Graph };
+        self.simulator.schedule(on, fault);
     }
 
     /// The next request of `kind` meets `status` as often as it is repeated.
@@ -106,6 +131,11 @@ impl Wire {
         let (sender, receiver) = channel();
         self.next(kind, Step::Hold(receiver));
         sender
+    }
+
+    /// Whether a request is being held.
+    pub(crate) fn held(&self) -> bool {
+        self.holding.load(Ordering::SeqCst) > 0
     }
 
     /// Whether anything has been asked since the last time of `requests`.
@@ -133,14 +163,14 @@ impl Transport for Wire {
             found.map_or(Step::Pass, |at| script.remove(at).1)
         };
         match step {
-            Step::Answer(status, body) => {
-                return Ok(Response { status, body: body.into_bytes(), ..Response::default() });
-            }
-            Step::Fail(error) => return Err(error),
             // Whoever holds the other end may just drop it.
-            Step::Hold(word) => _ = word.recv(),
+            Step::Hold(word) => {
+                self.holding.fetch_add(1, Ordering::SeqCst);
+                let _ = word.recv();
+                self.holding.fetch_sub(1, Ordering::SeqCst);
+            }
             Step::Panic => std::panic::resume_unwind(Box::new(())),
-            Step::Pass => {}
+            _ => {}
         }
         self.simulator.send(request, timeout)
     }
