@@ -12,8 +12,8 @@ VALIDATOR =
 
 .PHONY: demo run test soak check fmt lint doc deps referee bless install
 
-demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that
-	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once)
+demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
+	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once) $(if $(FAULTS),--faults $(FAULTS))
 
 run: ## serve, as the environment says
 	@$(CARGO) run --locked --quiet

@@ -13,7 +13,10 @@ pub enum Command {
     /// Serve.
     Serve,
     /// Validate the configuration as `Serve` does, and show it.
-    Check,
+    Check {
+        /// And ask Microsoft, with credentials from the environment.
+        online: bool,
+    },
     /// Show it all, with a Microsoft of our own.
     Demo(Demo),
     /// Look something up.
@@ -42,6 +45,8 @@ pub struct Demo {
     pub listen: Option<SocketAddr>,
     /// Alerts to load instead of the constructed ones.
     pub alerts: Option<PathBuf>,
+    /// The seed of the faults, if Microsoft is to have any.
+    pub faults: Option<u64>,
 }
 
 /// What to sign; what is not given is taken from the environment.
@@ -69,7 +74,7 @@ impl Command {
         words.0.reverse();
         let command = match words.0.pop() {
             None | Some("serve") => Self::Serve,
-            Some("check") => Self::Check,
+            Some("check") => Self::Check { online: words.flag("--online") },
             Some("demo") => Self::Demo(demo(&mut words)?),
             Some("observe") => observe(&mut words)?,
             Some("token") => token(&mut words)?,
@@ -94,6 +99,11 @@ impl<'a> Words<'a> {
         self.0.pop_if(|word| word.starts_with("--") && *word != "--help")
     }
 
+    /// Whether the next word is this option.
+    fn flag(&mut self, option: &str) -> bool {
+        self.0.pop_if(|word| *word == option).is_some()
+    }
+
     /// What follows an option.
     fn value(&mut self, option: &str) -> Result<&'a str, String> {
         self.0.pop().ok_or_else(|| format!("{option} wants a value"))
@@ -110,6 +120,10 @@ fn demo(words: &mut Words<'_>) -> Result<Demo, String> {
                 demo.listen = Some(address.map_err(|_| "--listen wants an address and a port")?);
             }
             "--alerts" => demo.alerts = Some(words.value(option)?.into()),
+            "--faults" => {
+                let seed = words.value(option)?.parse();
+                demo.faults = Some(seed.map_err(|_| "--faults wants a number, the seed")?);
+            }
             _ => return Err(format!("demo has no option {option}")),
         }
     }
@@ -187,10 +201,12 @@ graph-relay answers Cisco XDR's question \"have you seen this?\" for Microsoft G
 Usage:
   graph-relay [serve]           serve, as the environment says
   graph-relay check             validate the environment as serve does, and show it
+      --online                  and ask Microsoft, with the AZURE_... credentials
   graph-relay demo              serve a simulated tenant, and look something up in it
       --once                    end after that
       --listen ADDRESS:PORT     default: 127.0.0.1:9090
       --alerts FILE             load a JSON array of Graph alerts
+      --faults SEED             let a third of Microsoft's answers go wrong, as the seed has it
   graph-relay observe TYPE VALUE...
                                 look something up with the AZURE_... credentials
       --bundle                  print a CTIM bundle, not a list of sightings
@@ -205,6 +221,8 @@ Usage:
   graph-relay --help
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or environment; 3 (observe) something may be missing.
+Of check --online: 4 no connection; 5 no trust in the certificate; 6 credentials refused; 7 permission
+missing; 8 licence missing; 9 Microsoft is too busy; 10 unexpected answer; 11 the clock is wrong.
 ";
 
 #[cfg(test)]
@@ -225,9 +243,11 @@ mod tests {
         let rows = [
             ("", Command::Serve),
             ("serve", Command::Serve),
-            ("check", Command::Check),
+            ("check", Command::Check { online: false }),
+            ("check --online", Command::Check { online: true }),
             ("demo", Command::Demo(Demo::default())),
             ("demo --once", Command::Demo(Demo { once: true, ..Demo::default() })),
+            ("demo --faults 7", Command::Demo(Demo { faults: Some(7), ..Demo::default() })),
             ("observe ip 10.0.0.1 10.0.0.2", observe(&["10.0.0.1", "10.0.0.2"], false)),
             ("observe --bundle ip 10.0.0.1", observe(&["10.0.0.1"], true)),
             ("observe ip 10.0.0.1 --bundle", observe(&["10.0.0.1"], true)),
@@ -249,7 +269,9 @@ mod tests {
             ("sreve", "unknown command 'sreve'"),
             ("serve now", "unexpected 'now'"),
             ("demo --twice", "demo has no option --twice"),
+            ("check --offline", "unexpected '--offline'"),
             ("demo --listen", "--listen wants a value"),
+            ("demo --faults many", "--faults wants a number, the seed"),
             ("demo --listen 9090", "--listen wants an address and a port"),
             ("observe ip", "observe ip wants a value"),
             ("observe ip AzureAD", "'AzureAD' cannot be of type ip"),

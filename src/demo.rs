@@ -37,6 +37,7 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     let observables = examples(&alerts);
     let count = alerts.len();
     let simulator = Simulator::new(Behaviour::default(), clock).with_tenant(credentials()?, alerts);
+    demo.faults.iter().for_each(|seed| simulator.fail_at_random(*seed, FAULTS));
     let microsoft = loopback::serve(Arc::new(simulator)).map_err(Failure::io("no simulator"))?;
     let mut config = configure(microsoft)?;
     config.relay.sync.lookback = lookback;
@@ -218,6 +219,8 @@ fn invitation(
     )
 }
 
+/// Calls to Microsoft of a hundred that go wrong, if any are to.
+const FAULTS: u64 = 33;
 /// Known to everybody, and good for nothing but the demo.
 const SECRET_KEY: &str = "demo-key-that-everybody-knows-and-nobody-may-use-for-anything-real";
 const CLIENT_SECRET: &str = "demo-secret";

@@ -122,6 +122,9 @@ pub enum AuthorizationError {
 pub struct LoginProblem {
     /// The HTTP status.
     pub status: u16,
+    /// Whether it is OAuth's error document; anything else is not the endpoint
+    /// speaking but something on the way to it.
+    pub is_document: bool,
     /// The number behind `AADSTS`, where there is one.
     pub code: Option<u32>,
     /// The first sentence of the description, bounded.
@@ -147,11 +150,18 @@ pub enum TransportError {
         /// The host.
         host: String,
     },
-    /// No connection to the host, or to the proxy in between.
+    /// No connection to the host.
     Connect {
         /// The host.
         host: String,
         /// What the system said, bounded.
+        reason: String,
+    },
+    /// No connection to the proxy, or the proxy makes none to the host.
+    Proxy {
+        /// The proxy's host and port.
+        proxy: String,
+        /// What it or the system said, bounded.
         reason: String,
     },
     /// No trust in the host's certificate, or no common TLS.
@@ -227,7 +237,7 @@ fn status_code(status: u16, client_error: &'static str) -> &'static str {
 impl LoginProblem {
     /// Whether Microsoft refused the credentials, rather than having trouble.
     pub const fn is_refusal(&self) -> bool {
-        matches!(self.status, 400..=499) && self.status != 429
+        self.is_document && matches!(self.status, 400..=499) && self.status != 429
     }
 }
 
@@ -282,7 +292,7 @@ impl fmt::Display for Error {
         match self {
             Self::InvalidArgument(error) => write!(f, "invalid body: {error:?}"),
             Self::Authorization(error) => write!(f, "token refused: {error:?}"),
-            Self::Login(LoginProblem { status, code, message }) => {
+            Self::Login(LoginProblem { status, code, message, .. }) => {
                 let code = code.map(|code| format!(" AADSTS{code}")).unwrap_or_default();
                 write!(f, "login answered {status}{code}: {message}")
             }

@@ -3,6 +3,7 @@
 
 mod commands;
 mod demo;
+mod online;
 mod signals;
 
 use std::io::{self, Write as _};
@@ -52,7 +53,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match (command, signals) {
         (Command::Serve, Some(signals)) => serve(&environment, signals),
         (Command::Demo(demo), Some(signals)) => demo::run(&demo, signals),
-        (Command::Check, _) => commands::check(&environment),
+        (Command::Check { online: false }, _) => commands::check(&environment),
+        (Command::Check { online: true }, _) => online::check(&environment),
         (Command::Observe { observables, bundle }, _) => {
             commands::observe(&environment, observables, bundle)
         }
@@ -90,13 +92,8 @@ impl Parts {
         let clock = system_clock();
         let events = log::to_stderr(config.level, config.format, clock.clone());
         log::panics(events.clone());
-        let transport = UreqTransport::new(&config.transport).map_err(|unusable| {
-            Failure::usage(match unusable {
-                Unusable::Proxy(rule) => format!("HTTPS_PROXY {rule}"),
-                Unusable::Roots(rule) => format!("SSL_CERT_FILE {rule}"),
-            })
-        })?;
-        Ok(Self { clock, events, transport: Arc::new(transport) })
+        let transport = Arc::new(way_out(config)?);
+        Ok(Self { clock, events, transport })
     }
 
     fn relay(&self, settings: graph_relay::relay::Settings) -> Relay {
@@ -116,6 +113,15 @@ impl Parts {
         served.map_err(Failure::io("requests are no longer accepted"))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn way_out(config: &Config) -> Result<UreqTransport, Failure> {
+    UreqTransport::new(&config.transport).map_err(|unusable| {
+        Failure::usage(match unusable {
+            Unusable::Proxy(rule) => format!("HTTPS_PROXY {rule}"),
+            Unusable::Roots(rule) => format!("SSL_CERT_FILE {rule}"),
+        })
+    })
 }
 
 fn announce(door: &Door, events: &Events) {

@@ -82,6 +82,12 @@ impl LoginProblem {
         match self.status {
             429 => return TOO_MANY.to_owned() + LATER,
             500.. => return UNAVAILABLE.to_owned() + LATER,
+            status if !self.is_document => {
+                return format!(
+                    "Unexpected response from Microsoft's token endpoint, or from something on \
+                     the way to it (HTTP {status})."
+                );
+            }
             _ => {}
         }
         let hint = match self.code {
@@ -162,6 +168,9 @@ impl TransportError {
                 "Unable to connect Microsoft Graph Security, \
                  validate the configured API URL: {host}"
             ),
+            Self::Proxy { proxy, reason } => {
+                format!("Unable to connect Microsoft Graph Security by the proxy {proxy}: {reason}")
+            }
             Self::Tls { reason } => format!("Unable to verify SSL certificate: {reason}"),
             Self::Timeout { after } => format!(
                 "Microsoft Graph Security did not answer within {} s. Please try again later.",

@@ -23,7 +23,7 @@ use crate::observable::Observable;
 use crate::payload::Question;
 use crate::shortfall::Shortfall;
 use crate::sync::{SyncSettings, Tenants};
-use crate::time::{Clock, Deadline, Now};
+use crate::time::{Clock, Deadline, Now, Skew};
 use crate::upstream::Upstream;
 
 /// What a relay is told once.
@@ -127,6 +127,21 @@ impl Relay {
     pub fn health(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
         let url = graph::probe_url(&self.settings.cloud.graph);
         self.tenants.of(credentials).probe(&url, deadline)
+    }
+
+    /// Proves that the credentials are good for a token, whatever that is good
+    /// for.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub fn log_in(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
+        self.tenants.of(credentials).session().log_in(deadline)
+    }
+
+    /// How the relay's clock differs from Microsoft's, as of the last answer that
+    /// told the time.
+    pub fn skew(&self) -> Option<Skew> {
+        self.tenants.upstream().skew()
     }
 
     /// Sightings for each of `count` observables.

@@ -45,6 +45,14 @@ impl Session {
         self.tokens.is_valid(now)
     }
 
+    /// Proves that there is a token to be had.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn log_in(&self, deadline: Deadline) -> Result<(), Error> {
+        self.tokens.access(&self.credentials, &self.upstream, deadline).map(|_| ())
+    }
+
     /// Asks for alerts by what `request` makes of the token. Refused with 401 or
     /// 403, it drops the token and tries once more: the token may have been
     /// revoked, or a role granted since it was issued.

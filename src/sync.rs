@@ -81,6 +81,10 @@ impl Tenants {
         Self { upstream, settings, known: Mutex::default(), waiting: Arc::new(waiting) }
     }
 
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     /// The tenant of `credentials`. When there are too many, the one that has
     /// not been used for longest is forgotten.
     pub(crate) fn of(&self, credentials: &Credentials) -> Arc<Tenant> {
@@ -163,6 +167,10 @@ impl Tenant {
             waiters: AtomicUsize::new(0),
             waiting,
         }
+    }
+
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
     }
 
     /// One real read, to see whether the credentials work.

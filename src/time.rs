@@ -259,6 +259,24 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// How one clock differs from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skew {
+    /// It is that much later there, or not at all.
+    Behind(Duration),
+    /// It is that much earlier there, or not at all.
+    Ahead(Duration),
+}
+
+impl Skew {
+    /// How much that is.
+    pub const fn span(self) -> Duration {
+        match self {
+            Self::Behind(span) | Self::Ahead(span) => span,
+        }
+    }
+}
+
 /// The moment by which a request has to be answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Duration);

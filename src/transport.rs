@@ -1,10 +1,10 @@
 //! The way out: [`Transport`] by ureq, with every default set on purpose.
 
-use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::RootCertStore;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy};
 
@@ -27,6 +27,8 @@ pub enum Unusable {
 /// Speaks HTTP to Microsoft.
 pub struct UreqTransport {
     agent: Agent,
+    /// The proxy's host and port, for people.
+    proxy: Option<String>,
     no_proxy: Vec<String>,
     random: SystemRandom,
 }
@@ -44,6 +46,7 @@ impl UreqTransport {
             Some(pem) => RootCerts::new_with_certs(&certificates(pem).map_err(Unusable::Roots)?),
             None => RootCerts::WebPki,
         };
+        let shown = proxy.as_ref().map(|proxy| format!("{}:{}", proxy.host(), proxy.port()));
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A redirect would carry the token to wherever it points.
@@ -59,9 +62,15 @@ impl UreqTransport {
         let no_proxy = settings.no_proxy.split(',').map(|host| host.trim().to_lowercase());
         Ok(Self {
             agent: Agent::new_with_config(config),
+            proxy: shown,
             no_proxy: no_proxy.filter(|host| !host.is_empty()).collect(),
             random: SystemRandom::new(),
         })
+    }
+
+    /// Host and port of the proxy by which `url` is reached, if it is by one.
+    pub fn proxy_for(&self, url: &str) -> Option<&str> {
+        self.proxy.as_deref().filter(|_| !self.is_direct(host_of(url)))
     }
 
     /// The usual convention: a name stands for itself and what is below it, a
@@ -91,7 +100,9 @@ impl UreqTransport {
 impl Transport for UreqTransport {
     fn send(&self, request: &Request, timeout: Duration) -> Result<Response, TransportError> {
         let host = host_of(&request.url);
-        let fail = |error| translate(error, host, timeout);
+        let direct = self.is_direct(host);
+        let proxy = self.proxy.as_deref().filter(|_| !direct);
+        let fail = |error| by_proxy(translate(error, host, timeout), proxy);
         let mut builder = ureq::http::Request::builder().uri(&request.url);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
@@ -100,7 +111,6 @@ impl Transport for UreqTransport {
         if let Some(token) = &request.bearer {
             builder = builder.header("authorization", format!("Bearer {}", token.expose()));
         }
-        let direct = self.is_direct(host);
         let result = match &request.action {
             Action::Get => {
                 let request = builder.method("GET").body(()).map_err(|e| fail(e.into()))?;
@@ -159,7 +169,14 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, &'static str> {
             Err(_) => return Err("is not in PEM form"),
         }
     }
-    if certificates.is_empty() { Err("holds no certificate") } else { Ok(certificates) }
+    // What cannot be read as a certificate would be passed over in silence.
+    let mut store = RootCertStore::empty();
+    let is_read = |certificate: &Certificate<'_>| store.add(certificate.der().into()).is_ok();
+    match (certificates.is_empty(), certificates.iter().all(is_read)) {
+        (true, _) => Err("holds no certificate"),
+        (false, false) => Err("holds something that is no certificate"),
+        (false, true) => Ok(certificates),
+    }
 }
 
 /// The host of a URL that this program has made.
@@ -174,7 +191,7 @@ fn host_of(url: &str) -> &str {
 
 fn translate(error: ureq::Error, host: &str, timeout: Duration) -> TransportError {
     let host = host.to_owned();
-    let reason = foreign(&innermost(&error));
+    let reason = foreign(&reason(&error));
     match error {
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
             TransportError::Connect { host, reason }
@@ -188,6 +205,21 @@ fn translate(error: ureq::Error, host: &str, timeout: Duration) -> TransportErro
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => TransportError::Tls { reason },
         ureq::Error::Io(error) => translate_io(&error, host, reason),
         _ => TransportError::Broken { reason },
+    }
+}
+
+/// Whoever goes by a proxy meets nobody else before there is a connection.
+fn by_proxy(error: TransportError, proxy: Option<&str>) -> TransportError {
+    let Some(proxy) = proxy.map(str::to_owned) else {
+        return error;
+    };
+    match error {
+        TransportError::Resolve { .. } => {
+            let reason = "its name could not be resolved".to_owned();
+            TransportError::Proxy { proxy, reason }
+        }
+        TransportError::Connect { reason, .. } => TransportError::Proxy { proxy, reason },
+        other => other,
     }
 }
 
@@ -205,16 +237,17 @@ fn translate_io(error: &io::Error, host: String, reason: String) -> TransportErr
     }
 }
 
-/// The last error of a chain says what it was about. None of ureq's texts holds
-/// a header or a body.
-fn innermost(error: &ureq::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = inner.to_string();
-        source = inner.source();
+/// What an error is about, without the client's prefixes: that is the last of a
+/// chain. None of ureq's texts holds a header or a body.
+fn reason(error: &ureq::Error) -> String {
+    let mut inner: &dyn std::error::Error = match error {
+        ureq::Error::Io(error) => error,
+        error => error,
+    };
+    while let Some(source) = inner.source() {
+        inner = source;
     }
-    text
+    inner.to_string()
 }
 
 /// In the form that Microsoft asks for: company, product, version.

@@ -1,16 +1,17 @@
 //! One call to Microsoft: sent in its turn and within its time, again where that
 //! helps, and told to the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::cloud::Cloud;
 use crate::error::{Error, TransportError};
 use crate::event::{Event, Events, Level};
+use crate::flight::lock;
 use crate::http::{Action, Request, Response, Transport};
 use crate::limits;
 use crate::pace::{Pace, TooEarly, back_off};
-use crate::time::{Clock, Deadline, Now};
+use crate::time::{Clock, Deadline, Now, Skew, Timestamp};
 
 /// The way to Microsoft, shared by all tenants.
 pub(crate) struct Upstream {
@@ -18,6 +19,8 @@ pub(crate) struct Upstream {
     transport: Arc<dyn Transport>,
     clock: Clock,
     events: Events,
+    /// The last time that Microsoft has told, and the time here then.
+    told: Mutex<Option<(Timestamp, Timestamp)>>,
 }
 
 impl Upstream {
@@ -27,7 +30,7 @@ impl Upstream {
         clock: Clock,
         events: Events,
     ) -> Self {
-        Self { cloud, transport, clock, events }
+        Self { cloud, transport, clock, events, told: Mutex::default() }
     }
 
     pub(crate) const fn cloud(&self) -> &Cloud {
@@ -40,6 +43,15 @@ impl Upstream {
 
     pub(crate) fn remaining(&self, deadline: Deadline) -> Option<Duration> {
         deadline.remaining(self.now())
+    }
+
+    /// How this clock differs from Microsoft's, if that has told the time. Its
+    /// times are whole seconds, cut off, so that up to one is no difference.
+    pub(crate) fn skew(&self) -> Option<Skew> {
+        let (theirs, ours) = (*lock(&self.told))?;
+        let behind = theirs.since(ours);
+        let ahead = ours.since(theirs.plus(Duration::from_secs(1)));
+        Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Behind(behind) })
     }
 
     pub(crate) fn tell(&self, event: &Event) {
@@ -125,6 +137,9 @@ impl Upstream {
         let event = Event::new(Level::Debug, "call").with("url", path).with("ms", took.as_millis());
         let event = match result {
             Ok(response) => {
+                if let Some(date) = response.date() {
+                    *lock(&self.told) = Some((date, self.now().wall));
+                }
                 let id = response.header("request-id").unwrap_or("-");
                 event
                     .with("status", response.status)

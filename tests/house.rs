@@ -42,7 +42,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
 ];
 
 /// The program joins the edges; it is a crate of its own.
-const PROGRAM: [&str; 4] = ["main", "commands", "demo", "signals"];
+const PROGRAM: [&str; 5] = ["main", "commands", "demo", "online", "signals"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -168,8 +168,9 @@ fn below_the_edges_nothing_is_ambient() {
 
 #[test]
 fn each_foreign_library_has_its_file() {
-    let homes: [(&str, &[&str]); 4] = [
+    let homes: [(&str, &[&str]); 5] = [
         ("ureq::", &["transport.rs"]),
+        ("rustls::", &["transport.rs"]),
         ("tiny_http::", &["serve.rs", "loopback.rs"]),
         ("libc::", &["signals.rs"]),
         ("unsafe ", &["signals.rs"]),
@@ -185,8 +186,18 @@ fn each_foreign_library_has_its_file() {
     let dependencies = dependencies.split("\n[").next().unwrap();
     let names: Vec<&str> =
         dependencies.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
-    let agreed =
-        ["base64", "hmac", "libc", "ring", "serde", "serde_json", "sha2", "tiny_http", "ureq"];
+    let agreed = [
+        "base64",
+        "hmac",
+        "libc",
+        "ring",
+        "rustls",
+        "serde",
+        "serde_json",
+        "sha2",
+        "tiny_http",
+        "ureq",
+    ];
     assert_eq!(names, agreed, "a further one wants a sentence in CHANGELOG.md");
 }
 

@@ -80,6 +80,7 @@ fn problem(response: &Response) -> LoginProblem {
     // What follows the first line or sentence names the request, not the cause.
     let sentence = description.lines().next().unwrap_or_default();
     let sentence = sentence.split(" Trace ID:").next().unwrap_or_default();
+    let is_document = wire.error.0.is_some();
     let message = if sentence.is_empty() {
         wire.error.0.unwrap_or_else(|| "no reason given".into())
     } else {
@@ -87,6 +88,7 @@ fn problem(response: &Response) -> LoginProblem {
     };
     LoginProblem {
         status: response.status,
+        is_document,
         code: in_text.or_else(|| wire.error_codes.0.first().copied()),
         message: foreign(&message),
     }
