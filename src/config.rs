@@ -232,7 +232,9 @@ impl Reader<'_> {
     /// The value of `name` as `read` understands it.
     fn value<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let value = self.environment.get(name)?;
-        let result = read(value).map_err(|rule| format!("{name} {rule}; it is {value:?}"));
+        // A URL may hold a password before its `@`.
+        let shown = if value.contains('@') { "withheld".into() } else { format!("{value:?}") };
+        let result = read(value).map_err(|rule| format!("{name} {rule}; it is {shown}"));
         self.problems.note(result)
     }
 

@@ -210,6 +210,7 @@ impl ObservedTime {
 pub enum Confidence {
     High,
     Medium,
+    Low,
     Unknown,
 }
 

@@ -200,6 +200,15 @@ impl Error {
         WireError { kind: "fatal", code: self.code(), message: self.message() }
     }
 
+    /// Whether Microsoft refuses the credentials, or what they may do.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Login(problem) => problem.is_refusal(),
+            Self::Graph(problem) => matches!(problem.status, 401 | 403),
+            _ => false,
+        }
+    }
+
     /// Cisco's word for it.
     pub fn code(&self) -> &'static str {
         match self {
@@ -290,6 +299,8 @@ pub fn foreign(text: &str) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Whoever sent it may have written anything into it.
+            Self::InvalidArgument(InvalidArgument::Shape(_)) => f.write_str("invalid body: Shape"),
             Self::InvalidArgument(error) => write!(f, "invalid body: {error:?}"),
             Self::Authorization(error) => write!(f, "token refused: {error:?}"),
             Self::Login(LoginProblem { status, code, message, .. }) => {

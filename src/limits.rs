@@ -38,8 +38,9 @@ pub const ENTITIES_DEFAULT: usize = 100;
 /// Cisco's own form ("50-1000").
 pub const ENTITIES_MAX: usize = 1_000;
 
-/// Sightings of one answer in all: a hundred observables at the default limit,
-/// about 30 MB. More observables share it evenly.
+/// Sightings of one answer in all: a hundred observables at the default limit.
+/// At 3 to 5 kB each that is some 50 MB, and the most that one request costs.
+/// More observables share it evenly.
 pub const SIGHTINGS: usize = 10_000;
 
 /// Requests waiting for a worker. At 16 workers and a few milliseconds each,
@@ -76,8 +77,20 @@ pub const FRESH_FOR: Duration = Duration::from_secs(30);
 /// added to an alert minutes after its time stamp.
 pub const OVERLAP: Duration = Duration::from_secs(15 * 60);
 
-/// How long after a crawl that left doubt the next one is made.
+/// How long after a walk that left doubt all alerts are crawled again.
 pub const RECRAWL: Duration = Duration::from_secs(10 * 60);
+
+/// How often they are all crawled again without a doubt: Microsoft is known to
+/// add alerts hours after the time that they bear, which no overlap catches.
+pub const RECRAWL_ANYWAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Pages of that which are read after one refresh. Whoever waits for a refresh
+/// waits for these too.
+pub const SWEEP: usize = 3;
+
+/// How long after a sync that failed nobody starts another. Whoever asks is told
+/// why it failed.
+pub const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a walk that was broken off is taken up where it stood. After that
 /// its beginning is too old, and links to further pages may have lapsed.

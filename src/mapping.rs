@@ -185,10 +185,12 @@ fn external_references(alert: &Alert, product: &str, page: &str) -> Vec<External
 }
 
 /// By the verdict on what was found; failing that, by what an analyst said of
-/// the alert.
+/// the alert. An analyst who calls it false knows better than any verdict.
 fn confidence(alert: &Alert, found: &[&Evidence]) -> Confidence {
     let any = |verdict| found.iter().any(|evidence| evidence.verdict == verdict);
-    if any(Verdict::Malicious) {
+    if alert.classification.as_deref() == Some("falsePositive") {
+        Confidence::Low
+    } else if any(Verdict::Malicious) {
         Confidence::High
     } else if any(Verdict::Suspicious) {
         Confidence::Medium

@@ -2,7 +2,10 @@
 //! with the words of the original's schema library (marshmallow).
 
 use std::collections::HashSet;
+use std::io::{self, Write};
 
+use serde::Serialize as _;
+use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::error::{InvalidArgument, foreign};
@@ -44,7 +47,28 @@ pub fn question(body: &[u8]) -> Result<Question, InvalidArgument> {
 }
 
 fn shape(complaints: &Value) -> InvalidArgument {
-    InvalidArgument::Shape(complaints.to_string())
+    let mut text = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut text, Spaced);
+    // Neither writing to memory nor a value can fail.
+    let _ = complaints.serialize(&mut serializer);
+    InvalidArgument::Shape(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// JSON as Python writes it, in which the original told its complaints.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        w.write_all(b": ")
+    }
 }
 
 /// What is wrong with one item, if anything.
@@ -105,16 +129,19 @@ mod tests {
     #[test]
     fn complaints_are_those_of_the_original() {
         let rows = [
-            ("{}", r#"{"_schema":["Invalid input type."]}"#),
-            ("null", r#"{"_schema":["Invalid input type."]}"#),
-            (r#"["x"]"#, r#"{"0":{"_schema":["Invalid input type."]}}"#),
-            (r#"[{"type":"ip"}]"#, r#"{"0":{"value":["Missing data for required field."]}}"#),
-            (r#"[{"type":"ip","value":""}]"#, r#"{"0":{"value":["Field may not be blank."]}}"#),
-            (r#"[{"type":"ip","value":" \t"}]"#, r#"{"0":{"value":["Field may not be blank."]}}"#),
-            (r#"[{"type":"ip","value":null}]"#, r#"{"0":{"value":["Field may not be null."]}}"#),
+            ("{}", r#"{"_schema": ["Invalid input type."]}"#),
+            ("null", r#"{"_schema": ["Invalid input type."]}"#),
+            (r#"["x"]"#, r#"{"0": {"_schema": ["Invalid input type."]}}"#),
+            (r#"[{"type":"ip"}]"#, r#"{"0": {"value": ["Missing data for required field."]}}"#),
+            (r#"[{"type":"ip","value":""}]"#, r#"{"0": {"value": ["Field may not be blank."]}}"#),
+            (
+                r#"[{"type":"ip","value":" \t"}]"#,
+                r#"{"0": {"value": ["Field may not be blank."]}}"#,
+            ),
+            (r#"[{"type":"ip","value":null}]"#, r#"{"0": {"value": ["Field may not be null."]}}"#),
             (
                 r#"[{"type":"ip","value":"10.0.0.1"},{"type":7,"value":"x","a":1}]"#,
-                r#"{"1":{"a":["Unknown field."],"type":["Not a valid string."]}}"#,
+                r#"{"1": {"a": ["Unknown field."], "type": ["Not a valid string."]}}"#,
             ),
         ];
         for (body, expected) in rows {

@@ -1,6 +1,7 @@
 //! The edges of XDR's graph: what the evidence of an alert has to do with each
 //! other, and with the observable that was asked for.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::alert::{Alert, Device, Entity, Evidence, File, Message, Process};
@@ -151,8 +152,8 @@ impl Graph<'_> {
     fn file(&mut self, file: &File) {
         let hash = hash(file);
         let name = node(T::FileName, file.name.as_deref());
-        let path = file.full_path();
-        let path = node(T::FilePath, path.as_deref().or(file.path.as_deref()));
+        let path = whole_path(file);
+        let path = node(T::FilePath, path.as_deref());
         self.add(name.clone(), "File_Name_Of", hash.clone());
         self.add(path.clone(), "File_Path_Of", hash.clone());
         let host = self.host_of(file);
@@ -228,7 +229,7 @@ impl Graph<'_> {
         if self.relations.iter().any(known) {
             return;
         }
-        let host = self.hosts.iter().find_map(host_name);
+        let host = self.only_host();
         let other = host.or_else(|| self.relations.first().map(|first| first.source.clone()));
         self.add(Some(self.searched.clone()), "Related_To", other);
     }
@@ -256,6 +257,18 @@ fn is_peer(evidence: &Evidence) -> bool {
 
 fn node(kind: T, value: Option<&str>) -> Option<Observable> {
     Observable::new(kind, value?)
+}
+
+/// The path of a file with its name. Some providers give it so, rather than the
+/// directory; a directory is hardly ever called `evil.exe`.
+fn whole_path(file: &File) -> Option<Cow<'_, str>> {
+    let (path, name) = (file.path.as_deref(), file.name.as_deref());
+    let last = path.and_then(|path| path.rsplit(['/', '\\']).next());
+    let is_whole = match (last, name) {
+        (Some(last), Some(name)) => name.contains('.') && last.eq_ignore_ascii_case(name),
+        _ => true,
+    };
+    if is_whole { path.map(Cow::Borrowed) } else { file.full_path().map(Cow::Owned) }
 }
 
 /// The strongest hash of a file.

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::event::Events;
 use crate::graph;
 use crate::http::Transport;
+use crate::index::{AlertIndex, Hits};
 use crate::limits;
 use crate::mapping::{self, Context};
 use crate::observable::Observable;
@@ -98,15 +99,14 @@ impl Relay {
         if question.observables.is_empty() {
             return Ok(reply);
         }
-        let tenant = self.tenants.of(credentials);
-        reply.shortfalls.extend(tenant.freshen(deadline)?);
         let limit = self.limit(entities_limit, question.observables.len());
-        let index = tenant.index();
-        let find = |observable: Observable| (index.find(&observable, limit), observable);
-        let found: Vec<_> = question.observables.into_iter().map(find).collect();
-        drop(index);
+        let find = |index: &AlertIndex| -> Vec<Hits> {
+            question.observables.iter().map(|observable| index.find(observable, limit)).collect()
+        };
+        let (found, missing) = self.tenants.of(credentials).look_up(deadline, find)?;
+        reply.shortfalls.extend(missing);
         let mut too_many = Vec::new();
-        for (hits, observable) in found {
+        for (hits, observable) in found.into_iter().zip(question.observables) {
             let map = |alert: &Arc<Alert>| self.sighting(&observable, alert, credentials);
             reply.sightings.extend(hits.alerts.iter().map(map));
             if hits.total > hits.alerts.len() {

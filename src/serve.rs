@@ -4,7 +4,7 @@
 use std::io::{self, Cursor, Read as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -138,7 +138,10 @@ impl Stopper {
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path).or_else(|error| {
+        // Nobody listens on a file of another kind either; that is left alone.
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
         let stale = error.kind() == io::ErrorKind::AddrInUse
+            && is_socket
             && UnixStream::connect(path)
                 .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
         if !stale {

@@ -10,14 +10,18 @@ use crate::time::Timestamp;
 pub enum Shortfall {
     /// The first crawl is not through; older alerts are still to come.
     Loading {
-        /// The oldest alert so far, if any.
+        /// How many have come.
+        alerts: usize,
+        /// The oldest of them, if any.
         back_to: Option<Timestamp>,
         /// Where the window begins.
         window: Timestamp,
     },
     /// The crawl of the window failed part of the way.
     Interrupted {
-        /// The oldest alert so far, if any.
+        /// How many have come.
+        alerts: usize,
+        /// The oldest of them, if any.
         back_to: Option<Timestamp>,
         /// Where the window begins.
         window: Timestamp,
@@ -90,14 +94,14 @@ impl Shortfall {
 
     fn message(&self) -> String {
         match self {
-            Self::Loading { back_to, window } => format!(
+            Self::Loading { alerts, back_to, window } => format!(
                 "The alerts since {window} are still being loaded from Microsoft; {}. \
                  Please ask again in a minute.",
-                so_far(*back_to)
+                so_far(*alerts, *back_to)
             ),
-            Self::Interrupted { back_to, window, why } => format!(
+            Self::Interrupted { alerts, back_to, window, why } => format!(
                 "The alerts since {window} could not all be loaded from Microsoft; {}. {}",
-                so_far(*back_to),
+                so_far(*alerts, *back_to),
                 why.message()
             ),
             Self::Refreshing { as_of } => format!(
@@ -150,10 +154,12 @@ impl Shortfall {
     }
 }
 
-fn so_far(back_to: Option<Timestamp>) -> String {
+fn so_far(alerts: usize, back_to: Option<Timestamp>) -> String {
     match back_to {
-        Some(back_to) => format!("so far only those since {back_to} have been searched"),
-        None => "so far none have been searched".to_owned(),
+        Some(back_to) => {
+            format!("so far {alerts} have been searched, the oldest of which is of {back_to}")
+        }
+        None => format!("so far {alerts} have been searched"),
     }
 }
 

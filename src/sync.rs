@@ -114,6 +114,8 @@ pub(crate) struct Tenant {
     session: Session,
     settings: SyncSettings,
     index: RwLock<AlertIndex>,
+    /// How often the index was emptied.
+    forgotten: AtomicUsize,
     state: Mutex<State>,
     flight: Flight,
     /// Requests that wait, of this tenant and of all.
@@ -136,6 +138,12 @@ struct State {
     unreadable: HashMap<u64, Timestamp>,
     /// A walk that was broken off and can be taken up.
     unfinished: Option<Walk>,
+    /// All alerts once more, a few pages at a time.
+    sweep: Option<Walk>,
+    /// When that is to begin, by the monotonic clock.
+    sweep_due: Duration,
+    /// When a sync last failed, by the monotonic clock, and why.
+    failed: Option<(Duration, Error)>,
 }
 
 /// What may have been missed since a certain time, until the next crawl.
@@ -162,6 +170,7 @@ impl Tenant {
             session,
             settings,
             index: RwLock::new(AlertIndex::new(settings.max_alerts)),
+            forgotten: AtomicUsize::new(0),
             state: Mutex::default(),
             flight: Flight::default(),
             waiters: AtomicUsize::new(0),
@@ -189,8 +198,30 @@ impl Tenant {
         self.waiting.room.enter(&self.waiters, alone)
     }
 
+    /// Reads the index as `read` does, once it is as current as the deadline
+    /// allows, and says what is missing all the same.
+    ///
+    /// # Errors
+    /// When there is nothing that may be answered from.
+    pub(crate) fn look_up<T>(
+        self: &Arc<Self>,
+        deadline: Deadline,
+        read: impl Fn(&AlertIndex) -> T,
+    ) -> Result<(T, Vec<Shortfall>), Error> {
+        loop {
+            let forgotten = self.forgotten.load(Ordering::SeqCst);
+            let shortfalls = self.freshen(deadline)?;
+            let index = self.index();
+            // Emptied meanwhile, by a refusal, it would look like an all-clear. The
+            // next turn ends with that refusal.
+            if self.forgotten.load(Ordering::SeqCst) == forgotten {
+                return Ok((read(&index), shortfalls));
+            }
+        }
+    }
+
     /// The alerts, for as short as possible: a refresh waits for it.
-    pub(crate) fn index(&self) -> RwLockReadGuard<'_, AlertIndex> {
+    fn index(&self) -> RwLockReadGuard<'_, AlertIndex> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -199,14 +230,16 @@ impl Tenant {
     ///
     /// # Errors
     /// When there is nothing that may be answered from.
-    pub(crate) fn freshen(self: &Arc<Self>, deadline: Deadline) -> Result<Vec<Shortfall>, Error> {
+    fn freshen(self: &Arc<Self>, deadline: Deadline) -> Result<Vec<Shortfall>, Error> {
         let fresh_for = self.settings.fresh_for;
         let is_valid = self.session.is_valid(self.session.upstream().now().wall);
         let mut shortfalls = Vec::new();
         match self.age().filter(|_| is_valid) {
             Some(age) if age <= fresh_for => {}
             Some(age) if age <= fresh_for * 2 => {
-                self.launch();
+                if self.just_failed().is_none() {
+                    self.launch();
+                }
             }
             _ => shortfalls.extend(self.wait_for_sync(deadline)?),
         }
@@ -225,19 +258,23 @@ impl Tenant {
         let ended = self.sync_until_fresh(deadline);
         let now = self.session.upstream().now().wall;
         let window = now.minus(self.settings.lookback);
-        let back_to = self.index().oldest();
+        let index = self.index();
+        let (alerts, back_to) = (index.len(), index.oldest());
+        drop(index);
         let as_of = lock(&self.state).as_of.map(|as_of| as_of.wall);
-        let answerable = self.session.is_valid(now) && (as_of.is_some() || back_to.is_some());
+        let answerable = self.session.is_valid(now) && (as_of.is_some() || alerts > 0);
         match (ended, as_of) {
             (Some(Ok(())), _) => Ok(None),
-            (Some(Err(why)), _) if is_refusal(&why) || !answerable => Err(why),
+            (Some(Err(why)), _) if why.is_refusal() || !answerable => Err(why),
             (Some(Err(why)), Some(as_of)) => Ok(Some(Shortfall::Stale { as_of, why })),
-            (Some(Err(why)), None) => Ok(Some(Shortfall::Interrupted { back_to, window, why })),
+            (Some(Err(why)), None) => {
+                Ok(Some(Shortfall::Interrupted { alerts, back_to, window, why }))
+            }
             (None, _) if !answerable => {
                 Err(Error::Deadline { waiting_for: "loading alerts for the first time" })
             }
             (None, Some(as_of)) => Ok(Some(Shortfall::Refreshing { as_of })),
-            (None, None) => Ok(Some(Shortfall::Loading { back_to, window })),
+            (None, None) => Ok(Some(Shortfall::Loading { alerts, back_to, window })),
         }
     }
 
@@ -246,6 +283,9 @@ impl Tenant {
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
         let place = self.place();
         loop {
+            if let Some(error) = self.just_failed() {
+                return Some(Err(error));
+            }
             let ticket = self.launch();
             let patience = self.session.upstream().remaining(deadline);
             let patience = patience.filter(|_| place.is_some()).unwrap_or_default();
@@ -256,6 +296,15 @@ impl Tenant {
                 return Some(ended);
             }
         }
+    }
+
+    /// Why a sync has failed a moment ago, if it has.
+    fn just_failed(&self) -> Option<Error> {
+        let now = self.session.upstream().now().monotonic;
+        let state = lock(&self.state);
+        let (_, why) =
+            state.failed.as_ref().filter(|(at, _)| now.saturating_sub(*at) < limits::PAUSE)?;
+        Some(why.clone())
     }
 
     /// What is missing whether or not the last sync came through.
@@ -299,14 +348,16 @@ impl Tenant {
 
     fn sync_and_land(&self, lead: Lead) {
         let result = self.sync();
+        let now = self.session.upstream().now().monotonic;
         if let Err(error) = &result {
             let event = Event::new(Level::Warn, "sync failed");
             let event = event.with("tenant", self.session.credentials().tenant.as_str());
             self.session.upstream().tell(&event.with("error", error));
-            if is_refusal(error) {
+            if error.is_refusal() {
                 self.forget();
             }
         }
+        lock(&self.state).failed = result.clone().err().map(|error| (now, error));
         lead.end(result);
     }
 
@@ -314,18 +365,24 @@ impl Tenant {
     fn forget(&self) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         *index = AlertIndex::new(self.settings.max_alerts);
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         *lock(&self.state) = State::default();
     }
 
     /// Crawls the window, or what changed since the last time. What was broken
     /// off is finished first, and then brought up to date.
+    ///
+    /// # Errors
+    /// When the index is no more current than before.
     fn sync(&self) -> Result<(), Error> {
         let unfinished = lock(&self.state).unfinished.take();
         let now = self.session.upstream().now();
         if let Some(walk) = unfinished.filter(|walk| walk.age(now) < limits::RESUME) {
             self.walk(walk)?;
         }
-        self.walk(self.plan())
+        self.walk(self.plan())?;
+        self.sweep();
+        Ok(())
     }
 
     /// By which property, from when, and at which page size.
@@ -333,12 +390,8 @@ impl Tenant {
         let now = self.session.upstream().now();
         let window = now.wall.minus(self.settings.lookback);
         let state = lock(&self.state);
-        // A refresh does not make up for what a crawl may have missed.
-        let again = state.doubt.as_ref().is_some_and(|doubt| {
-            now.monotonic.saturating_sub(doubt.since.monotonic) >= limits::RECRAWL
-        });
         let (property, from) = match (state.as_of, state.watermark) {
-            (Some(_), Some(watermark)) if !again => {
+            (Some(_), Some(watermark)) => {
                 (Property::Updated, watermark.minus(limits::OVERLAP).max(window))
             }
             _ => (Property::Created, window),
@@ -347,27 +400,58 @@ impl Tenant {
     }
 
     fn walk(&self, mut walk: Walk) -> Result<(), Error> {
-        let window = walk.begun.wall.minus(self.settings.lookback);
         loop {
-            let step = match walk.step(&self.session) {
-                Ok(step) => step,
+            match self.step(&mut walk) {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(error) => {
-                    if walk.can_go_on(&error, self.session.upstream().now()) {
+                    if walk.can_go_on(&error) {
                         lock(&self.state).unfinished = Some(walk);
                     }
                     return Err(error);
                 }
-            };
-            // Whatever comes next, what has come is kept.
-            let kept = self.keep(step.alerts, window);
-            // Memory is full, and the rest is older still.
-            let full = !kept && self.index().cut().is_some();
-            if !step.more? || (full && walk.property == Property::Created) {
-                break;
             }
         }
-        self.note(window, walk);
+        self.note(walk);
         Ok(())
+    }
+
+    /// Goes on with crawling all alerts again, or begins with it when it is time.
+    /// A refresh makes up neither for what a crawl may have missed nor for what
+    /// came too late for any overlap. That it fails costs nothing but time.
+    fn sweep(&self) {
+        let now = self.session.upstream().now();
+        let window = now.wall.minus(self.settings.lookback);
+        let begin = |state: &State| {
+            let due = now.monotonic >= state.sweep_due;
+            due.then(|| Walk::new(&self.session, Property::Created, window, state.full_page))
+        };
+        let mut state = lock(&self.state);
+        let walk = state.sweep.take().or_else(|| begin(&state));
+        drop(state);
+        let Some(mut walk) = walk else { return };
+        for _ in 0..limits::SWEEP {
+            match self.step(&mut walk) {
+                Ok(true) => {}
+                Ok(false) => return self.note(walk),
+                Err(error) if walk.can_go_on(&error) => break,
+                Err(_) => {
+                    lock(&self.state).sweep_due = now.monotonic + limits::RECRAWL;
+                    return;
+                }
+            }
+        }
+        lock(&self.state).sweep = Some(walk);
+    }
+
+    /// One page; false after the last one.
+    fn step(&self, walk: &mut Walk) -> Result<bool, Error> {
+        let step = walk.step(&self.session)?;
+        // Whatever comes next, what has come is kept.
+        let kept = self.keep(step.alerts, walk.begun.wall.minus(self.settings.lookback));
+        // Memory is full, and the rest is older still.
+        let full = !kept && self.index().cut().is_some();
+        Ok(step.more? && !(full && walk.property == Property::Created))
     }
 
     /// Keeps `alerts`, as far as there is room; true if any of them was kept.
@@ -383,38 +467,41 @@ impl Tenant {
     }
 
     /// Takes note of a walk that is through.
-    fn note(&self, window: Timestamp, walk: Walk) {
+    fn note(&self, walk: Walk) {
+        let window = walk.begun.wall.minus(self.settings.lookback);
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.expire(window);
         let event = walk.event(self.session.upstream().now());
         let event = event.with("tenant", self.session.credentials().tenant.as_str());
         self.session.upstream().tell(&event.with("indexed", index.len()));
         drop(index);
-        let mut state = lock(&self.state);
-        state.as_of = Some(walk.begun);
-        state.watermark = state.watermark.max(walk.watermark());
-        state.full_page = walk.full_page();
-        if walk.property == Property::Created {
-            state.doubt = None;
-        }
-        if walk.is_doubtful() || walk.partial {
-            let doubt = state.doubt.get_or_insert_with(|| Doubt::new(walk.begun));
-            doubt.paging = doubt.paging || walk.is_doubtful();
-            doubt.partial = doubt.partial || walk.partial;
-            doubt.silent.extend(walk.silent);
-        }
-        for digest in walk.unreadable {
-            state.unreadable.insert(digest, walk.begun.wall);
-        }
-        state.unreadable.retain(|_, seen| *seen >= window);
+        lock(&self.state).note(walk, window);
     }
 }
 
-/// Whether Microsoft refuses the credentials, or what they may do.
-const fn is_refusal(error: &Error) -> bool {
-    match error {
-        Error::Login(problem) => problem.is_refusal(),
-        Error::Graph(problem) => matches!(problem.status, 401 | 403),
-        _ => false,
+impl State {
+    fn note(&mut self, walk: Walk, window: Timestamp) {
+        let begun = walk.begun;
+        if self.as_of.is_none_or(|as_of| as_of.monotonic < begun.monotonic) {
+            self.as_of = Some(begun);
+        }
+        self.watermark = self.watermark.max(walk.watermark());
+        self.full_page = walk.full_page();
+        let mut unreadable_since = window;
+        if walk.property == Property::Created {
+            // What came into doubt meanwhile stays so.
+            self.doubt.take_if(|doubt| doubt.since.monotonic <= begun.monotonic);
+            self.sweep_due = begun.monotonic + limits::RECRAWL_ANYWAY;
+            unreadable_since = begun.wall;
+        }
+        self.unreadable.extend(walk.unreadable.iter().map(|digest| (*digest, begun.wall)));
+        self.unreadable.retain(|_, seen| *seen >= unreadable_since);
+        if walk.is_doubtful() || walk.partial {
+            let doubt = self.doubt.get_or_insert_with(|| Doubt::new(begun));
+            doubt.paging = doubt.paging || walk.is_doubtful();
+            doubt.partial = doubt.partial || walk.partial;
+            doubt.silent.extend(walk.silent);
+            self.sweep_due = self.sweep_due.min(begun.monotonic + limits::RECRAWL);
+        }
     }
 }

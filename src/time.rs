@@ -140,7 +140,7 @@ fn offset(zone: &str) -> Option<i64> {
     let (hours, minutes) = rest.split_at_checked(2)?;
     let hours = digits(hours)?;
     let minutes = digits(minutes.strip_prefix(':').unwrap_or(minutes))?;
-    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3_600 + minutes * 60))
+    (hours <= 23 && minutes <= 59).then(|| sign * (hours * 3_600 + minutes * 60))
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, if it exists.
@@ -334,6 +334,8 @@ mod tests {
             ("2026-01-22T24:00:00Z", None),
             ("2026-13-22T12:00:00Z", None),
             ("2026-1-22T12:00:00ZZ", None),
+            ("2026-01-22T12:09:22+009223372036854775807", None),
+            ("2026-01-22T12:09:22+0099999999999999999999", None),
             ("+026-01-22T12:00:00Z", None),
             ("2026-01-22T12:00:00é", None),
             ("yesterday", None),

@@ -68,7 +68,7 @@ impl Tokens {
                     // Another may have ended between the look and the lead.
                     let token = match self.current(upstream) {
                         Some(token) => Ok(token),
-                        None => self.fetch(credentials, upstream, deadline),
+                        None => self.renew(credentials, upstream, deadline),
                     };
                     lead.end(token.as_ref().map(|_| ()).map_err(Clone::clone));
                     return token;
@@ -92,6 +92,24 @@ impl Tokens {
         held.as_ref().filter(|held| now < held.renew).map(|held| held.token.clone())
     }
 
+    /// Fetches a token; failing that, the old one will do for as long as it lasts,
+    /// unless the credentials are refused.
+    fn renew(
+        &self,
+        credentials: &Credentials,
+        upstream: &Upstream,
+        deadline: Deadline,
+    ) -> Result<Secret, Error> {
+        self.fetch(credentials, upstream, deadline).or_else(|why| {
+            let now = upstream.now().wall;
+            let held = lock(&self.held).clone().filter(|held| now < held.expires);
+            match held {
+                Some(held) if !why.is_refusal() => Ok(held.token),
+                _ => Err(why),
+            }
+        })
+    }
+
     fn fetch(
         &self,
         credentials: &Credentials,
@@ -107,7 +125,7 @@ impl Tokens {
         let request = login::request(credentials, upstream.cloud());
         let response = upstream.send(&request, &self.pace, deadline)?;
         let grant = login::grant(&response).inspect_err(|why| {
-            if matches!(why, Error::Login(problem) if problem.is_refusal()) {
+            if why.is_refusal() {
                 let until = upstream.now().monotonic + limits::REFUSAL;
                 *lock(&self.refused) = Some((until, why.clone()));
             }

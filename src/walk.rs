@@ -123,16 +123,16 @@ impl Walk {
         self.pager.full_page()
     }
 
-    /// Whether it is worth going on from here, after `error` and until `now`.
-    pub(crate) fn can_go_on(&self, error: &Error, now: Now) -> bool {
-        let passing = match error {
+    /// Whether it is worth going on from here after `error`, later.
+    pub(crate) fn can_go_on(&self, error: &Error) -> bool {
+        let passes = match error {
             Error::Throttled { .. } | Error::Transport(_) | Error::Deadline { .. } => true,
             Error::Graph(problem) => matches!(problem.status, 429 | 500..=599),
             Error::Login(problem) => !problem.is_refusal(),
             Error::UnexpectedAnswer(what) => *what != UnexpectedAnswer::NextLink,
             Error::InvalidArgument(_) | Error::Authorization(_) | Error::Internal { .. } => false,
         };
-        passing && self.pages > 0 && self.age(now) < limits::RESUME
+        passes && self.pages > 0
     }
 
     /// How long ago it was begun.

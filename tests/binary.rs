@@ -400,6 +400,13 @@ fn a_unix_socket_is_served_replaced_when_stale_and_left_when_live() {
     relay.signal("TERM");
     assert_eq!(relay.end().0, 0);
     assert!(!path.exists());
+
+    // What is no socket is somebody's file.
+    std::fs::write(&path, "precious").unwrap();
+    let (code, _, err) = run(&[], &environment);
+    assert_eq!(code, 1, "{err}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

@@ -193,9 +193,9 @@ fn a_bad_body_is_told_as_the_original_did() {
     let rows = [
         ("", "It is not JSON at line 1, column 0."),
         ("{", "It is not JSON at line 1, column 1."),
-        ("{}", r#"{"_schema":["Invalid input type."]}"#),
-        (r#"[{"type":"ip"}]"#, r#"{"0":{"value":["Missing data for required field."]}}"#),
-        (r#"[{"type":"ip","value":""}]"#, r#"{"0":{"value":["Field may not be blank."]}}"#),
+        ("{}", r#"{"_schema": ["Invalid input type."]}"#),
+        (r#"[{"type":"ip"}]"#, r#"{"0": {"value": ["Missing data for required field."]}}"#),
+        (r#"[{"type":"ip","value":""}]"#, r#"{"0": {"value": ["Field may not be blank."]}}"#),
     ];
     for (body, complaint) in rows {
         let answer =

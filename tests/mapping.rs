@@ -269,7 +269,8 @@ fn words_that_are_known_and_words_that_are_not() {
         ("malicious", "unknown", "High"),
         ("suspicious", "truePositive", "Medium"),
         ("unknown", "truePositive", "High"),
-        ("noThreatsFound", "falsePositive", "Unknown"),
+        ("noThreatsFound", "falsePositive", "Low"),
+        ("malicious", "falsePositive", "Low"),
         ("novel", "novel", "Unknown"),
     ] {
         let alert = json!({"classification": classification});

@@ -85,6 +85,7 @@ fn no_setting_shows_a_secret() {
     for (name, value) in [
         ("SECRET_KEY", "marked-client-secret"),
         ("HTTPS_PROXY", "socks5://user:marked-client-secret@proxy.example"),
+        ("RELAY_GRAPH_URL", "https://user:marked-client-secret@graph.example"),
     ] {
         let environment = Environment::from([(name, value)]);
         let problems = match Config::load(&environment, Purpose::LookUp) {

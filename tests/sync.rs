@@ -6,6 +6,7 @@
 mod support;
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -150,7 +151,8 @@ fn at_the_deadline_the_answer_holds_what_there_is_and_the_crawl_goes_on() {
     assert_eq!(errors(&answer), ["warning gateway timeout"]);
     let message = messages(&answer);
     assert!(message.contains("since 2026-10-22 00:00:00 UTC are still being loaded"), "{message}");
-    assert!(message.contains("only those since 2026-11-20 14:00:00 UTC"), "{message}");
+    let so_far = "so far 10 have been searched, the oldest of which is of 2026-11-20 14:00:00 UTC";
+    assert!(message.contains(so_far), "{message}");
 
     go.send(()).unwrap();
     world.wait_until(|world| ids(&world.observe(&HIT)).len() == 30);
@@ -187,7 +189,8 @@ fn a_crawl_that_fails_on_its_second_page_is_a_warning() {
     assert_eq!(ids(&answer).len(), 10);
     assert_eq!(errors(&answer), ["warning service unavailable"]);
     assert!(messages(&answer).contains("could not all be loaded"), "{answer}");
-    // The next one goes on and loses nothing.
+    // A moment later, the next one goes on and loses nothing.
+    world.clock.pass(5);
     let answer = world.observe(&HIT);
     assert_eq!((ids(&answer).len(), errors(&answer)), (30, vec![]));
 }
@@ -216,6 +219,7 @@ fn without_a_valid_token_nothing_is_answered_from_memory() {
     assert_eq!(errors(&answer), ["fatal connection error"]);
     assert!(answer.get("data").is_none(), "{answer}");
     // It is, so all is as before, and nothing had to be crawled again.
+    world.clock.pass(5);
     world.wire.requests();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     assert_eq!(world.wire.requests().len(), 2);
@@ -244,8 +248,9 @@ fn a_revoked_secret_or_role_ends_the_answers_and_forgets_the_alerts() {
     assert_eq!(errors(&answer), ["fatal permission denied"]);
     assert!(messages(&answer).contains("SecurityAlert.Read.All"), "{answer}");
     assert!(answer.get("data").is_none(), "{answer}");
-    // Forgotten: the next one crawls.
+    // Forgotten: the next one, a moment later, crawls.
     world.wire.simulator.permit(&credentials(), true);
+    world.clock.pass(5);
     world.wire.requests();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     assert!(world.wire.requests().iter().any(|request| request.contains("createdDateTime ge")));
@@ -667,6 +672,115 @@ fn one_slow_tenant_leaves_workers_to_the_others() {
         go.send(()).unwrap();
         for answer in [next(), next()] {
             assert_eq!(ids(&answer).len(), 2);
+        }
+    });
+}
+
+#[test]
+fn what_was_added_long_after_its_time_is_found_within_a_day() {
+    let world = World::new();
+    world.observe(&HIT);
+    world.wire.simulator.change_alerts(&credentials(), |alerts| {
+        alerts.push(alert("late", "2026-11-20T08:00:00Z", IP));
+    });
+    world.clock.pass(61);
+    assert!(!ids(&world.observe(&HIT)).contains(&"late".to_owned()));
+    world.clock.pass(24 * 3_600);
+    assert!(ids(&world.observe(&HIT)).contains(&"late".to_owned()));
+}
+
+#[test]
+fn crawling_again_takes_a_few_pages_at_a_time() {
+    let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+    let setup = Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(hourly(100)) };
+    let world = setup.build();
+    world.observe(&HIT);
+    world.wire.simulator.change_alerts(&credentials(), |alerts| {
+        alerts.push(alert("late", "2026-11-17T00:30:00Z", IP));
+    });
+    world.clock.pass(24 * 3_600);
+    world.wire.requests();
+    let mut rounds = 0;
+    while !ids(&world.observe(&HIT)).contains(&"late".to_owned()) {
+        // A refresh, of one page or two, and three pages.
+        let requests = world.wire.requests().len();
+        assert!((4..=6).contains(&requests), "{requests}");
+        world.clock.pass(61);
+        rounds += 1;
+        assert!(rounds < 10);
+    }
+    assert!(rounds > 1, "{rounds}");
+    // One that fails is no failure of the look-up, and goes on where it stood.
+    world.clock.pass(24 * 3_600);
+    world.wire.next(Kind::List, Step::Pass);
+    world.wire.next(Kind::List, Step::Pass);
+    world.wire.insist(Kind::List, 500, "");
+    assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
+}
+
+#[test]
+fn after_a_failure_nobody_asks_for_a_moment() {
+    let world = World::new();
+    world.wire.insist(Kind::List, 500, "");
+    for _ in 0..20 {
+        assert_eq!(errors(&world.observe(&HIT)), ["fatal unknown"]);
+    }
+    assert_eq!(world.wire.requests().len(), 2);
+    world.clock.pass(5);
+    assert_eq!(ids(&world.observe(&HIT)).len(), 2);
+}
+
+#[test]
+fn a_token_that_cannot_be_renewed_is_used_to_its_end() {
+    let world = World::new();
+    world.observe(&HIT);
+    world.clock.pass(3_590);
+    let host = || "login.microsoftonline.com".to_owned();
+    world.wire.next(Kind::Token, Step::Fail(TransportError::Resolve { host: host() }));
+    assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
+    // But not against Microsoft's word.
+    world.clock.pass(5);
+    world.wire.simulator.refuse(&credentials(), Some(7_000_222));
+    let header = format!("Bearer {}", token(&credentials()));
+    let health = world.request("POST", "/health", Some(&header), b"").1;
+    assert_eq!(errors(&health), ["fatal authorization error"]);
+}
+
+#[test]
+fn a_list_that_heeds_no_boundary_leaves_doubt() {
+    let world = World::new();
+    let page = json!({"value": hourly(100)}).to_string();
+    for _ in 0..3 {
+        world.wire.next(Kind::List, Step::Answer(200, page.clone()));
+    }
+    let answer = world.observe(&HIT);
+    assert_eq!((ids(&answer).len(), errors(&answer)), (100, vec!["warning unknown".to_owned()]));
+    assert!(messages(&answer).contains("leaves doubt"), "{answer}");
+}
+
+#[test]
+fn a_refusal_behind_an_answers_back_never_looks_like_an_all_clear() {
+    let mut setup = Setup::default();
+    setup.sync.fresh_for = Duration::from_secs(10);
+    let world = setup.build();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..400 {
+                world.wire.simulator.permit(&credentials(), round % 2 == 0);
+                world.clock.pass(11);
+                thread::yield_now();
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let answer = world.observe(&HIT);
+                    let is_told = !errors(&answer).is_empty();
+                    assert!(is_told || ids(&answer).len() == 2, "{answer}");
+                }
+            });
         }
     });
 }

@@ -4,9 +4,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::lenient::{List, Object, Text};
+use super::lenient::{List, Object, Text, without_lone_surrogates};
 use super::wire::WireEvidence;
 use crate::alert::{Alert, Severity};
 use crate::error::{UnexpectedAnswer, foreign};
@@ -54,6 +55,15 @@ impl Page {
     /// # Errors
     /// When `body` is not JSON with a list called `value`.
     pub fn parse(body: &[u8]) -> Result<Self, UnexpectedAnswer> {
+        // A mark at the beginning, or a byte that is no UTF-8, costs itself.
+        Self::parse_text(body).or_else(|error| {
+            let text = String::from_utf8_lossy(body);
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text).as_bytes();
+            if text == body { Err(error) } else { Self::parse_text(text) }
+        })
+    }
+
+    fn parse_text(body: &[u8]) -> Result<Self, UnexpectedAnswer> {
         #[derive(Deserialize)]
         struct Wire<'a> {
             #[serde(borrow)]
@@ -97,7 +107,11 @@ fn digest(row: &str) -> u64 {
 /// Reads one alert; `None` when it is no object or has no id, and so can
 /// neither be linked to nor told from another.
 pub fn parse_alert(json: &str) -> Option<Alert> {
-    let wire: WireAlert = serde_json::from_str(json).ok()?;
+    let wire = serde_json::from_str(json).ok().or_else(|| {
+        // What is doubled or cut costs itself: of two values, the last counts.
+        let value: Value = serde_json::from_str(&without_lone_surrogates(json)).ok()?;
+        WireAlert::deserialize(value).ok()
+    })?;
     let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
     let evidence = wire.evidence.0.into_iter().filter_map(|object| object.0);
     Some(Alert {
@@ -180,6 +194,24 @@ const PARTIAL: u16 = 206;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_text_costs_itself_and_not_the_alert_or_the_page() {
+        let bodies: [&[u8]; 5] = [
+            b"\xef\xbb\xbf{\"value\":[{\"id\":\"a\"}]}",
+            b"{\"value\":[{\"id\":\"a\",\"title\":\"\xff\"}]}",
+            br#"{"value":[{"id":"a","title":"cut \ud83d"}]}"#,
+            br#"{"value":[{"id":"b","title":"x","id":"a"}]}"#,
+            br#"{"value":[{"id":"a","evidence":[{"roles":["\ude00"],"roles":[]}]}]}"#,
+        ];
+        for body in bodies {
+            let page = Page::parse(body).unwrap();
+            assert_eq!(page.unreadable, [0; 0]);
+            let ids: Vec<&str> = page.alerts.iter().map(|alert| &*alert.id).collect();
+            assert_eq!(ids, ["a"]);
+        }
+        assert!(Page::parse(b"\xff").is_err());
+    }
 
     #[test]
     fn the_providers_that_did_not_answer_are_named() {

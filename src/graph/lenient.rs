@@ -169,6 +169,37 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
     }
 }
 
+/// `json` with what no JSON text may hold replaced by U+FFFD: halves of
+/// surrogate pairs, which are left of an emoji when a title is cut.
+pub(crate) fn without_lone_surrogates(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        let (plain, escape) = rest.split_at(at);
+        text.push_str(plain);
+        let length = match (code_unit(escape), escape.get(6..).and_then(code_unit)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                text.push_str("\\ufffd");
+                rest = escape.get(6..).unwrap_or_default();
+                continue;
+            }
+            (Some(_), _) => 6,
+            // `\\` and the like: what is escaped begins no escape of its own.
+            (None, _) => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
+        };
+        let (whole, after) = escape.split_at_checked(length).unwrap_or((escape, ""));
+        text.push_str(whole);
+        rest = after;
+    }
+    text + rest
+}
+
+/// The code unit of an escape such as `\ud83d` at the beginning of `text`.
+fn code_unit(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,5 +233,22 @@ mod tests {
         let list: Vec<_> = probe.list.texts();
         assert_eq!(list.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["b", "c"]);
         assert_eq!(probe.object.0.unwrap().text.0.as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn halves_of_a_pair_are_replaced_and_nothing_else() {
+        let rows = [
+            (r#""a \ud83d b""#, r#""a \ufffd b""#),
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (r#""\ude00\ud83d""#, r#""\ufffd\ufffd""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""\\ud83d \u0041 \n \"""#, r#""\\ud83d \u0041 \n \"""#),
+            (r#""\ud8""#, r#""\ud8""#),
+            ("é\\é\\", "é\\é\\"),
+            ("", ""),
+        ];
+        for (json, expected) in rows {
+            assert_eq!(without_lone_surrogates(json), expected, "{json}");
+        }
     }
 }

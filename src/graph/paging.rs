@@ -215,6 +215,8 @@ impl Pager {
         let sorting = self.sorting(page);
         let movable = matches!(sorting, Sorting::Descending(_) | Sorting::Ascending(_));
         if !news && (movable || !self.looks_cut(rows)) {
+            // Behind a boundary that was heeded, all known rows are of one time.
+            self.doubtful = self.doubtful || movable;
             return false;
         }
         self.suspect = Some(rows);
