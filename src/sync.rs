@@ -282,6 +282,7 @@ impl Tenant {
     /// wait already.
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
         let place = self.place();
+        let asked = self.session.upstream().now().monotonic;
         loop {
             if let Some(error) = self.just_failed() {
                 return Some(Err(error));
@@ -290,9 +291,12 @@ impl Tenant {
             let patience = self.session.upstream().remaining(deadline);
             let patience = patience.filter(|_| place.is_some()).unwrap_or_default();
             let ended = self.flight.wait(ticket, patience)?;
-            // One that others had begun may be too old when it ends.
+            // One that others had begun may be too old when it ends; one that was
+            // begun for this request is as current as can be.
+            let began = lock(&self.state).as_of.map(|as_of| as_of.monotonic);
+            let is_own = began.is_some_and(|began| began >= asked);
             let is_old = self.age().is_some_and(|age| age > self.settings.fresh_for * 2);
-            if ended.is_err() || !is_old {
+            if ended.is_err() || is_own || !is_old {
                 return Some(ended);
             }
         }

@@ -164,3 +164,19 @@ fn credentials_of_the_shell_are_named_when_they_are_missing() {
     let wrong = good.map(|(n, v)| if n == "AZURE_TENANT_ID" { (n, "../evil") } else { (n, v) });
     assert_eq!(problems(wrong).unwrap_err(), ["AZURE_TENANT_ID must be a GUID or a domain name"]);
 }
+
+#[test]
+fn one_word_sets_all_the_hosts_of_a_cloud() {
+    let rows = [
+        ("global", "login.microsoftonline.com", "graph.microsoft.com", "security.microsoft.com"),
+        ("gcc-high", "login.microsoftonline.us", "graph.microsoft.us", "security.microsoft.us"),
+        ("dod", "login.microsoftonline.us", "dod-graph.microsoft.us", "security.apps.mil"),
+    ];
+    for (word, login, graph, portal) in rows {
+        let cloud = load([KEY, ("RELAY_CLOUD", word)]).unwrap().relay.cloud;
+        assert_eq!(cloud.login.as_str(), format!("https://{login}"));
+        assert_eq!(cloud.graph.as_str(), format!("https://{graph}"));
+        assert_eq!(cloud.portal.as_str(), format!("https://{portal}"));
+        assert_eq!(cloud.scope, format!("https://{graph}/.default"));
+    }
+}

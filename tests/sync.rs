@@ -609,6 +609,54 @@ fn a_crawl_that_was_broken_off_goes_on_where_it_stood() {
 }
 
 #[test]
+fn alerts_that_arrive_during_a_crawl_are_found_once() {
+    for (next_link, order) in
+        [(true, Order::Honoured), (false, Order::Honoured), (false, Order::Ignored)]
+    {
+        let behaviour = Behaviour { page: 10, next_link, order, ..Behaviour::default() };
+        let world = Setup { behaviour, ..Setup::with_alerts(hourly(40)) }.build();
+        world.wire.next(Kind::List, Step::Pass);
+        let go = world.wire.hold(Kind::List);
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| world.observe(&HIT));
+            world.wait_until(|world| world.wire.held());
+            // At the front, and in what is read already and still to be read.
+            world.wire.simulator.change_alerts(&credentials(), |alerts| {
+                for (n, created) in
+                    ["20T23:59:00Z", "20T20:30:00Z", "19T20:30:00Z"].iter().enumerate()
+                {
+                    let mut new = alert(&format!("new{n}"), &format!("2026-11-{created}"), IP);
+                    new["lastUpdateDateTime"] = json!("2026-11-21T00:00:05Z");
+                    alerts.push(new);
+                }
+            });
+            go.send(()).unwrap();
+            asked.join().unwrap();
+        });
+        world.clock.pass(61);
+        let answer = world.observe(&HIT);
+        let mut found = ids(&answer);
+        found.sort();
+        found.dedup();
+        assert_eq!((found.len(), ids(&answer).len()), (43, 43), "{behaviour:?}");
+        assert_eq!(errors(&answer), [""; 0], "{behaviour:?}");
+    }
+}
+
+#[test]
+fn a_sync_slower_than_the_freshness_is_not_repeated_for_ever() {
+    let mut setup = Setup::default();
+    setup.sync.fresh_for = Duration::from_secs(1);
+    let world = setup.build();
+    for _ in 0..3 {
+        world.wire.requests();
+        world.wire.fault(Kind::List, Fault::Slow(Duration::from_secs(9)));
+        assert_eq!((ids(&world.observe(&HIT)).len(), errors(&world.observe(&HIT))), (2, vec![]));
+        assert!(world.wire.requests().len() <= 4);
+    }
+}
+
+#[test]
 fn a_date_in_the_future_does_not_hide_what_comes_before_it() {
     let mut odd = alert("odd", "2026-11-20T00:00:00Z", IP);
     odd["lastUpdateDateTime"] = json!("2199-01-01T00:00:00Z");
