@@ -93,6 +93,10 @@ impl Parts {
         let events = log::to_stderr(config.level, config.format, clock.clone());
         log::panics(events.clone());
         let transport = Arc::new(way_out(config)?);
+        if transport.unreadable_roots() > 0 {
+            let event = Event::new(Level::Warn, "certificates passed over");
+            events.tell(&event.with("unreadable", transport.unreadable_roots()));
+        }
         Ok(Self { clock, events, transport })
     }
 

@@ -27,7 +27,11 @@ pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
         print(&format!("{name}: {url}, {}\n", way.as_deref().unwrap_or("without a proxy")))?;
     }
     let roots = environment.get("SSL_CERT_FILE").unwrap_or("Mozilla's list, built in");
-    print(&format!("Certificate authorities: {roots}\n"))?;
+    let passed_over = match transport.unreadable_roots() {
+        0 => String::new(),
+        count => format!(", {count} of which cannot be read"),
+    };
+    print(&format!("Certificate authorities: {roots}{passed_over}\n"))?;
     let relay = Relay::new(config.relay, Arc::new(transport), system_clock(), Events::none());
     let result = ask(&relay, &credentials);
     // Whatever else fails, the clocks may be the reason.

@@ -29,6 +29,7 @@ pub struct UreqTransport {
     agent: Agent,
     /// The proxy's host and port, for people.
     proxy: Option<String>,
+    unreadable_roots: usize,
     no_proxy: Vec<String>,
     random: SystemRandom,
 }
@@ -42,8 +43,13 @@ impl UreqTransport {
     /// go unnoticed.
     pub fn new(settings: &TransportSettings) -> Result<Self, Unusable> {
         let proxy = settings.proxy.as_ref().map(proxy).transpose().map_err(Unusable::Proxy)?;
+        let mut unreadable_roots = 0;
         let roots = match &settings.roots {
-            Some(pem) => RootCerts::new_with_certs(&certificates(pem).map_err(Unusable::Roots)?),
+            Some(pem) => {
+                let certificates = certificates(pem).map_err(Unusable::Roots)?;
+                unreadable_roots = unreadable(&certificates).map_err(Unusable::Roots)?;
+                RootCerts::new_with_certs(&certificates)
+            }
             None => RootCerts::WebPki,
         };
         let shown = proxy.as_ref().map(|proxy| format!("{}:{}", proxy.host(), proxy.port()));
@@ -63,9 +69,16 @@ impl UreqTransport {
         Ok(Self {
             agent: Agent::new_with_config(config),
             proxy: shown,
+            unreadable_roots,
             no_proxy: no_proxy.filter(|host| !host.is_empty()).collect(),
             random: SystemRandom::new(),
         })
+    }
+
+    /// How many of the configured certificates cannot be read, and so are passed
+    /// over.
+    pub const fn unreadable_roots(&self) -> usize {
+        self.unreadable_roots
     }
 
     /// Host and port of the proxy by which `url` is reached, if it is by one.
@@ -169,14 +182,17 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, &'static str> {
             Err(_) => return Err("is not in PEM form"),
         }
     }
-    // What cannot be read as a certificate would be passed over in silence.
+    if certificates.is_empty() { Err("holds no certificate") } else { Ok(certificates) }
+}
+
+/// How many of `certificates` nobody can be trusted by. The bundle of a system may
+/// have an odd one among a hundred, which ureq passes over in silence; if all
+/// were, it would go unnoticed until the first call.
+fn unreadable(certificates: &[Certificate<'_>]) -> Result<usize, &'static str> {
     let mut store = RootCertStore::empty();
-    let is_read = |certificate: &Certificate<'_>| store.add(certificate.der().into()).is_ok();
-    match (certificates.is_empty(), certificates.iter().all(is_read)) {
-        (true, _) => Err("holds no certificate"),
-        (false, false) => Err("holds something that is no certificate"),
-        (false, true) => Ok(certificates),
-    }
+    let mut is_odd = |c: &&Certificate<'_>| store.add(c.der().into()).is_err();
+    let odd = certificates.iter().filter(&mut is_odd).count();
+    if odd < certificates.len() { Ok(odd) } else { Err("holds no certificate that can be read") }
 }
 
 /// The host of a URL that this program has made.

@@ -195,13 +195,16 @@ fn a_certificate_is_trusted_if_a_configured_authority_has_signed_it_for_that_nam
 }
 
 #[test]
-fn a_certificate_that_cannot_be_read_is_refused_at_the_start() {
+fn certificates_of_which_none_can_be_read_are_refused_at_the_start() {
     let pem = Authority::new("ours").pem;
     let body: String = pem.lines().filter(|line| !line.starts_with("--")).collect();
     let cut = &body[..body.len() / 2 / 4 * 4];
-    let broken = format!("{pem}-----BEGIN CERTIFICATE-----\n{cut}\n-----END CERTIFICATE-----\n");
+    let broken = format!("-----BEGIN CERTIFICATE-----\n{cut}\n-----END CERTIFICATE-----\n");
     let refused = UreqTransport::new(&settings(Some(&broken), None)).err().unwrap();
-    assert!(format!("{refused:?}").contains("holds something that is no certificate"));
+    assert!(format!("{refused:?}").contains("holds no certificate that can be read"));
+    // An odd one among good ones is counted.
+    let both = UreqTransport::new(&settings(Some(&format!("{pem}{broken}")), None)).unwrap();
+    assert_eq!(both.unreadable_roots(), 1);
 }
 
 #[test]
