@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cloud::BaseUrl;
 use crate::observable::{Kind, Observable};
 use crate::time::parse_span;
+use crate::xdr::api::Region;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum Command {
     NewKey,
     /// Sign a token.
     Sign(Sign),
+    /// Register the relay with XDR, or the opposite.
+    Module(Module),
     /// Tell the version.
     Version,
     /// Tell how to use it.
@@ -64,6 +68,49 @@ pub struct Sign {
     pub audience: Option<String>,
 }
 
+/// What to do about a module of XDR; what is not given is taken from the
+/// environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// What.
+    pub deed: Deed,
+    /// Where the organisation is.
+    pub region: Option<Region>,
+    /// Another API.
+    pub api: Option<BaseUrl>,
+    /// The id of the API client.
+    pub client: Option<String>,
+    /// Whether its password comes by standard input.
+    pub password_from_stdin: bool,
+    /// The file that says what the module should be.
+    pub settings: Option<PathBuf>,
+    /// The id of its type, whatever the file says.
+    pub module_type_id: Option<String>,
+    /// The id of the module, instead of its name and type.
+    pub id: Option<String>,
+    /// Tell what would be done, and do nothing.
+    pub dry_run: bool,
+    /// List as JSON.
+    pub json: bool,
+    /// List types rather than modules.
+    pub types: bool,
+}
+
+/// What to do about a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Make it.
+    Add,
+    /// Change it to what the file says.
+    Edit,
+    /// Remove it.
+    Remove,
+    /// List all there are.
+    List,
+    /// Print a type of module for this relay.
+    Type,
+}
+
 impl Command {
     /// Understands the arguments after the program's name.
     ///
@@ -78,6 +125,7 @@ impl Command {
             Some("demo") => Self::Demo(demo(&mut words)?),
             Some("observe") => observe(&mut words)?,
             Some("token") => token(&mut words)?,
+            Some("module") => module(&mut words)?,
             Some("--version" | "-V" | "version") => Self::Version,
             Some("--help" | "-h" | "help") => Self::Help,
             Some(other) => return Err(format!("unknown command '{other}'")),
@@ -194,6 +242,99 @@ fn sign(words: &mut Words<'_>) -> Result<Sign, String> {
     Ok(sign)
 }
 
+fn module(words: &mut Words<'_>) -> Result<Command, String> {
+    let deed = match words.0.pop() {
+        Some("add") => Deed::Add,
+        Some("edit") => Deed::Edit,
+        Some("remove") => Deed::Remove,
+        Some("list") => Deed::List,
+        Some("type") => Deed::Type,
+        Some("--help" | "-h") => return Ok(Command::Help),
+        _ => return Err("module wants 'add', 'edit', 'remove', 'list' or 'type'".to_owned()),
+    };
+    let mut module = Module::of(deed);
+    while let Some(option) =
+        words.0.pop_if(|w| w.starts_with('-') && !matches!(*w, "--help" | "-h"))
+    {
+        module.take(option, words)?;
+    }
+    Ok(Command::Module(module))
+}
+
+impl Module {
+    const fn of(deed: Deed) -> Self {
+        Self {
+            deed,
+            region: None,
+            api: None,
+            client: None,
+            password_from_stdin: false,
+            settings: None,
+            module_type_id: None,
+            id: None,
+            dry_run: false,
+            json: false,
+            types: false,
+        }
+    }
+
+    /// Takes one option; those with an underscore or one letter are the `relay`
+    /// tool's.
+    fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<(), String> {
+        use Deed::{Add, Edit, List, Remove, Type};
+        match (option, self.deed) {
+            ("--region", Add | Edit | Remove | List) => {
+                let region = Region::from_word(words.value(option)?);
+                self.region = Some(region.ok_or("--region wants us, eu or apjc")?);
+            }
+            ("--api-url", Add | Edit | Remove | List) => {
+                let base = BaseUrl::parse(words.value(option)?);
+                self.api = Some(base.map_err(|rule| format!("--api-url {rule}"))?);
+            }
+            ("--client-id" | "--client_id" | "-i", Add | Edit | Remove | List) => {
+                self.client = Some(words.value(option)?.to_owned());
+            }
+            ("--client-password" | "--client_password" | "-p", Add | Edit | Remove | List) => {
+                // What is in the arguments is there for everybody to see.
+                if words.value(option)? != "-" {
+                    return Err("the client password is taken from TR_API_CLIENT_PASSWORD, \
+                                TR_API_CLIENT_PASSWORD_FILE or, by --client-password -, from \
+                                standard input"
+                        .to_owned());
+                }
+                self.password_from_stdin = true;
+            }
+            ("--settings" | "--settings_file" | "-f", Add | Edit | Remove) => {
+                self.settings = Some(words.value(option)?.into());
+            }
+            ("--module-type-id", Add | Edit | Remove) => {
+                self.module_type_id = Some(words.value(option)?.to_owned());
+            }
+            ("--id", Edit | Remove) => self.id = Some(words.value(option)?.to_owned()),
+            ("--dry-run", Add | Edit | Remove) => self.dry_run = true,
+            ("--json", List) => self.json = true,
+            ("--types", List) => self.types = true,
+            (_, Add | Edit | Remove | List | Type) => {
+                let word = self.deed.word();
+                return Err(format!("module {word} has no option {option}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Deed {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Edit => "edit",
+            Self::Remove => "remove",
+            Self::List => "list",
+            Self::Type => "type",
+        }
+    }
+}
+
 /// What `--help` says before the table of variables.
 pub const USAGE: &str = "\
 graph-relay answers Cisco XDR's question \"have you seen this?\" for Microsoft Graph Security.
@@ -217,12 +358,27 @@ Usage:
       --client-secret-file FILE default: AZURE_CLIENT_SECRET, else standard input
       --expires SPAN            as 90d; default: never
       --audience URL            default: none
+  graph-relay module add|edit|remove
+                                register the relay with XDR, or the opposite
+      --settings FILE           default: relay_settings.json, else NAME, URL and JWT
+      --module-type-id ID       default: the file's, else the custom relay's
+      --id ID                   (edit, remove) the module's, not found by its name
+      --dry-run                 tell what would be sent, and send nothing
+  graph-relay module list       list the modules that the API client may see
+      --types                   list types of modules
+      --json                    with all that may be seen of them
+      --region us|eu|apjc       (add, edit, remove, list) default: TR_REGION, else us
+      --api-url URL             instead of the region's; plain http on loopback only
+      --client-id ID            default: TR_API_CLIENT_ID
+      --client-password -       from standard input; default: TR_API_CLIENT_PASSWORD
+  graph-relay module type       print a type of module for this relay
   graph-relay --version
   graph-relay --help
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or environment; 3 (observe) something may be missing.
 Of check --online: 4 no connection; 5 no trust in the certificate; 6 credentials refused; 7 permission
 missing; 8 licence missing; 9 Microsoft is too busy; 10 unexpected answer; 11 the clock is wrong.
+Of module: 4 nothing was done, for it exists already, does not exist, or is as it should be.
 ";
 
 #[cfg(test)]
@@ -253,6 +409,38 @@ mod tests {
             ("observe ip 10.0.0.1 --bundle", observe(&["10.0.0.1"], true)),
             ("token new", Command::NewKey),
             ("token sign", Command::Sign(Sign::default())),
+            ("module add", Command::Module(Module::of(Deed::Add))),
+            (
+                "module edit --region eu --settings s.json --id 1 --dry-run",
+                Command::Module(Module {
+                    region: Some(Region::Eu),
+                    settings: Some("s.json".into()),
+                    id: Some("1".to_owned()),
+                    dry_run: true,
+                    ..Module::of(Deed::Edit)
+                }),
+            ),
+            // As the `relay` tool was called.
+            (
+                "module remove -i client-1 -p - -f s.json",
+                Command::Module(Module {
+                    client: Some("client-1".to_owned()),
+                    password_from_stdin: true,
+                    settings: Some("s.json".into()),
+                    ..Module::of(Deed::Remove)
+                }),
+            ),
+            (
+                "module list --json --api-url http://127.0.0.1:1",
+                Command::Module(Module {
+                    json: true,
+                    api: BaseUrl::parse("http://127.0.0.1:1").ok(),
+                    ..Module::of(Deed::List)
+                }),
+            ),
+            ("module type", Command::Module(Module::of(Deed::Type))),
+            ("module add --help", Command::Help),
+            ("module --help", Command::Help),
             ("--version", Command::Version),
             ("demo --help", Command::Help),
             ("observe --help", Command::Help),
@@ -278,6 +466,14 @@ mod tests {
             ("token", "token wants 'new' or 'sign'"),
             ("token sign --expires soon", "--expires must be"),
             ("token sign --client-secret x", "the client secret is taken from"),
+            ("module", "module wants 'add', 'edit', 'remove', 'list' or 'type'"),
+            ("module add --region uk", "--region wants us, eu or apjc"),
+            ("module add --api-url http://x.example", "--api-url may be plain http on a loopback"),
+            ("module add -p hunter2", "the client password is taken from TR_API_CLIENT_PASSWORD,"),
+            ("module add --id 1", "module add has no option --id"),
+            ("module list --dry-run", "module list has no option --dry-run"),
+            ("module type --json", "module type has no option --json"),
+            ("module add relay.json", "unexpected 'relay.json'"),
         ];
         for (line, expected) in rows {
             let error = parse(line).unwrap_err();

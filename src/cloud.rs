@@ -39,8 +39,9 @@ impl BaseUrl {
         Ok(Self(text.to_ascii_lowercase().into()))
     }
 
-    const fn of(text: Box<str>) -> Self {
-        Self(text)
+    /// That of a `host` which this program knows.
+    pub(crate) fn https(host: &str) -> Self {
+        Self(format!("https://{host}").into())
     }
 
     /// The URL of `path`, which begins with a slash.
@@ -98,12 +99,11 @@ impl Cloud {
     }
 
     fn of(login: &str, graph: &str, portal: &str) -> Self {
-        let https = |host: &str| BaseUrl::of(format!("https://{host}").into());
         Self {
-            login: https(login),
-            graph: https(graph),
+            login: BaseUrl::https(login),
+            graph: BaseUrl::https(graph),
             scope: format!("https://{graph}/.default"),
-            portal: https(portal),
+            portal: BaseUrl::https(portal),
         }
     }
 }

@@ -484,6 +484,16 @@ pub const CREDENTIALS: [Variable; 3] = [
     ),
 ];
 
+/// What `module` reads as well, by the names of the tool that it replaces.
+pub const MODULE: [Variable; 6] = [
+    variable("TR_API_CLIENT_ID", "none", "The id of an API client of XDR's."),
+    secret("TR_API_CLIENT_PASSWORD", "none", "Its password."),
+    variable("TR_REGION", "us", "Where the organisation's XDR is: us, eu or apjc."),
+    variable("NAME", "none", "The module's name, for ${NAME} in the settings file."),
+    variable("URL", "none", "Where XDR reaches the relay, for ${URL}."),
+    secret("JWT", "none", "The token that XDR sends to the relay, for ${JWT}."),
+];
+
 /// Joins what is wrong into lines.
 pub fn lines<T: Display>(problems: &[T]) -> String {
     problems.iter().map(|problem| format!("graph-relay: {problem}\n")).collect()

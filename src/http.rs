@@ -7,7 +7,7 @@ use crate::credentials::Secret;
 use crate::error::TransportError;
 use crate::time::Timestamp;
 
-/// A request to Microsoft.
+/// A request to Microsoft, or, to register a module, to Cisco.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The whole URL, percent-encoded.
@@ -28,6 +28,20 @@ pub enum Action {
     /// `POST` of `application/x-www-form-urlencoded`: a token request, whose
     /// body holds the client secret.
     PostForm(Secret),
+    /// `POST` of a form as a client that gives its name and password by
+    /// `Authorization: Basic` (RFC 6749 section 2.3.1).
+    PostFormBasic {
+        /// The name and the password with a colon between them.
+        client: Secret,
+        /// The form, which holds no secret.
+        form: &'static str,
+    },
+    /// `POST` of `application/json`.
+    PostJson(Secret),
+    /// `PATCH` of `application/json`.
+    PatchJson(Secret),
+    /// `DELETE`.
+    Delete,
 }
 
 impl Request {
@@ -86,7 +100,7 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Carries a request to Microsoft and the answer back.
+/// Carries a request to where its URL says and the answer back.
 ///
 /// An implementation makes one attempt: it follows no redirect, repeats
 /// nothing, and gives every status as a [`Response`].

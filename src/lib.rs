@@ -89,10 +89,12 @@ pub mod mention;
 pub mod payload;
 mod relations;
 mod targets;
+pub mod xdr;
 
 // Flow: what happens when.
 mod flight;
 mod pace;
+pub mod registrar;
 pub mod relay;
 mod room;
 mod session;

@@ -3,6 +3,7 @@
 
 mod commands;
 mod demo;
+mod module;
 mod online;
 mod signals;
 
@@ -60,10 +61,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         (Command::NewKey, _) => commands::new_key(),
         (Command::Sign(sign), _) => commands::sign(&environment, sign),
+        (Command::Module(module), _) => module::run(&environment, &module),
         (Command::Help, _) => print(&format!(
-            "{USAGE}\nEnvironment:\n{}\nFor observe and token sign:\n{}",
+            "{USAGE}\nEnvironment:\n{}\nFor observe and token sign:\n{}\nFor module:\n{}",
             config::describe(&config::VARIABLES),
             config::describe(&config::CREDENTIALS),
+            config::describe(&config::MODULE),
         )),
         _ => print(&format!("graph-relay {VERSION}\n")),
     }

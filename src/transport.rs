@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::RootCertStore;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -124,15 +126,20 @@ impl Transport for UreqTransport {
         if let Some(token) = &request.bearer {
             builder = builder.header("authorization", format!("Bearer {}", token.expose()));
         }
-        let result = match &request.action {
-            Action::Get => {
-                let request = builder.method("GET").body(()).map_err(|e| fail(e.into()))?;
+        if let Action::PostFormBasic { client, .. } = &request.action {
+            let client = STANDARD.encode(client.expose());
+            builder = builder.header("authorization", format!("Basic {client}"));
+        }
+        let (method, media_type, body) = on_the_wire(&request.action);
+        let builder = builder.method(method);
+        let result = match body {
+            None => {
+                let request = builder.body(()).map_err(|e| fail(e.into()))?;
                 self.agent.run(self.configured(request, timeout, direct))
             }
-            Action::PostForm(form) => {
-                let form = form.expose().as_bytes();
-                let builder = builder.header("content-type", "application/x-www-form-urlencoded");
-                let request = builder.method("POST").body(form).map_err(|e| fail(e.into()))?;
+            Some(body) => {
+                let builder = builder.header("content-type", media_type);
+                let request = builder.body(body.as_bytes()).map_err(|e| fail(e.into()))?;
                 self.agent.run(self.configured(request, timeout, direct))
             }
         };
@@ -162,6 +169,20 @@ impl UreqTransport {
     ) -> ureq::http::Request<S> {
         let config = self.agent.configure_request(request).timeout_global(Some(timeout));
         if direct { config.proxy(None).build() } else { config.build() }
+    }
+}
+
+/// The method, and the media type and body where there is one.
+fn on_the_wire(action: &Action) -> (&'static str, &'static str, Option<&str>) {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    const JSON: &str = "application/json";
+    match action {
+        Action::Get => ("GET", "", None),
+        Action::Delete => ("DELETE", "", None),
+        Action::PostForm(form) => ("POST", FORM, Some(form.expose())),
+        Action::PostFormBasic { form, .. } => ("POST", FORM, Some(form)),
+        Action::PostJson(json) => ("POST", JSON, Some(json.expose())),
+        Action::PatchJson(json) => ("PATCH", JSON, Some(json.expose())),
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use graph_relay::config::{CREDENTIALS, VARIABLES, Variable};
+use graph_relay::config::{CREDENTIALS, MODULE, VARIABLES, Variable};
 use graph_relay::limits;
 use serde_json::Value;
 use support::World;
@@ -35,14 +35,31 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "uuid",
         ],
     ),
-    ("rules", &["graph", "index", "jwt", "mapping", "mention", "payload", "relations", "targets"]),
-    ("flow", &["flight", "pace", "relay", "room", "session", "sync", "tokens", "upstream", "walk"]),
+    (
+        "rules",
+        &["graph", "index", "jwt", "mapping", "mention", "payload", "relations", "targets", "xdr"],
+    ),
+    (
+        "flow",
+        &[
+            "flight",
+            "pace",
+            "registrar",
+            "relay",
+            "room",
+            "session",
+            "sync",
+            "tokens",
+            "upstream",
+            "walk",
+        ],
+    ),
     ("surface", &["api"]),
     ("edges", &["cli", "config", "log", "loopback", "serve", "transport"]),
 ];
 
 /// The program joins the edges; it is a crate of its own.
-const PROGRAM: [&str; 5] = ["main", "commands", "demo", "online", "signals"];
+const PROGRAM: [&str; 6] = ["main", "commands", "demo", "module", "online", "signals"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -215,6 +232,9 @@ fn a_secret_is_exposed_only_where_it_is_used() {
         "simulator/graph.rs",
         "simulator/login.rs",
         "transport.rs",
+        "xdr/api.rs",
+        "xdr/expansion.rs",
+        "xdr/problem.rs",
     ];
     for (name, _, code) in sources() {
         assert!(!code.contains(".expose()") || files.contains(&name.as_str()), "{name}");
@@ -248,6 +268,14 @@ fn the_readme_lists_every_variable_as_the_program_does() {
 }
 
 #[test]
+fn the_document_on_modules_has_the_variables_and_the_built_in_file() {
+    let document = read("docs/module.md");
+    assert!(document.contains(&rows(&MODULE)), "docs/module.md should have:\n{}", rows(&MODULE));
+    let built_in = format!("```json\n{}```\n", graph_relay::xdr::BUILT_IN);
+    assert!(document.contains(&built_in), "docs/module.md should have:\n{built_in}");
+}
+
+#[test]
 fn the_readme_shows_what_the_demo_prints() {
     let output = Command::new(env!("CARGO_BIN_EXE_graph-relay"))
         .args(["demo", "--once"])
@@ -273,7 +301,7 @@ fn the_readme_shows_what_the_relay_answers() {
 #[test]
 fn the_readme_shows_the_number_of_tests() {
     let mut tests = 0;
-    for folder in ["src", "src/graph", "src/simulator", "tests"] {
+    for folder in ["src", "src/graph", "src/simulator", "src/xdr", "tests"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "rs") {

@@ -22,8 +22,10 @@ impl On {
     /// What `request` is for.
     pub const fn of(request: &Request) -> Self {
         match request.action {
-            Action::PostForm(_) => Self::Token,
-            Action::Get => Self::Graph,
+            Action::PostForm(_) | Action::PostFormBasic { .. } => Self::Token,
+            Action::Get | Action::PostJson(_) | Action::PatchJson(_) | Action::Delete => {
+                Self::Graph
+            }
         }
     }
 }

@@ -155,6 +155,7 @@ impl Transport for Wire {
         let (kind, note) = match &request.action {
             Action::PostForm(_) => (Kind::Token, "token".to_owned()),
             Action::Get => (Kind::List, decode(request.url.split_once('?').unwrap().1)),
+            other => unreachable!("the relay does not send {other:?}"),
         };
         self.log.lock().unwrap().push(note);
         let step = {

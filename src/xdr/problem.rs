@@ -1,0 +1,213 @@
+//! Why XDR's API did not do what it was asked, in words for whoever asked.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::credentials::Secret;
+use crate::error::{TransportError, foreign};
+use crate::http::Response;
+
+/// Why it was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The API client's id or password is wrong, or it belongs to another region.
+    Client,
+    /// The API client lacks a scope.
+    Scope,
+    /// There is no such thing, or no such API at this URL.
+    NotFound,
+    /// Too many requests.
+    Throttled {
+        /// XDR's `Retry-After`, bounded.
+        retry_after: Option<String>,
+    },
+    /// Another status.
+    Status {
+        /// Which.
+        status: u16,
+        /// What XDR says about it, bounded.
+        said: String,
+    },
+    /// The answer is not what the API's description says; what was expected.
+    Unexpected(&'static str),
+    /// There was no answer.
+    Transport(TransportError),
+}
+
+impl Problem {
+    /// What an answer that is no success means. Nothing in it that comes near to
+    /// one of `secrets` is repeated.
+    pub fn of(response: &Response, secrets: &[Secret]) -> Self {
+        match response.status {
+            401 => Self::Client,
+            403 => Self::Scope,
+            404 => Self::NotFound,
+            429 => Self::Throttled { retry_after: response.header("retry-after").map(foreign) },
+            status => Self::Status { status, said: said(&response.body, secrets) },
+        }
+    }
+}
+
+/// `error` and `error_description` of an answer.
+fn said(body: &[u8], secrets: &[Secret]) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Wire {
+        error: String,
+        error_description: String,
+    }
+    let wire: Wire = serde_json::from_slice(body).unwrap_or_default();
+    let text = [wire.error, wire.error_description];
+    let text = text.join(": ").trim_matches([':', ' ']).to_owned();
+    // A validator that quotes what it refuses would quote the token. The beginning
+    // of one is enough to withhold all: it may have been cut there.
+    let words = secrets.iter().flat_map(|secret| secret.expose().split_whitespace());
+    let mut beginnings = words.filter_map(|word| word.get(..WORD));
+    if beginnings.any(|beginning| text.contains(beginning)) {
+        return "[withheld: it repeats a secret]".to_owned();
+    }
+    if text.is_empty() { "no reason given".to_owned() } else { foreign(&text) }
+}
+
+/// Bytes of a secret that are too many to be there by chance.
+const WORD: usize = 8;
+
+impl From<TransportError> for Problem {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(error)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str(
+                "XDR refused the API client: make sure that TR_API_CLIENT_ID and \
+                 TR_API_CLIENT_PASSWORD are right, and of this --region",
+            ),
+            Self::Scope => f.write_str(
+                "the API client may not do this: it needs the scope integration, for modules \
+                 (module-instance:read and :write)",
+            ),
+            Self::NotFound => f.write_str("XDR knows no such module, or has no such API here"),
+            Self::Throttled { retry_after: Some(after) } if is_number(after) => {
+                write!(f, "too many requests: XDR asks to come back in {after} s")
+            }
+            Self::Throttled { retry_after: Some(after) } => {
+                write!(f, "too many requests: XDR asks to come back at {after}")
+            }
+            Self::Throttled { retry_after: None } => {
+                f.write_str("too many requests: XDR asks to come back later, and does not say when")
+            }
+            Self::Status { status, said } => write!(f, "XDR answered {status}: {said}"),
+            Self::Unexpected(expected) => write!(f, "XDR's answer holds no {expected}"),
+            Self::Transport(error) => match error {
+                TransportError::Resolve { host } => write!(f, "{host} has no address here"),
+                TransportError::Connect { host, reason } => {
+                    write!(f, "no connection to {host}: {reason}")
+                }
+                TransportError::Proxy { proxy, reason } => {
+                    write!(f, "no connection by the proxy {proxy}: {reason}")
+                }
+                TransportError::Tls { reason } => {
+                    write!(f, "no trust in XDR's certificate: {reason}")
+                }
+                TransportError::Timeout { after } => {
+                    write!(f, "XDR did not answer within {} s", after.as_secs())
+                }
+                TransportError::TooLarge => f.write_str("XDR's answer is too large"),
+                TransportError::Broken { reason } => {
+                    write!(
+                        f,
+                        "the connection to XDR broke: {reason}; see what it did by module list"
+                    )
+                }
+            },
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.parse::<f64>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: u16, retry_after: &str, body: &str) -> String {
+        let header = ("retry-after".to_owned(), retry_after.to_owned());
+        let headers = if retry_after.is_empty() { Vec::new() } else { vec![header] };
+        let response = Response { status, headers, body: body.as_bytes().to_vec() };
+        let secrets = [Secret::new("Bearer eyJhbGciOi.hunter2"), Secret::new("short")];
+        Problem::of(&response, &secrets).to_string()
+    }
+
+    #[test]
+    fn every_refusal_says_whose_move_it_is() {
+        let rows = [
+            (401, "", "", "XDR refused the API client: make sure that TR_API_CLIENT_ID"),
+            (403, "", "", "the API client may not do this: it needs the scope integration"),
+            (404, "", r#"{"error":"module_instance_not_found"}"#, "XDR knows no such module"),
+            (429, "120", "", "too many requests: XDR asks to come back in 120"),
+            (
+                429,
+                "Tue, 24 Nov 2026 16:00:00 GMT",
+                "",
+                "too many requests: XDR asks to come back at Tue, 24 Nov 2026 16:00:00 GMT",
+            ),
+            (429, "", "", "too many requests: XDR asks to come back later, and does not say"),
+            (
+                400,
+                "",
+                r#"{"error":"invalid","error_description":"no such type"}"#,
+                "XDR answered 400: invalid: no such type",
+            ),
+            (500, "", "<html>", "XDR answered 500: no reason given"),
+            (
+                400,
+                "",
+                r#"{"error_description":"bad: Bearer eyJhbGciO…"}"#,
+                "XDR answered 400: [withheld: it repeats a secret]",
+            ),
+            (400, "", r#"{"error":"short"}"#, "XDR answered 400: short"),
+        ];
+        for (status, retry_after, body, expected) in rows {
+            let text = told(status, retry_after, body);
+            assert!(text.starts_with(expected), "{text}");
+        }
+        let long = format!(r#"{{"error":"{}"}}"#, "x\\n".repeat(1_000));
+        assert!(told(400, "", &long).len() < 250);
+    }
+
+    #[test]
+    fn no_answer_is_told_as_what_it_was() {
+        let host = || "h.example".to_owned();
+        let reason = || "why".to_owned();
+        let rows = [
+            (TransportError::Resolve { host: host() }, "h.example has no address here"),
+            (
+                TransportError::Connect { host: host(), reason: reason() },
+                "no connection to h.example: why",
+            ),
+            (
+                TransportError::Proxy { proxy: host(), reason: reason() },
+                "no connection by the proxy h.example: why",
+            ),
+            (TransportError::Tls { reason: reason() }, "no trust in XDR's certificate: why"),
+            (
+                TransportError::Timeout { after: std::time::Duration::from_secs(60) },
+                "XDR did not answer within 60 s",
+            ),
+            (TransportError::TooLarge, "XDR's answer is too large"),
+            (
+                TransportError::Broken { reason: reason() },
+                "the connection to XDR broke: why; see what it did by module list",
+            ),
+        ];
+        for (error, expected) in rows {
+            assert_eq!(Problem::from(error).to_string(), expected);
+        }
+    }
+}
