@@ -10,7 +10,7 @@ DESTDIR =
 ALERTS = src/simulator/tenant.json
 VALIDATOR =
 
-.PHONY: demo run test soak check fmt lint doc deps referee bless install
+.PHONY: demo run test soak check fmt lint doc deps referee units bless install
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
 	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once) $(if $(FAULTS),--faults $(FAULTS))
@@ -25,7 +25,7 @@ test: ## all tests
 soak: ## the randomised faults, for a thousand seeds
 	SEEDS=1000 $(CARGO) test --locked --release --test chaos
 
-check: fmt lint doc deps referee test ## all that CI asks for
+check: fmt lint doc deps referee units test ## all that CI asks for
 	@git diff --exit-code tests/
 
 fmt:
@@ -46,6 +46,10 @@ referee: ## every answer against a second opinion
 	$(CARGO) build --locked --quiet
 	python3 tests/referee.py target/debug/graph-relay $(ALERTS) \
 	  $(if $(VALIDATOR),--validator $(VALIDATOR))
+
+units: ## the systemd units, where systemd is installed
+	$(CARGO) build --locked --quiet
+	sh tests/units.sh $(CURDIR)/target/debug/graph-relay
 
 bless: ## accept what the mapping makes as what was agreed
 	BLESS=1 $(CARGO) test --locked --quiet --test mapping

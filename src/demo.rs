@@ -26,6 +26,7 @@ use graph_relay::{jwt, loopback};
 use serde_json::{Value, json};
 
 use crate::signals::Signals;
+use crate::systemd::Supervisor;
 use crate::{Failure, Parts, print, stop_on_signal, system_clock};
 
 /// Starts it all, looks up one observable of each type, and keeps serving
@@ -49,7 +50,7 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
         return Err(Failure::new("the demo listens on TCP"));
     };
     let stopper = door.stopper();
-    stop_on_signal(signals, door.stopper(), parts.events.clone())?;
+    stop_on_signal(signals, door.stopper(), Supervisor::none(), parts.events.clone())?;
     let relay = parts.relay(config.relay);
     let serving = thread::spawn(move || parts.serve(door, relay, verifier, config.serve));
 

@@ -66,6 +66,13 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 /// little, well under systemd's 90 s.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How soon the service asks itself again after it got no good answer. A queue
+/// that is full has room again within a second, or something is wrong.
+pub const WATCHDOG_RETRY: Duration = Duration::from_secs(1);
+
+/// Bytes of its own answer that the service reads: the head, and a word.
+pub const WATCHDOG_ANSWER: u64 = 4 * 1024;
+
 /// How far back alerts are loaded: the reach of advanced hunting, so that both
 /// sources answer for the same window.
 pub const LOOKBACK: Duration = Duration::from_secs(30 * 24 * 3600);

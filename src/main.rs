@@ -6,6 +6,7 @@ mod demo;
 mod module;
 mod online;
 mod signals;
+mod systemd;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use graph_relay::transport::{Unusable, UreqTransport};
 use graph_relay::{jwt::Verifier, log};
 
 use crate::signals::Signals;
+use crate::systemd::Supervisor;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -76,9 +78,15 @@ fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failur
     let config = Config::load(environment, Purpose::Service)?;
     let parts = Parts::new(&config)?;
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
-    let door = Door::bind(&config.address).map_err(Failure::io("cannot listen"))?;
+    let supervisor = Supervisor::of(environment)?;
+    let door = match systemd::inherited(environment)? {
+        Some(door) => door,
+        None => Door::bind(&config.address).map_err(Failure::io("cannot listen"))?,
+    };
     announce(&door, &parts.events);
-    stop_on_signal(signals, door.stopper(), parts.events.clone())?;
+    supervisor.ready()?;
+    supervisor.watch(door.address().clone(), parts.events.clone())?;
+    stop_on_signal(signals, door.stopper(), supervisor, parts.events.clone())?;
     let relay = parts.relay(config.relay);
     parts.serve(door, relay, verifier, config.serve)
 }
@@ -150,9 +158,15 @@ fn announce(door: &Door, events: &Events) {
 }
 
 /// The first signal closes the door, a second one ends the process.
-fn stop_on_signal(signals: Signals, stopper: Stopper, events: Events) -> Result<(), Failure> {
+fn stop_on_signal(
+    signals: Signals,
+    stopper: Stopper,
+    supervisor: Supervisor,
+    events: Events,
+) -> Result<(), Failure> {
     let wait = move || {
         events.tell(&Event::new(Level::Info, "signal").with("signal", signals.wait()));
+        supervisor.stopping();
         stopper.stop();
         signals.wait();
         events.tell(&Event::new(Level::Warn, "ended at once by a second signal"));

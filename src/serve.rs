@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -26,7 +26,6 @@ use crate::time::{Clock, Deadline, Now};
 /// A bound front door.
 pub struct Door {
     listener: tiny_http::Listener,
-    address: Address,
     stopper: Stopper,
 }
 
@@ -36,15 +35,24 @@ pub struct Stopper(Arc<Stop>);
 
 struct Stop {
     asked: AtomicBool,
+    address: Address,
     socket: Socket,
+    /// Once it serves.
+    server: OnceLock<Weak<Server>>,
 }
 
 /// The listening socket once more; on one, `shutdown` ends `accept`, while new
-/// clients are refused by the system.
+/// clients are refused by the system. A shared one would refuse them for its
+/// next owner too.
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Shared(Withdraw),
 }
+
+/// Ends `accept` on a shared listening socket, of this address, in this process
+/// alone.
+pub type Withdraw = Box<dyn Fn(&Address) + Send + Sync>;
 
 impl Door {
     /// Binds `address`. A socket file that nobody listens on any more is
@@ -53,29 +61,58 @@ impl Door {
     /// # Errors
     /// When the address cannot be had.
     pub fn bind(address: &Address) -> io::Result<Self> {
-        let (listener, address, socket) = match address {
+        match address {
             Address::Tcp(address) => {
                 let listener = TcpListener::bind(address)?;
-                let bound = Address::Tcp(listener.local_addr()?);
                 let socket = TcpStream::from(OwnedFd::from(listener.try_clone()?));
-                // Inherited by accepted sockets. Without it, an answer of more
-                // than a packet waits 40 ms for an acknowledgement.
-                socket.set_nodelay(true)?;
-                (listener.into(), bound, Socket::Tcp(socket))
+                Self::on_tcp(listener, Socket::Tcp(socket))
             }
             Address::Unix(path) => {
                 let listener = bind_unix(path)?;
                 let socket = UnixStream::from(OwnedFd::from(listener.try_clone()?));
-                (listener.into(), address.clone(), Socket::Unix(socket))
+                Ok(Self::new(listener.into(), address.clone(), Socket::Unix(socket)))
             }
-        };
-        let stop = Stop { asked: AtomicBool::new(false), socket };
-        Ok(Self { listener, address, stopper: Stopper(Arc::new(stop)) })
+        }
+    }
+
+    /// Takes a listening socket that outlives this process: whoever opened it
+    /// hands it to the next one as well, so it must not be shut down. Asked to
+    /// stop, the door calls `withdraw`, which has to end `accept` on it in this
+    /// process alone.
+    ///
+    /// # Errors
+    /// When it is no TCP socket, and no Unix socket with a path.
+    pub fn inherited(socket: OwnedFd, withdraw: Withdraw) -> io::Result<Self> {
+        let listener = TcpListener::from(socket);
+        if listener.local_addr().is_ok() {
+            listener.set_nonblocking(false)?;
+            return Self::on_tcp(listener, Socket::Shared(withdraw));
+        }
+        let listener = UnixListener::from(OwnedFd::from(listener));
+        listener.set_nonblocking(false)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let address = Address::Unix(path.to_owned());
+        Ok(Self::new(listener.into(), address, Socket::Shared(withdraw)))
+    }
+
+    fn on_tcp(listener: TcpListener, socket: Socket) -> io::Result<Self> {
+        let bound = Address::Tcp(listener.local_addr()?);
+        // Inherited by accepted sockets. Without it, an answer of more than a
+        // packet waits 40 ms for an acknowledgement.
+        TcpStream::from(OwnedFd::from(listener.try_clone()?)).set_nodelay(true)?;
+        Ok(Self::new(listener.into(), bound, socket))
+    }
+
+    fn new(listener: tiny_http::Listener, address: Address, socket: Socket) -> Self {
+        let asked = AtomicBool::new(false);
+        let stop = Stop { asked, address, socket, server: OnceLock::new() };
+        Self { listener, stopper: Stopper(Arc::new(stop)) }
     }
 
     /// Where it is: the port too, if any would do.
-    pub const fn address(&self) -> &Address {
-        &self.address
+    pub fn address(&self) -> &Address {
+        &self.stopper.0.address
     }
 
     /// With which it can be closed.
@@ -95,7 +132,6 @@ impl Door {
         clock: Clock,
         events: Events,
     ) -> io::Result<()> {
-        let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
         let (queue, jobs) = sync_channel(limits::QUEUE);
         let pool = Pool {
             api,
@@ -111,23 +147,41 @@ impl Door {
             let name = format!("worker-{number}");
             thread::Builder::new().name(name).spawn(move || pool.work())?;
         }
-        let result = accept(&server, &queue, &pool, &self.stopper);
+        let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
+        let server = Arc::new(server);
+        // Nobody else sets it: a door serves once.
+        let _ = self.stopper.0.server.set(Arc::downgrade(&server));
+        let mut result = accept(&server, &queue, &pool, &self.stopper);
         if self.stopper.is_asked() {
             drain(&server, &queue, &pool, settings.drain_timeout);
-            return Ok(());
+            result = Ok(());
+        }
+        if let Socket::Shared(_) = self.stopper.0.socket {
+            // Dropped, it would remove the path, which is the next owner's.
+            std::mem::forget(server);
         }
         result
     }
 }
 
 impl Stopper {
-    /// Closes the door: new clients are refused from now on.
+    /// Closes the door: new clients are refused from now on, or wait for whoever
+    /// takes a shared socket next.
     pub fn stop(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
+        if self.0.asked.swap(true, Ordering::SeqCst) {
+            return;
+        }
         // It fails where it is closed already.
         let _ = match &self.0.socket {
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Read),
             Socket::Unix(socket) => socket.shutdown(Shutdown::Read),
+            Socket::Shared(withdraw) => {
+                withdraw(&self.0.address);
+                // Whether or not that has woken `accept`: nobody shuts this socket.
+                let server = self.0.server.get().and_then(Weak::upgrade);
+                server.iter().for_each(|server| server.unblock());
+                Ok(())
+            }
         };
     }
 

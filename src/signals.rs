@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT, taken by a thread that waits for them.
 //!
-//! The only unsafe code of this program, and the only file that may hold any
+//! Beside `systemd.rs` the only file that may hold unsafe code
 //! (`tests/house.rs`). The standard library has no signals; the crates that
 //! wrap them are three more than the `libc` that is in the tree already.
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use graph_relay::config::{CREDENTIALS, MODULE, VARIABLES, Variable};
+use graph_relay::config::{CREDENTIALS, Config, Environment, MODULE, Purpose, VARIABLES, Variable};
 use graph_relay::limits;
 use serde_json::Value;
 use support::World;
@@ -59,7 +59,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
 ];
 
 /// The program joins the edges; it is a crate of its own.
-const PROGRAM: [&str; 6] = ["main", "commands", "demo", "module", "online", "signals"];
+const PROGRAM: [&str; 7] = ["main", "commands", "demo", "module", "online", "signals", "systemd"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -189,8 +189,8 @@ fn each_foreign_library_has_its_file() {
         ("ureq::", &["transport.rs"]),
         ("rustls::", &["transport.rs"]),
         ("tiny_http::", &["serve.rs", "loopback.rs"]),
-        ("libc::", &["signals.rs"]),
-        ("unsafe ", &["signals.rs"]),
+        ("libc::", &["signals.rs", "systemd.rs"]),
+        ("unsafe ", &["signals.rs", "systemd.rs"]),
     ];
     for (name, _, code) in sources() {
         for (word, files) in homes {
@@ -273,6 +273,21 @@ fn the_document_on_modules_has_the_variables_and_the_built_in_file() {
     assert!(document.contains(&rows(&MODULE)), "docs/module.md should have:\n{}", rows(&MODULE));
     let built_in = format!("```json\n{}```\n", graph_relay::xdr::BUILT_IN);
     assert!(document.contains(&built_in), "docs/module.md should have:\n{built_in}");
+}
+
+#[test]
+fn every_setting_of_the_example_environment_file_is_understood() {
+    let text = read("contrib/systemd/graph-relay.env");
+    let settings: Vec<(&str, &str)> =
+        text.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).collect();
+    assert!(settings.len() >= 10, "{settings:?}");
+    for setting in settings {
+        let known = VARIABLES.iter().any(|variable| variable.name == setting.0);
+        assert!(known, "{} is not a variable", setting.0);
+        let config = Config::load(&Environment::from([setting]), Purpose::LookUp);
+        // The file of certificates is not on every machine.
+        assert!(config.is_ok() || setting.0 == "SSL_CERT_FILE", "{setting:?}");
+    }
 }
 
 #[test]
