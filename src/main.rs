@@ -78,11 +78,11 @@ fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failur
     let config = Config::load(environment, Purpose::Service)?;
     let parts = Parts::new(&config)?;
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
-    let supervisor = Supervisor::of(environment)?;
     let door = match systemd::inherited(environment)? {
         Some(door) => door,
         None => Door::bind(&config.address).map_err(Failure::io("cannot listen"))?,
     };
+    let supervisor = Supervisor::of(environment)?;
     announce(&door, &parts.events);
     supervisor.ready()?;
     supervisor.watch(door.address().clone(), parts.events.clone())?;

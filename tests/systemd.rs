@@ -289,4 +289,17 @@ fn sockets_that_are_not_for_this_process_or_cannot_be_used_are_told_or_left() {
     let mut none = Service::start(Some(file.into()), &[]);
     none.wait_for("graph-relay: the socket from systemd cannot be used");
     assert_eq!(none.code(), 1);
+    // Announced, and not there.
+    let script = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve 3<&-"#;
+    let output = Command::new("/bin/sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_graph-relay")])
+        .env_clear()
+        .envs([("SECRET_KEY", KEY), ("NOTIFY_SOCKET", "@graph-relay-nobody")])
+        .output()
+        .unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        err,
+        "graph-relay: there is no socket from systemd: Bad file descriptor (os error 9)\n"
+    );
 }
