@@ -10,7 +10,7 @@ DESTDIR =
 ALERTS = src/simulator/tenant.json
 VALIDATOR =
 
-.PHONY: demo run test soak check fmt lint doc deps referee units bless install
+.PHONY: demo run test soak check fmt lint doc deps referee units library bless install
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
 	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once) $(if $(FAULTS),--faults $(FAULTS))
@@ -25,7 +25,7 @@ test: ## all tests
 soak: ## the randomised faults, for a thousand seeds
 	SEEDS=1000 $(CARGO) test --locked --release --test chaos
 
-check: fmt lint doc deps referee units test ## all that CI asks for
+check: fmt lint doc deps referee units library test ## all that CI asks for
 	@git diff --exit-code tests/
 
 fmt:
@@ -50,6 +50,11 @@ referee: ## every answer against a second opinion
 units: ## the systemd units, where systemd is installed
 	$(CARGO) build --locked --quiet
 	sh tests/units.sh $(CURDIR)/target/debug/graph-relay
+
+library: ## the library without its edges, and the example that embeds it
+	$(CARGO) clippy --locked --no-default-features --lib --examples --quiet -- -D warnings
+	$(CARGO) test --locked --no-default-features --doc --quiet
+	$(CARGO) run --locked --no-default-features --example embed --quiet >/dev/null
 
 bless: ## accept what the mapping makes as what was agreed
 	BLESS=1 $(CARGO) test --locked --quiet --test mapping

@@ -51,9 +51,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! `examples/embed.rs` has a `Transport` of its own and, with `default-features =
+//! false`, none of the edges and nothing of what they need: no HTTP library, no
+//! TLS, and no code that opens a socket or reads the environment.
+//!
 //! In scope: the relay protocol as bytes ([`api`]), tokens ([`jwt`]), Graph
-//! ([`graph`]), the index ([`index`]), the mapping ([`mapping`]), and edges for
-//! HTTP in ([`serve`]) and out ([`transport`]).
+//! ([`graph`]), the index ([`index`]), the mapping ([`mapping`]), registering with
+//! XDR ([`registrar`]), and edges for HTTP in ([`serve`]) and out ([`transport`]).
 //!
 //! Out of scope: TLS towards callers, anything on disk, other vendors, and
 //! changing anything at Microsoft.
@@ -107,11 +111,17 @@ mod walk;
 pub mod api;
 
 // Edges: each translates between the above and one thing outside.
+#[cfg(feature = "edges")]
 pub mod cli;
+#[cfg(feature = "edges")]
 pub mod config;
+#[cfg(feature = "edges")]
 pub mod log;
+#[cfg(feature = "edges")]
 pub mod loopback;
+#[cfg(feature = "edges")]
 pub mod serve;
+#[cfg(feature = "edges")]
 pub mod transport;
 
 // Microsoft in memory.
