@@ -10,7 +10,7 @@ DESTDIR =
 ALERTS = src/simulator/tenant.json
 VALIDATOR =
 
-.PHONY: demo run test soak check fmt lint doc deps referee units library bless install
+.PHONY: demo run test soak check fmt lint doc deps referee units library bless dist install
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
 	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once) $(if $(FAULTS),--faults $(FAULTS))
@@ -59,6 +59,11 @@ library: ## the library without its edges, and the example that embeds it
 bless: ## accept what the mapping makes as what was agreed
 	BLESS=1 $(CARGO) test --locked --quiet --test mapping
 
-install: ## PREFIX and DESTDIR as usual
+dist: ## a static program, proved to be one, packed in target/dist
+	bash contrib/dist/dist.sh
+
+install: ## PREFIX and DESTDIR as usual; settings that are there stay
 	$(CARGO) build --locked --release
-	install -D -m 0755 target/release/graph-relay $(DESTDIR)$(PREFIX)/bin/graph-relay
+	sh contrib/dist/install.sh target/release/graph-relay "$(DESTDIR)" "$(PREFIX)"
+	test -e $(DESTDIR)/etc/graph-relay/graph-relay.env || \
+	  install -D -m 0644 contrib/systemd/graph-relay.env $(DESTDIR)/etc/graph-relay/graph-relay.env

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Lays the program and what belongs to it out below DESTDIR PREFIX, as systemd and
+# man(1) look for it.
+#
+#     install.sh PROGRAM DESTDIR PREFIX
+set -eu
+cd "$(dirname "$0")/../.."
+to="$2$3"
+install -D -m 0755 "$1" "$to/bin/graph-relay"
+for unit in graph-relay.service graph-relay.socket; do
+  install -d "$to/lib/systemd/system"
+  sed "s|/usr/local/bin/|$3/bin/|" "contrib/systemd/$unit" >"$to/lib/systemd/system/$unit"
+  chmod 0644 "$to/lib/systemd/system/$unit"
+done
+install -D -m 0644 contrib/systemd/graph-relay.env "$to/share/graph-relay/graph-relay.env"
+# Further examples, each in its folder.
+for folder in contrib/nginx; do
+  test -d "$folder" || continue
+  for file in "$folder"/*; do
+    install -D -m 0644 "$file" "$to/share/graph-relay/${folder#contrib/}/$(basename "$file")"
+  done
+done
+for file in README.md CHANGELOG.md LICENSE docs/*.md; do
+  install -D -m 0644 "$file" "$to/share/doc/graph-relay/$file"
+done
