@@ -57,7 +57,7 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     let kind = if demo.alerts.is_some() { "alerts from the file" } else { "constructed alerts" };
     let answer = look_up(address, &token, &observables);
     let answer = answer.map_err(Failure::io("the look-up failed"))?;
-    print(&format!("graph-relay {VERSION}: a simulated tenant with {count} {kind}\n"))?;
+    print(&format!("graph-relay {VERSION}: a simulated tenant with {count} {kind}\n\n"))?;
     print(&readable(&observables, &answer))?;
     if demo.once {
         stopper.stop();
@@ -170,7 +170,7 @@ fn readable(observables: &[Observable], answer: &Value) -> String {
             1 => "1 sighting".to_owned(),
             count => format!("{count} sightings"),
         };
-        let _ = writeln!(text, "\n{kind} {}: {count}", observable.value());
+        let _ = writeln!(text, "{kind} {}: {count}", observable.value());
         for doc in found {
             let at = |pointer| doc.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let target = doc.pointer("/targets/0/observables").and_then(Value::as_array);
