@@ -1,67 +1,105 @@
 //! Serves a [`Transport`] over loopback HTTP: how the simulator becomes a host
 //! that the real client can call.
+//!
+//! It is for that client alone, and not tiny_http: of several connections that
+//! are kept open, that one forgets some.
 
-use std::io::{Cursor, Read as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
-
-use tiny_http::{Header, Method, Response, Server, StatusCode};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::credentials::Secret;
-use crate::http::{self, Action, Transport};
+use crate::http::{Action, Request, Response, Transport};
 use crate::limits;
+use crate::time::Timestamp;
 
 /// Serves `transport` on a free port of 127.0.0.1 until the process ends, and
 /// returns the address.
 ///
 /// # Errors
 /// When no port can be had.
-pub fn serve(transport: Arc<dyn Transport>) -> std::io::Result<SocketAddr> {
-    let server = Server::http((Ipv4Addr::LOCALHOST, 0)).map_err(std::io::Error::other)?;
-    let address = server.server_addr().to_ip();
-    let address = address.ok_or_else(|| std::io::Error::other("not an IP address"))?;
+pub fn serve(transport: Arc<dyn Transport>) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
     thread::Builder::new().name("loopback".to_owned()).spawn(move || {
-        for mut request in server.incoming_requests() {
-            let answer = read(&mut request, address).and_then(|request| {
-                transport.send(&request, limits::CALL_TIMEOUT).map_err(|_| 502)
-            });
-            // A client that has gone needs no answer.
-            let _ = request.respond(response(answer));
+        for stream in listener.incoming().flatten() {
+            let transport = Arc::clone(&transport);
+            let connection = thread::Builder::new().name("connection".to_owned());
+            // A client that has gone needs no answer; without a thread, it gets none.
+            let _ = connection.spawn(move || attend(&stream, address, &*transport));
         }
     })?;
     Ok(address)
 }
 
-/// The request in the form of a [`Transport`]; the status to refuse it with
-/// otherwise.
-fn read(request: &mut tiny_http::Request, address: SocketAddr) -> Result<http::Request, u16> {
-    let headers = request.headers().iter().map(|header| {
-        (header.field.as_str().as_str().to_ascii_lowercase(), header.value.as_str().to_owned())
-    });
-    let headers: Vec<(String, String)> = headers.collect();
-    let bearer = headers.iter().find(|(name, _)| name == "authorization");
-    let bearer = bearer.and_then(|(_, value)| value.strip_prefix("Bearer ")).map(Secret::new);
-    let mut body = String::new();
-    let mut bounded = request.as_reader().take(u64::try_from(limits::BODY).unwrap_or(u64::MAX));
-    bounded.read_to_string(&mut body).map_err(|_| 400_u16)?;
-    let action = match request.method() {
-        Method::Get => Action::Get,
-        Method::Post => Action::PostForm(Secret::new(body)),
-        _ => return Err(405),
-    };
-    Ok(http::Request { url: format!("http://{address}{}", request.url()), bearer, headers, action })
+/// Answers the requests of one connection, one after the other.
+fn attend(stream: &TcpStream, address: SocketAddr, transport: &dyn Transport) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(limits::IDLE_CONNECTION * 2))?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = read(&mut reader, address)? {
+        let answer = transport.send(&request, limits::CALL_TIMEOUT);
+        let answer = answer.unwrap_or_else(|_| Response { status: 502, ..Response::default() });
+        write(stream, &answer)?;
+        if request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+            break;
+        }
+    }
+    Ok(())
 }
 
-fn response(answer: Result<http::Response, u16>) -> Response<Cursor<Vec<u8>>> {
-    let answer =
-        answer.unwrap_or_else(|status| http::Response { status, ..http::Response::default() });
-    let headers = answer.headers.iter();
-    let headers = headers
-        .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
-    let length = answer.body.len();
-    let headers = headers.collect();
-    let status = StatusCode(answer.status);
-    Response::new(status, headers, Cursor::new(answer.body), Some(length), None)
-        .with_chunked_threshold(usize::MAX)
+/// The next request in the form of a [`Transport`], or none at the end.
+fn read(reader: &mut BufReader<&TcpStream>, address: SocketAddr) -> io::Result<Option<Request>> {
+    let mut head = reader.by_ref().take(HEAD);
+    let mut line = String::new();
+    if head.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace();
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        head.read_line(&mut line)?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => headers.push((name.to_lowercase(), value.trim().to_owned())),
+            None => break,
+        }
+    }
+    let header = |name: &str| headers.iter().find(|(header, _)| header == name).map(|(_, v)| v);
+    let length = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    if length > limits::BODY {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let action = match method {
+        "GET" => Action::Get,
+        _ => Action::PostForm(Secret::new(body)),
+    };
+    let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let (url, bearer) = (format!("http://{address}{target}"), bearer.map(Secret::new));
+    Ok(Some(Request { url, bearer, headers, action }))
 }
+
+fn write(mut stream: &TcpStream, response: &Response) -> io::Result<()> {
+    let mut head = format!("HTTP/1.1 {} -\r\n", response.status);
+    for (name, value) in &response.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if response.header("date").is_none() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        head.push_str(&format!("date: {}\r\n", Timestamp::from_unix_seconds(0).plus(now).http()));
+    }
+    head.push_str(&format!("content-length: {}\r\n\r\n", response.body.len()));
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(&response.body)
+}
+
+/// Bytes of a head: a URL and a token, and room.
+const HEAD: u64 = 64 * 1024;

@@ -55,6 +55,21 @@ impl Timestamp {
         Self::parse(&format!("{year}-{month:02}-{day}T{clock}Z"))
     }
 
+    /// The time as HTTP writes it.
+    pub fn http(self) -> String {
+        let seconds = self.unix_seconds();
+        let days = seconds.div_euclid(86_400);
+        let (year, month, day) = civil(days);
+        // 1970-01-01 was a Thursday.
+        let name = |names: &[&'static str], at: i64| {
+            usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or_default()
+        };
+        let (weekday, month) = (name(&DAYS, (days + 3).rem_euclid(7)), name(&MONTHS, month - 1));
+        let clock = seconds.rem_euclid(86_400);
+        let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
+        format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    }
+
     /// How much later it is than `other`; nothing if it is not.
     pub fn since(self, other: Self) -> Duration {
         let ticks = u64::try_from(self.0.saturating_sub(other.0)).unwrap_or_default();
@@ -293,6 +308,7 @@ impl Deadline {
     }
 }
 
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const TICKS_PER_SECOND: i64 = 10_000_000;
@@ -364,6 +380,23 @@ mod tests {
         for (text, expected) in rows {
             let read = Timestamp::parse_http(text).map(Timestamp::ctim);
             assert_eq!(read.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_times_as_http_does() {
+        let rows = [
+            ("1970-01-01T00:00:00Z", "Thu, 01 Jan 1970 00:00:00 GMT"),
+            ("1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("2028-02-29T23:59:59.9Z", "Tue, 29 Feb 2028 23:59:59 GMT"),
+        ];
+        for (text, expected) in rows {
+            let time = Timestamp::parse(text).unwrap();
+            assert_eq!(time.http(), expected);
+            assert_eq!(
+                Timestamp::parse_http(expected).unwrap().unix_seconds(),
+                time.unix_seconds()
+            );
         }
     }
 

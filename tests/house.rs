@@ -188,7 +188,7 @@ fn each_foreign_library_has_its_file() {
     let homes: [(&str, &[&str]); 5] = [
         ("ureq::", &["transport.rs"]),
         ("rustls::", &["transport.rs"]),
-        ("tiny_http::", &["serve.rs", "loopback.rs"]),
+        ("tiny_http::", &["serve.rs"]),
         ("libc::", &["signals.rs", "systemd.rs"]),
         ("unsafe ", &["signals.rs", "systemd.rs"]),
     ];
