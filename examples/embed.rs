@@ -22,6 +22,7 @@ use graph_relay::http::{Action, Request, Response, Transport};
 use graph_relay::observable::{Kind, Observable};
 use graph_relay::payload::Question;
 use graph_relay::relay::{Relay, Settings};
+use graph_relay::settings::AlertSource;
 use graph_relay::sync::SyncSettings;
 use graph_relay::time::{Clock, Now, Timestamp};
 use serde_json::{Value, json};
@@ -71,6 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let settings = Settings {
         cloud: Cloud::global(),
+        source: AlertSource::AlertsV2,
         sync: SyncSettings::default(),
         entities_limit: 100,
         request_timeout: Duration::from_secs(25),

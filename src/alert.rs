@@ -205,9 +205,11 @@ impl File {
     /// Directory and name together, if both are known.
     pub fn full_path(&self) -> Option<String> {
         let (path, name) = (self.path.as_deref()?, self.name.as_deref()?);
+        if path.ends_with(['/', '\\']) {
+            return Some(format!("{path}{name}"));
+        }
         let separator = if path.contains('/') && !path.contains('\\') { '/' } else { '\\' };
-        let bare = path.trim_end_matches(['/', '\\']);
-        Some(format!("{bare}{separator}{name}"))
+        Some(format!("{path}{separator}{name}"))
     }
 }
 

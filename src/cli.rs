@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cloud::BaseUrl;
 use crate::observable::{Kind, Observable};
+use crate::settings::AlertSource;
 use crate::time::parse_span;
 use crate::xdr::api::Region;
 
@@ -49,6 +50,8 @@ pub struct Demo {
     pub listen: Option<SocketAddr>,
     /// Alerts to load instead of the constructed ones.
     pub alerts: Option<PathBuf>,
+    /// How they are found.
+    pub source: AlertSource,
     /// The seed of the faults, if Microsoft is to have any.
     pub faults: Option<u64>,
 }
@@ -166,6 +169,10 @@ fn demo(words: &mut Words<'_>) -> Result<Demo, String> {
             "--listen" => {
                 let address = words.value(option)?.parse();
                 demo.listen = Some(address.map_err(|_| "--listen wants an address and a port")?);
+            }
+            "--source" => {
+                let source = AlertSource::from_word(words.value(option)?);
+                demo.source = source.ok_or("--source wants alerts_v2 or hunting")?;
             }
             "--alerts" => demo.alerts = Some(words.value(option)?.into()),
             "--faults" => {
@@ -347,6 +354,7 @@ Usage:
       --once                    end after that
       --listen ADDRESS:PORT     default: 127.0.0.1:9090
       --alerts FILE             load a JSON array of Graph alerts
+      --source SOURCE           find them by alerts_v2 (the default) or hunting
       --faults SEED             let a third of Microsoft's answers go wrong, as the seed has it
   graph-relay observe TYPE VALUE...
                                 look something up with the AZURE_... credentials
@@ -404,6 +412,10 @@ mod tests {
             ("demo", Command::Demo(Demo::default())),
             ("demo --once", Command::Demo(Demo { once: true, ..Demo::default() })),
             ("demo --faults 7", Command::Demo(Demo { faults: Some(7), ..Demo::default() })),
+            (
+                "demo --source hunting",
+                Command::Demo(Demo { source: AlertSource::Hunting, ..Demo::default() }),
+            ),
             ("observe ip 10.0.0.1 10.0.0.2", observe(&["10.0.0.1", "10.0.0.2"], false)),
             ("observe --bundle ip 10.0.0.1", observe(&["10.0.0.1"], true)),
             ("observe ip 10.0.0.1 --bundle", observe(&["10.0.0.1"], true)),
@@ -459,6 +471,7 @@ mod tests {
             ("demo --twice", "demo has no option --twice"),
             ("check --offline", "unexpected '--offline'"),
             ("demo --listen", "--listen wants a value"),
+            ("demo --source v1", "--source wants alerts_v2 or hunting"),
             ("demo --faults many", "--faults wants a number, the seed"),
             ("demo --listen 9090", "--listen wants an address and a port"),
             ("observe ip", "observe ip wants a value"),

@@ -16,7 +16,7 @@ use crate::event::Level;
 use crate::jwt::{SigningKey, Verifier};
 use crate::limits;
 use crate::relay::Settings;
-use crate::settings::{Address, LogFormat, ServeSettings, TransportSettings};
+use crate::settings::{Address, AlertSource, LogFormat, ServeSettings, TransportSettings};
 use crate::sync::SyncSettings;
 use crate::time::{parse_span, render_span};
 
@@ -151,6 +151,8 @@ impl Config {
         let mut reader = Reader { environment, problems: Problems::default() };
         reader.refuse_unknown_names();
         let workers = reader.number("RELAY_WORKERS", limits::WORKERS_DEFAULT, limits::WORKERS_MAX);
+        let source = reader.value("RELAY_ALERT_SOURCE", alert_source).unwrap_or_default();
+        let cloud = reader.cloud();
         let config = Self {
             address: reader
                 .value("RELAY_LISTEN", address)
@@ -161,7 +163,8 @@ impl Config {
             },
             verifier: reader.verifier(purpose),
             relay: Settings {
-                cloud: reader.cloud(),
+                cloud,
+                source,
                 sync: SyncSettings {
                     lookback: reader.span("RELAY_LOOKBACK", limits::LOOKBACK, LONGEST_LOOKBACK),
                     fresh_for: reader.span("RELAY_FRESH_FOR", limits::FRESH_FOR, DAY),
@@ -185,7 +188,6 @@ impl Config {
             level: reader.value("RELAY_LOG", level).unwrap_or(Level::Info),
             format: reader.value("RELAY_LOG_FORMAT", format).unwrap_or(LogFormat::Text),
         };
-        reader.value("RELAY_ALERT_SOURCE", alert_source);
         reader.problems.into_result(Self {
             transport: TransportSettings { connections: workers, ..config.transport },
             ..config
@@ -277,7 +279,8 @@ impl Reader<'_> {
     }
 
     fn cloud(&mut self) -> Cloud {
-        let mut cloud = self.value("RELAY_CLOUD", cloud).unwrap_or_else(Cloud::global);
+        let named = self.value("RELAY_CLOUD", cloud);
+        let mut cloud = named.unwrap_or_else(Cloud::global);
         let base = |text: &str| BaseUrl::parse(text).map_err(str::to_owned);
         if let Some(graph) = self.value("RELAY_GRAPH_URL", base) {
             cloud.graph = graph;
@@ -320,19 +323,16 @@ fn cloud(text: &str) -> Result<Cloud, String> {
         "global" => Ok(Cloud::global()),
         "gcc-high" => Ok(Cloud::gcc_high()),
         "dod" => Ok(Cloud::dod()),
-        "china" => Err("cannot be china: Microsoft does not offer alerts_v2 there".to_owned()),
+        "china" => {
+            Err("cannot be china, where Microsoft offers neither alerts_v2 nor hunting".to_owned())
+        }
         _ => Err("must be global, gcc-high or dod".to_owned()),
     }
 }
 
-fn alert_source(text: &str) -> Result<(), String> {
-    match text {
-        "alerts_v2" => Ok(()),
-        "hunting" | "legacy" => {
-            Err("must be alerts_v2: this version has no other source".to_owned())
-        }
-        _ => Err("must be alerts_v2".to_owned()),
-    }
+fn alert_source(text: &str) -> Result<AlertSource, String> {
+    let rule = || "must be alerts_v2 or hunting".to_owned();
+    AlertSource::from_word(text).ok_or_else(rule)
 }
 
 fn level(text: &str) -> Result<Level, String> {
@@ -415,7 +415,7 @@ pub const VARIABLES: [Variable; 20] = [
         "100",
         "Sightings per observable, up to 1000; a token's claim of that name comes first.",
     ),
-    variable("RELAY_ALERT_SOURCE", "alerts_v2", "How alerts are found."),
+    variable("RELAY_ALERT_SOURCE", "alerts_v2", "How alerts are found: alerts_v2 or hunting."),
     variable("RELAY_CLOUD", "global", "Microsoft's cloud: global (GCC too), gcc-high or dod."),
     variable(
         "RELAY_GRAPH_URL",

@@ -19,7 +19,7 @@ use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::graph::alerts_v2::parse_alert;
 use graph_relay::observable::{Kind, Observable};
 use graph_relay::serve::Door;
-use graph_relay::settings::Address;
+use graph_relay::settings::{Address, AlertSource};
 use graph_relay::simulator::{self, Behaviour, Simulator};
 use graph_relay::time::Now;
 use graph_relay::{jwt, loopback};
@@ -40,7 +40,7 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     let simulator = Simulator::new(Behaviour::default(), clock).with_tenant(credentials()?, alerts);
     demo.faults.iter().for_each(|seed| simulator.fail_at_random(*seed, FAULTS));
     let microsoft = loopback::serve(Arc::new(simulator)).map_err(Failure::io("no simulator"))?;
-    let mut config = configure(microsoft)?;
+    let mut config = configure(microsoft, demo.source)?;
     config.relay.sync.lookback = lookback;
     let verifier = config.verifier.take().ok_or_else(|| Failure::new("the demo has no key"))?;
     let token = jwt::sign(&credentials()?, None, None, &verifier.key);
@@ -111,12 +111,13 @@ fn credentials() -> Result<Credentials, Failure> {
 }
 
 /// The configuration that a user would write, by the same rules.
-fn configure(microsoft: SocketAddr) -> Result<Config, Failure> {
+fn configure(microsoft: SocketAddr, source: AlertSource) -> Result<Config, Failure> {
     let url = format!("http://{microsoft}");
     let environment = Environment::from([
         ("SECRET_KEY", SECRET_KEY),
         ("RELAY_GRAPH_URL", &url),
         ("RELAY_LOGIN_URL", &url),
+        ("RELAY_ALERT_SOURCE", source.word()),
         ("RELAY_LOG", "warn"),
     ]);
     Ok(Config::load(&environment, Purpose::Service)?)

@@ -192,9 +192,17 @@ pub enum UnexpectedAnswer {
     Alerts,
     /// A link to the next page on the same host.
     NextLink,
+    /// The rows of a hunting query.
+    Rows,
+    /// What became of the parts of a batch.
+    Batch,
 }
 
 impl Error {
+    /// When others take all the places of those who may wait.
+    pub const BUSY: Self =
+        Self::Deadline { waiting_for: "answering others who wait for Microsoft" };
+
     /// The error as an item of `errors`, for an answer without data.
     pub fn wire(&self) -> WireError {
         WireError { kind: "fatal", code: self.code(), message: self.message() }
@@ -254,8 +262,14 @@ impl Problem {
     /// The application role of which one is missing, if that is the trouble: the
     /// least of those that Graph's text lists.
     pub fn missing_role(&self) -> Option<&'static str> {
-        let is_about_roles = self.status == 403 && self.message.contains("application roles");
-        let named = ROLES.into_iter().find(|role| self.message.contains(role));
+        if self.status != 403 {
+            return None;
+        }
+        let is_about_roles = self.message.contains("application roles");
+        // Behind the roles that are required stand those that it has.
+        let required = self.message.split_once("required roles:").map_or("", |(_, rest)| rest);
+        let required = required.split(", application roles").next().unwrap_or_default();
+        let named = ROLES.into_iter().find(|role| required.contains(role));
         is_about_roles.then(|| named.unwrap_or("SecurityAlert.Read.All"))
     }
 
@@ -325,6 +339,8 @@ impl fmt::Display for UnexpectedAnswer {
             Self::Token => "the token endpoint sent no token",
             Self::Alerts => "the answer is no list of alerts",
             Self::NextLink => "the next page is on another host",
+            Self::Rows => "the answer is no list of rows",
+            Self::Batch => "the answer is no answer to a batch",
         })
     }
 }

@@ -28,6 +28,9 @@ pub enum Action {
     /// `POST` of `application/x-www-form-urlencoded`: a token request, whose
     /// body holds the client secret.
     PostForm(Secret),
+    /// `POST` of JSON: a question that does not fit into a URL. It changes nothing,
+    /// and so can be asked again like a `GET`.
+    PostQuery(String),
     /// `POST` of a form as a client that gives its name and password by
     /// `Authorization: Basic` (RFC 6749 section 2.3.1).
     PostFormBasic {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::alert::Alert;
 use crate::observable::{Kind, Observable};
+use crate::shortfall::Shortfall;
 use crate::time::Timestamp;
 
 /// The alerts of one tenant.
@@ -32,6 +33,15 @@ pub struct Hits {
     pub alerts: Vec<Arc<Alert>>,
     /// How many there are in all.
     pub total: usize,
+}
+
+/// What a source of alerts has found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The alerts that mention each observable, in the order asked.
+    pub hits: Vec<Hits>,
+    /// Why there may be more.
+    pub shortfalls: Vec<Shortfall>,
 }
 
 type Slot = u32;

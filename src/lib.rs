@@ -16,6 +16,7 @@
 //! use graph_relay::observable::{Kind, Observable};
 //! use graph_relay::payload::Question;
 //! use graph_relay::relay::{Relay, Settings};
+//! use graph_relay::settings::AlertSource;
 //! use graph_relay::simulator::{self, Behaviour, Simulator};
 //! use graph_relay::sync::SyncSettings;
 //! use graph_relay::time::{Clock, Now, Timestamp};
@@ -35,6 +36,7 @@
 //!
 //! let settings = Settings {
 //!     cloud: Cloud::global(),
+//!     source: AlertSource::AlertsV2,
 //!     sync: SyncSettings::default(),
 //!     entities_limit: 100,
 //!     request_timeout: Duration::from_secs(25),
@@ -96,13 +98,18 @@ mod targets;
 pub mod xdr;
 
 // Flow: what happens when.
+mod crew;
 mod flight;
+mod hunt;
 mod pace;
+mod reader;
 pub mod registrar;
 pub mod relay;
 mod room;
 mod session;
+mod source;
 pub mod sync;
+mod tenants;
 mod tokens;
 mod upstream;
 mod walk;

@@ -132,6 +132,43 @@ pub const ANSWER: u64 = 64 * 1024 * 1024;
 /// an application in a tenant, and 60 pages of a crawl without a pause.
 pub const ALERT_CALLS: Rate = Rate { burst: 60, interval: Duration::from_millis(750) };
 
+/// Calls for alerts that are asked for by observable or by id: 144 in the busiest
+/// minute, and most of them at once, since a request comes with many questions
+/// and goes away with its answers.
+pub const BURST_CALLS: Rate = Rate { burst: 120, interval: Duration::from_millis(2_500) };
+
+/// Hunting queries: 44 in the busiest minute, where Microsoft allows 45 for a
+/// tenant.
+pub const HUNTING_CALLS: Rate = Rate { burst: 20, interval: Duration::from_millis(2_500) };
+
+/// How far back hunting reaches (Microsoft: 30 days of raw data).
+pub const HUNTING_REACH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Bytes of a hunting query. Kusto takes 2,000,000 characters; hunting publishes
+/// no bound of its own. A thousand ordinary observables are half of this.
+pub const QUERY: usize = 256 * 1024;
+
+/// Rows that are read of one hunting query. Microsoft would send 100,000, more
+/// than a function with 128 MB can hold; the newest come first.
+pub const HUNTING_ROWS: usize = 10_000;
+
+/// Alerts that are read by their id for one request: ten batches.
+pub const HUNTED_ALERTS: usize = 200;
+
+/// How long an alert that was read by its id is not read again, so that asking
+/// again brings what the first time had no time for.
+pub const ALERT_KEPT: Duration = Duration::from_secs(5 * 60);
+
+/// How many such alerts are kept for a tenant.
+pub const ALERTS_KEPT: usize = 2_000;
+
+/// Requests in one `$batch`, which takes no more.
+pub const BATCH: usize = 20;
+
+/// Calls that one request has under way at once, where it has many to make: the
+/// original made one, and more than a few would be throttled together.
+pub const WIDTH: usize = 8;
+
 /// Calls for tokens. No limit is published; one lasts an hour, so that more are
 /// asked for only when they are refused.
 pub const TOKEN_CALLS: Rate = Rate { burst: 10, interval: Duration::from_secs(2) };

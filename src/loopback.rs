@@ -2,7 +2,7 @@
 //! that the real client can call.
 //!
 //! It is for that client alone, and not tiny_http: of several connections that
-//! are kept open, that one forgets some.
+//! are kept open, that one forgets some, and the relay opens a few at once.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -78,8 +78,9 @@ fn read(reader: &mut BufReader<&TcpStream>, address: SocketAddr) -> io::Result<O
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    let action = match method {
-        "GET" => Action::Get,
+    let action = match header("content-type") {
+        _ if method == "GET" => Action::Get,
+        Some(kind) if kind.starts_with("application/json") => Action::PostQuery(body),
         _ => Action::PostForm(Secret::new(body)),
     };
     let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));

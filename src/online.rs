@@ -75,7 +75,8 @@ fn clock(skew: Option<Skew>) -> Result<ExitCode, Failure> {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Transport(TransportError::Tls { .. }) => 5,
-        Error::Transport(TransportError::TooLarge) | Error::UnexpectedAnswer(_) => 10,
+        Error::Transport(TransportError::TooLarge) => 10,
+        Error::UnexpectedAnswer(_) => 10,
         Error::Transport(_) | Error::Deadline { .. } => 4,
         Error::Throttled { .. } => 9,
         Error::Login(problem) if problem.is_refusal() => 6,

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::flight::lock;
+use crate::http::Response;
 use crate::limits::{self, Rate};
 use crate::time::{Now, Timestamp};
 
@@ -13,6 +14,8 @@ use crate::time::{Now, Timestamp};
 #[derive(Debug)]
 pub(crate) struct Pace {
     rate: Rate,
+    /// How long to wait after a 429 that does not say, where that is known.
+    pause: Option<fn(&Response, Timestamp) -> Duration>,
     state: Mutex<State>,
 }
 
@@ -36,14 +39,37 @@ pub(crate) struct TooEarly {
 
 impl Pace {
     pub(crate) const fn new(rate: Rate) -> Self {
-        Self { rate, state: Mutex::new(State { full_again: Duration::ZERO, held: None }) }
+        let state = State { full_again: Duration::ZERO, held: None };
+        Self { rate, pause: None, state: Mutex::new(state) }
     }
 
-    /// Takes a turn, if it comes within `patience`: the time to wait for it.
-    pub(crate) fn take(&self, now: Now, patience: Duration) -> Result<Duration, TooEarly> {
+    /// Calls of a kind of which it is known how long to wait after a 429 that does
+    /// not say.
+    pub(crate) const fn with_pause(
+        rate: Rate,
+        pause: fn(&Response, Timestamp) -> Duration,
+    ) -> Self {
+        Self { pause: Some(pause), ..Self::new(rate) }
+    }
+
+    /// How long nobody may ask, after `response`: as it says, or as is known.
+    pub(crate) fn pause_after(&self, response: &Response, now: Timestamp) -> Option<Duration> {
+        let known =
+            || self.pause.filter(|_| response.status == 429).map(|pause| pause(response, now));
+        response.retry_after(now).or_else(known)
+    }
+
+    /// Takes so many turns at once, if the last comes within `patience`: the time
+    /// to wait for it.
+    pub(crate) fn take(
+        &self,
+        turns: u32,
+        now: Now,
+        patience: Duration,
+    ) -> Result<Duration, TooEarly> {
         let mut state = lock(&self.state);
         let whole = self.rate.interval * self.rate.burst;
-        let full_again = state.full_again.max(now.monotonic) + self.rate.interval;
+        let full_again = state.full_again.max(now.monotonic) + self.rate.interval * turns;
         let turn = full_again.saturating_sub(whole);
         let held = state.held.filter(|(until, _)| *until > now.monotonic);
         state.held = held;
@@ -96,25 +122,28 @@ mod tests {
     #[test]
     fn a_burst_goes_at_once_and_the_rest_one_by_one() {
         let pace = Pace::new(RATE);
-        let waits: Vec<_> = (0..5).map(|_| pace.take(at(500), LONG).unwrap().as_millis()).collect();
+        let waits: Vec<_> =
+            (0..5).map(|_| pace.take(1, at(500), LONG).unwrap().as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 1_000, 2_000]);
         // Whoever does not wait takes no turn.
         let early = TooEarly { until: at(3_500).wall, status: 429 };
-        assert_eq!(pace.take(at(500), Duration::from_millis(2_999)), Err(early));
-        assert_eq!(pace.take(at(500), Duration::from_secs(3)), Ok(Duration::from_secs(3)));
+        assert_eq!(pace.take(1, at(500), Duration::from_millis(2_999)), Err(early));
+        assert_eq!(pace.take(1, at(500), Duration::from_secs(3)), Ok(Duration::from_secs(3)));
         // After a rest, the whole burst is there again.
-        let waits = (0..4).map(|_| pace.take(at(60_000), LONG).unwrap().as_millis());
+        let waits = (0..4).map(|_| pace.take(1, at(60_000), LONG).unwrap().as_millis());
         assert_eq!(waits.collect::<Vec<_>>(), [0, 0, 0, 1_000]);
     }
 
     #[test]
     fn no_minute_has_more_calls_than_microsoft_allows() {
-        for (rate, allowed) in [(limits::ALERT_CALLS, 150)] {
+        for (rate, allowed) in
+            [(limits::ALERT_CALLS, 150), (limits::BURST_CALLS, 150), (limits::HUNTING_CALLS, 45)]
+        {
             let pace = Pace::new(rate);
             let mut now = 0;
             let mut calls = Vec::new();
             while now < 300_000 {
-                now += u64::try_from(pace.take(at(now), LONG).unwrap().as_millis()).unwrap();
+                now += u64::try_from(pace.take(1, at(now), LONG).unwrap().as_millis()).unwrap();
                 calls.push(now);
             }
             for start in &calls {
@@ -130,12 +159,12 @@ mod tests {
         pace.hold(at(0), Duration::from_secs(10), 503);
         pace.hold(at(0), Duration::from_secs(5), 429);
         let early = TooEarly { until: at(10_000).wall, status: 503 };
-        assert_eq!(pace.take(at(1_000), Duration::from_secs(8)), Err(early));
-        assert_eq!(pace.take(at(1_000), LONG), Ok(Duration::from_secs(9)));
-        assert_eq!(pace.take(at(10_000), Duration::ZERO), Ok(Duration::ZERO));
+        assert_eq!(pace.take(1, at(1_000), Duration::from_secs(8)), Err(early));
+        assert_eq!(pace.take(1, at(1_000), LONG), Ok(Duration::from_secs(9)));
+        assert_eq!(pace.take(1, at(10_000), Duration::ZERO), Ok(Duration::ZERO));
         // Nobody is held for ever by one header.
         pace.hold(at(10_000), Duration::MAX, 429);
-        let held = pace.take(at(10_000), Duration::MAX).unwrap();
+        let held = pace.take(1, at(10_000), Duration::MAX).unwrap();
         assert_eq!(held, limits::LONGEST_HOLD);
     }
 

@@ -1,9 +1,9 @@
 //! The life of a request, on one page:
 //!
 //! ```text
-//! observables ──► freshen the tenant's index ──► find the alerts of each ──► a sighting of each
-//!                  │ crawl or refresh, if need be   │ newest first            │
-//!                  └ shortfalls ◄───────────────────┴ cut at the limit        └► Reply
+//! observables ──► the alerts that mention each ──► a sighting of each
+//!                  │ as the source finds them        │
+//!                  └ shortfalls ◄── cut at the limit └► Reply
 //! ```
 
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::credentials::Credentials;
 use crate::ctim::Sighting;
 use crate::error::Error;
 use crate::event::Events;
-use crate::graph;
 use crate::http::Transport;
-use crate::index::{AlertIndex, Hits};
 use crate::limits;
 use crate::mapping::{self, Context};
 use crate::observable::Observable;
 use crate::payload::Question;
+use crate::settings::AlertSource;
 use crate::shortfall::Shortfall;
-use crate::sync::{SyncSettings, Tenants};
+use crate::source::Source;
+use crate::sync::SyncSettings;
 use crate::time::{Clock, Deadline, Now, Skew};
 use crate::upstream::Upstream;
 
@@ -32,6 +32,8 @@ use crate::upstream::Upstream;
 pub struct Settings {
     /// Which Microsoft to ask.
     pub cloud: Cloud,
+    /// And how.
+    pub source: AlertSource,
     /// How alerts are kept.
     pub sync: SyncSettings,
     /// Sightings per observable, when the token does not say.
@@ -43,7 +45,7 @@ pub struct Settings {
 /// Answers what Microsoft has seen of an observable.
 pub struct Relay {
     settings: Settings,
-    tenants: Tenants,
+    source: Source,
     clock: Clock,
 }
 
@@ -66,7 +68,7 @@ impl Relay {
     ) -> Self {
         let upstream =
             Arc::new(Upstream::new(settings.cloud.clone(), transport, clock.clone(), events));
-        Self { tenants: Tenants::new(upstream, settings.sync), settings, clock }
+        Self { source: Source::new(settings.source, upstream, settings.sync), settings, clock }
     }
 
     /// The time, by the relay's clock.
@@ -100,13 +102,10 @@ impl Relay {
             return Ok(reply);
         }
         let limit = self.limit(entities_limit, question.observables.len());
-        let find = |index: &AlertIndex| -> Vec<Hits> {
-            question.observables.iter().map(|observable| index.find(observable, limit)).collect()
-        };
-        let (found, missing) = self.tenants.of(credentials).look_up(deadline, find)?;
-        reply.shortfalls.extend(missing);
+        let found = self.source.find(&question.observables, credentials, limit, deadline)?;
+        reply.shortfalls.extend(found.shortfalls);
         let mut too_many = Vec::new();
-        for (hits, observable) in found.into_iter().zip(question.observables) {
+        for (hits, observable) in found.hits.into_iter().zip(question.observables) {
             let map = |alert: &Arc<Alert>| self.sighting(&observable, alert, credentials);
             reply.sightings.extend(hits.alerts.iter().map(map));
             if hits.total > hits.alerts.len() {
@@ -120,13 +119,12 @@ impl Relay {
         Ok(reply)
     }
 
-    /// Proves by one real read that the credentials work.
+    /// Proves by real reads that the credentials work, as the source needs them.
     ///
     /// # Errors
     /// Why they do not.
     pub fn health(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
-        let url = graph::probe_url(&self.settings.cloud.graph);
-        self.tenants.of(credentials).probe(&url, deadline)
+        self.source.probe(credentials, deadline)
     }
 
     /// Proves that the credentials are good for a token, whatever that is good
@@ -135,13 +133,13 @@ impl Relay {
     /// # Errors
     /// Why they are not.
     pub fn log_in(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
-        self.tenants.of(credentials).session().log_in(deadline)
+        self.source.log_in(credentials, deadline)
     }
 
     /// How the relay's clock differs from Microsoft's, as of the last answer that
     /// told the time.
     pub fn skew(&self) -> Option<Skew> {
-        self.tenants.upstream().skew()
+        self.source.upstream().skew()
     }
 
     /// Sightings for each of `count` observables.

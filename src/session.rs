@@ -53,14 +53,27 @@ impl Session {
         self.tokens.access(&self.credentials, &self.upstream, deadline).map(|_| ())
     }
 
-    /// Asks for alerts by what `request` makes of the token. Refused with 401 or
-    /// 403, it drops the token and tries once more: the token may have been
+    /// Asks for alerts by what `request` makes of the token.
+    ///
+    /// # Errors
+    /// As [`Session::ask_in_turn`].
+    pub(crate) fn ask(
+        &self,
+        request: impl Fn(Secret) -> Request,
+        deadline: Deadline,
+    ) -> Result<Response, Error> {
+        self.ask_in_turn(&self.alerts, request, deadline)
+    }
+
+    /// Asks, at the pace of `pace`, by what `request` makes of the token. Refused
+    /// with 401 or 403, it drops the token and tries once more: the token may have been
     /// revoked, or a role granted since it was issued.
     ///
     /// # Errors
     /// When there is no token, no answer, or the answer is no success.
-    pub(crate) fn ask(
+    pub(crate) fn ask_in_turn(
         &self,
+        pace: &Pace,
         request: impl Fn(Secret) -> Request,
         deadline: Deadline,
     ) -> Result<Response, Error> {
@@ -68,7 +81,7 @@ impl Session {
         loop {
             let token = self.tokens.access(&self.credentials, &self.upstream, deadline)?;
             let request = request(token.clone());
-            let response = self.upstream.send(&request, &self.alerts, deadline)?;
+            let response = self.upstream.send(&request, pace, deadline)?;
             match response.status {
                 200..=299 => return Ok(response),
                 401 | 403 if !refused => {

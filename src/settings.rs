@@ -15,6 +15,31 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// How alerts are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AlertSource {
+    /// Listed by `alerts_v2`, kept in memory and matched here.
+    #[default]
+    AlertsV2,
+    /// Asked for by advanced hunting, then read one by one.
+    Hunting,
+}
+
+impl AlertSource {
+    /// Its name in `RELAY_ALERT_SOURCE`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::AlertsV2 => "alerts_v2",
+            Self::Hunting => "hunting",
+        }
+    }
+
+    /// The source called `word`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::AlertsV2, Self::Hunting].into_iter().find(|s| s.word() == word)
+    }
+}
+
 /// How to serve.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeSettings {

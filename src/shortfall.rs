@@ -2,6 +2,7 @@
 //! thing a relay can say, so each of these goes to the analyst as a warning.
 
 use crate::error::{Error, WireError, foreign};
+use crate::limits;
 use crate::observable::Observable;
 use crate::time::Timestamp;
 
@@ -56,6 +57,45 @@ pub enum Shortfall {
     },
     /// The list was paged in a way that leaves doubt.
     Doubtful,
+    /// Some observables could not be asked for, or not to the end.
+    Unanswered {
+        /// The observables.
+        observables: Vec<Observable>,
+        /// What happened.
+        why: Error,
+    },
+    /// The look-back is longer than the reach of hunting.
+    Reach {
+        /// How far back it reaches.
+        back_to: Timestamp,
+    },
+    /// Hunting has found more than is read.
+    Rows {
+        /// The oldest that was read.
+        back_to: Timestamp,
+    },
+    /// Alerts that hunting names were not read.
+    NotRead {
+        /// How many.
+        alerts: usize,
+        /// What happened; nothing when there are more than are read at once.
+        why: Option<Error>,
+    },
+    /// Alerts that hunting names are not there.
+    Gone {
+        /// Their ids.
+        alerts: Vec<Box<str>>,
+    },
+    /// Alerts that hunting names do not hold what was asked for.
+    Unconfirmed {
+        /// Their ids.
+        alerts: Vec<Box<str>>,
+    },
+    /// Hashes could not be looked for as devices have reported them.
+    Unbridged {
+        /// The hashes.
+        observables: Vec<Observable>,
+    },
     /// Alerts that could not be read at all.
     Unreadable {
         /// How many.
@@ -81,13 +121,38 @@ impl Shortfall {
         WireError { kind: "warning", code: self.code(), message: self.message() }
     }
 
+    /// What to say of observables that could not be asked for: one sentence for
+    /// each kind of reason.
+    pub(crate) fn unanswered(failed: Vec<(Observable, Error)>) -> Vec<Self> {
+        let mut groups: Vec<(Vec<Observable>, Error)> = Vec::new();
+        for (observable, why) in failed {
+            match groups.iter_mut().find(|(_, known)| known.code() == why.code()) {
+                Some((observables, _)) => observables.push(observable),
+                None => groups.push((vec![observable], why)),
+            }
+        }
+        let group = |(observables, why)| Self::Unanswered { observables, why };
+        groups.into_iter().map(group).collect()
+    }
+
     fn code(&self) -> &'static str {
         match self {
             Self::Loading { .. } | Self::Refreshing { .. } => "gateway timeout",
-            Self::Interrupted { why, .. } | Self::Stale { why, .. } => why.code(),
-            Self::Cut { .. } | Self::TooMany { .. } => "too-many-messages-warning",
+            Self::Interrupted { why, .. }
+            | Self::Stale { why, .. }
+            | Self::Unanswered { why, .. }
+            | Self::NotRead { why: Some(why), .. } => why.code(),
+            Self::Cut { .. }
+            | Self::TooMany { .. }
+            | Self::Rows { .. }
+            | Self::NotRead { why: None, .. } => "too-many-messages-warning",
+            Self::Reach { .. } => "timerange error",
+            Self::Gone { .. } => "not found",
             Self::Partial { .. } => "service unavailable",
-            Self::Doubtful | Self::Unreadable { .. } => "unknown",
+            Self::Doubtful
+            | Self::Unconfirmed { .. }
+            | Self::Unbridged { .. }
+            | Self::Unreadable { .. } => "unknown",
             Self::NotSearched { .. } => "invalid argument",
         }
     }
@@ -129,6 +194,44 @@ impl Shortfall {
             Self::Doubtful => "Microsoft listed its alerts in a way that leaves doubt whether \
                                all of them were seen; some may be missing from this answer."
                 .to_owned(),
+            Self::Unanswered { observables, why } => format!(
+                "Not searched, or not to the end: {}. {}",
+                named(observables),
+                why.message()
+            ),
+            Self::Reach { back_to } => format!(
+                "Microsoft's hunting reaches back 30 days; alerts before {back_to} are not in this \
+                 answer (RELAY_LOOKBACK)."
+            ),
+            Self::Rows { back_to } => format!(
+                "Microsoft's hunting has found more than can be read; alerts before {back_to} may \
+                 be missing from this answer. Please ask for less at once."
+            ),
+            Self::NotRead { alerts, why: None } => format!(
+                "{alerts} more alerts were found than are read for one request ({}); they are not \
+                 in this answer. Please ask for less at once.",
+                limits::HUNTED_ALERTS
+            ),
+            Self::NotRead { alerts, why: Some(why) } => format!(
+                "{alerts} of the alerts that were found could not be read and are not in this \
+                 answer. {}",
+                why.message()
+            ),
+            Self::Gone { alerts } => format!(
+                "Microsoft's hunting names alerts that it does not show; they are not in this \
+                 answer: {}.",
+                first_three(alerts.iter().map(|id| foreign(id)))
+            ),
+            Self::Unconfirmed { alerts } => format!(
+                "Microsoft's hunting names alerts in which the relay does not find what was asked \
+                 for; they are not in this answer, and the portal shows them: {}.",
+                first_three(alerts.iter().map(|id| foreign(id)))
+            ),
+            Self::Unbridged { observables } => format!(
+                "Searched only where Microsoft's hunting keeps SHA-256, which is in few alerts; \
+                 the tables that would lead further need a licence for Defender for Endpoint: {}.",
+                named(observables)
+            ),
             Self::Unreadable { alerts } => format!(
                 "{alerts} of Microsoft's alerts could not be read and are not in this answer."
             ),
@@ -152,6 +255,13 @@ impl Shortfall {
             }
         }
     }
+}
+
+fn named(observables: &[Observable]) -> String {
+    let each = |observable: &Observable| {
+        format!("{} {}", observable.kind().word(), foreign(observable.value()))
+    };
+    first_three(observables.iter().map(each))
 }
 
 fn so_far(alerts: usize, back_to: Option<Timestamp>) -> String {

@@ -2,13 +2,12 @@
 //! changed, by one thread at a time, and never by the one that answers.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
 
 use crate::alert::Alert;
-use crate::credentials::{CredentialKey, Credentials};
 use crate::error::Error;
 use crate::event::{Event, Level};
 use crate::flight::{Flight, Lead, Ticket, Turn, lock};
@@ -17,11 +16,10 @@ use crate::graph::alerts_v2::Page;
 use crate::graph::paging::Property;
 use crate::index::AlertIndex;
 use crate::limits;
-use crate::room::{Place, Room};
 use crate::session::Session;
 use crate::shortfall::Shortfall;
+use crate::tenants::Queue;
 use crate::time::{Deadline, Now, Timestamp};
-use crate::upstream::Upstream;
 use crate::walk::Walk;
 
 /// How indexes are kept.
@@ -53,62 +51,6 @@ impl Default for SyncSettings {
     }
 }
 
-/// All tenants, by credentials.
-pub(crate) struct Tenants {
-    upstream: Arc<Upstream>,
-    settings: SyncSettings,
-    known: Mutex<Known>,
-    waiting: Arc<Waiting>,
-}
-
-/// What all tenants share of the places for those who wait.
-struct Waiting {
-    room: Room,
-    /// Whether there is but one tenant.
-    alone: AtomicBool,
-}
-
-#[derive(Default)]
-struct Known {
-    tenants: HashMap<CredentialKey, (u64, Arc<Tenant>)>,
-    /// Counts uses, to tell who was used last.
-    uses: u64,
-}
-
-impl Tenants {
-    pub(crate) fn new(upstream: Arc<Upstream>, settings: SyncSettings) -> Self {
-        let waiting = Waiting { room: Room::new(settings.waiting), alone: AtomicBool::new(true) };
-        Self { upstream, settings, known: Mutex::default(), waiting: Arc::new(waiting) }
-    }
-
-    pub(crate) fn upstream(&self) -> &Upstream {
-        &self.upstream
-    }
-
-    /// The tenant of `credentials`. When there are too many, the one that has
-    /// not been used for longest is forgotten.
-    pub(crate) fn of(&self, credentials: &Credentials) -> Arc<Tenant> {
-        let key = credentials.key(self.upstream.cloud());
-        let mut known = lock(&self.known);
-        known.uses += 1;
-        let uses = known.uses;
-        let (used, tenant) = known.tenants.entry(key).or_insert_with(|| {
-            let session = Session::new(credentials.clone(), Arc::clone(&self.upstream));
-            (uses, Arc::new(Tenant::new(session, self.settings, Arc::clone(&self.waiting))))
-        });
-        *used = uses;
-        let tenant = Arc::clone(tenant);
-        if known.tenants.len() > self.settings.max_tenants {
-            let oldest = known.tenants.iter().min_by_key(|(_, (used, _))| *used);
-            if let Some(key) = oldest.map(|(key, _)| *key) {
-                known.tenants.remove(&key);
-            }
-        }
-        self.waiting.alone.store(known.tenants.len() == 1, Ordering::SeqCst);
-        tenant
-    }
-}
-
 /// The alerts of one set of credentials, and how current they are.
 pub(crate) struct Tenant {
     session: Session,
@@ -118,9 +60,7 @@ pub(crate) struct Tenant {
     forgotten: AtomicUsize,
     state: Mutex<State>,
     flight: Flight,
-    /// Requests that wait, of this tenant and of all.
-    waiters: AtomicUsize,
-    waiting: Arc<Waiting>,
+    queue: Queue,
 }
 
 #[derive(Debug, Default)]
@@ -165,7 +105,7 @@ impl Doubt {
 }
 
 impl Tenant {
-    fn new(session: Session, settings: SyncSettings, waiting: Arc<Waiting>) -> Self {
+    pub(crate) fn new(session: Session, settings: SyncSettings, queue: Queue) -> Self {
         Self {
             session,
             settings,
@@ -173,8 +113,7 @@ impl Tenant {
             forgotten: AtomicUsize::new(0),
             state: Mutex::default(),
             flight: Flight::default(),
-            waiters: AtomicUsize::new(0),
-            waiting,
+            queue,
         }
     }
 
@@ -183,19 +122,12 @@ impl Tenant {
     }
 
     /// One real read, to see whether the credentials work.
-    pub(crate) fn probe(&self, url: &str, deadline: Deadline) -> Result<(), Error> {
-        let _place = self
-            .place()
-            .ok_or(Error::Deadline { waiting_for: "answering others who wait for Microsoft" })?;
-        let response = self.session.ask(|token| graph::get(url.to_owned(), token), deadline)?;
+    pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
+        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        let url = graph::probe_url(&self.session.upstream().cloud().graph);
+        let response = self.session.ask(|token| graph::get(url.clone(), token), deadline)?;
         Page::of(&response)?;
         Ok(())
-    }
-
-    /// A place among those who wait for Microsoft, if there is one.
-    fn place(&self) -> Option<Place<'_>> {
-        let alone = self.waiting.alone.load(Ordering::SeqCst);
-        self.waiting.room.enter(&self.waiters, alone)
     }
 
     /// Reads the index as `read` does, once it is as current as the deadline
@@ -281,7 +213,7 @@ impl Tenant {
     /// How the sync ended; `None` when that takes too long, or when too many
     /// wait already.
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
-        let place = self.place();
+        let place = self.queue.place();
         let asked = self.session.upstream().now().monotonic;
         loop {
             if let Some(error) = self.just_failed() {

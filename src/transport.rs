@@ -181,6 +181,7 @@ fn on_the_wire(action: &Action) -> (&'static str, &'static str, Option<&str>) {
         Action::Delete => ("DELETE", "", None),
         Action::PostForm(form) => ("POST", FORM, Some(form.expose())),
         Action::PostFormBasic { form, .. } => ("POST", FORM, Some(form)),
+        Action::PostQuery(json) => ("POST", JSON, Some(json)),
         Action::PostJson(json) => ("POST", JSON, Some(json.expose())),
         Action::PatchJson(json) => ("PATCH", JSON, Some(json.expose())),
     }

@@ -78,7 +78,7 @@ impl Upstream {
                 return Ok(response);
             }
             let now = self.now();
-            let asked = response.retry_after(now.wall);
+            let asked = pace.pause_after(&response, now.wall);
             if let Some(span) = asked {
                 // For everybody, and as soon as the next turn is asked for.
                 pace.hold(now, span, response.status);
@@ -99,8 +99,16 @@ impl Upstream {
     }
 
     fn wait_for_turn(&self, pace: &Pace, deadline: Deadline) -> Result<(), Error> {
+        self.reserve(pace, 1, deadline)
+    }
+
+    /// Waits for so many turns at once: for calls that one request makes.
+    ///
+    /// # Errors
+    /// When they come too late.
+    pub(crate) fn reserve(&self, pace: &Pace, turns: u32, deadline: Deadline) -> Result<(), Error> {
         let early = |TooEarly { until, status }| Error::Throttled { until, status };
-        let wait = pace.take(self.now(), self.patience(deadline)).map_err(early)?;
+        let wait = pace.take(turns, self.now(), self.patience(deadline)).map_err(early)?;
         if !wait.is_zero() {
             self.clock.wait(wait);
         }
@@ -121,7 +129,8 @@ impl Upstream {
         self.trace(request, &result, begun);
         // The other side may have closed a connection just as it was used again.
         // What only reads can be said twice.
-        if let (Err(TransportError::Broken { .. }), Action::Get) = (&result, &request.action)
+        if let (Err(TransportError::Broken { .. }), Action::Get | Action::PostQuery(_)) =
+            (&result, &request.action)
             && let Some(left) = self.remaining(deadline)
         {
             result = self.transport.send(request, left.min(timeout));
@@ -155,6 +164,6 @@ impl Upstream {
 /// Whether asking again after a while is what the status is for. A 500 is not:
 /// it is known to come back for the same question for ever (elastic/integrations
 /// #18144).
-const fn is_busy(status: u16) -> bool {
+pub(crate) const fn is_busy(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
 }

@@ -210,6 +210,17 @@ fn a_demo_of_a_file_of_alerts() {
 }
 
 #[test]
+fn a_demo_finds_its_alerts_in_both_ways() {
+    for source in ["alerts_v2", "hunting"] {
+        let (code, out, _) = run(&["demo", "--once", "--source", source], &[]);
+        assert_eq!(code, 0, "{out}");
+        let found =
+            out.lines().filter(|line| line.ends_with(" sighting") || line.ends_with(" sightings"));
+        assert_eq!(found.filter(|line| !line.ends_with(": 0 sightings")).count(), 7, "{out}");
+    }
+}
+
+#[test]
 fn a_demo_serves_until_either_signal() {
     for signal in ["TERM", "INT"] {
         let (demo, address, _, header) = Running::demo();

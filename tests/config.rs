@@ -78,8 +78,8 @@ fn what_is_wrong_is_told_with_its_name_and_rule() {
         (("RELAY_LISTEN", "unix:relative"), "RELAY_LISTEN must be"),
         (("CTR_ENTITIES_LIMIT", "0"), "CTR_ENTITIES_LIMIT must be a whole number from 1 to 1000"),
         (("CTR_ENTITIES_LIMIT", "1001"), "CTR_ENTITIES_LIMIT must be"),
-        (("RELAY_ALERT_SOURCE", "hunting"), "RELAY_ALERT_SOURCE must be alerts_v2: this version"),
-        (("RELAY_CLOUD", "china"), "RELAY_CLOUD cannot be china: Microsoft does not offer"),
+        (("RELAY_ALERT_SOURCE", "v2"), "RELAY_ALERT_SOURCE must be alerts_v2 or hunting"),
+        (("RELAY_CLOUD", "china"), "RELAY_CLOUD cannot be china, where Microsoft offers neither"),
         (("RELAY_CLOUD", "moon"), "RELAY_CLOUD must be global, gcc-high or dod"),
         (
             ("RELAY_GRAPH_URL", "http://graph.example"),

@@ -42,13 +42,18 @@ const LAYERS: [(&str, &[&str]); 5] = [
     (
         "flow",
         &[
+            "crew",
             "flight",
+            "hunt",
             "pace",
+            "reader",
             "registrar",
             "relay",
             "room",
             "session",
+            "source",
             "sync",
+            "tenants",
             "tokens",
             "upstream",
             "walk",

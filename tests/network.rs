@@ -25,7 +25,7 @@ use graph_relay::loopback;
 use graph_relay::observable::{self, Observable};
 use graph_relay::payload::Question;
 use graph_relay::relay::{Relay, Settings};
-use graph_relay::settings::TransportSettings;
+use graph_relay::settings::{AlertSource, TransportSettings};
 use graph_relay::simulator::faults::{Fault, On};
 use graph_relay::simulator::{Behaviour, Simulator, constructed_alerts};
 use graph_relay::sync::SyncSettings;
@@ -267,6 +267,7 @@ fn a_kept_connection_that_closes_as_it_is_used_costs_nothing() {
     });
     let base = BaseUrl::parse(&format!("http://{address}")).unwrap();
     let settings = Settings {
+        source: AlertSource::AlertsV2,
         cloud: Cloud { login: base.clone(), graph: base, ..Cloud::global() },
         sync: SyncSettings::default(),
         entities_limit: 100,

@@ -188,6 +188,72 @@ fn newer_names_are_shown_to_those_who_ask_for_them() {
     assert_eq!(status, 404);
 }
 
+fn post(path: &str, token: &str, body: &Value) -> Request {
+    Request {
+        url: format!("https://graph.microsoft.com/v1.0/{path}"),
+        action: Action::PostQuery(body.to_string()),
+        ..get("", token, true)
+    }
+}
+
+#[test]
+fn a_batch_is_answered_part_by_part_and_refused_as_a_whole_when_it_is_none() {
+    let world = simulator(Behaviour::default());
+    let token = token_of(&world);
+    let id = "sn1f6c0a41-7d2e-4b19-8c55-90a1b2c3d412_1";
+    let part = |number: usize, url: &str| {
+        json!({"id": number.to_string(), "method": "GET", "url": url,
+               "headers": {"Prefer": "include-unknown-enum-members"}})
+    };
+    let ask =
+        |parts: Vec<Value>| send(&world, &post("$batch", &token, &json!({"requests": parts})));
+    let url = format!("/security/alerts_v2/{id}");
+    let (status, answer) = ask(vec![
+        part(0, &url),
+        part(1, "/security/alerts_v2/none"),
+        part(2, "/v1.0/security/alerts_v2"),
+    ]);
+    assert_eq!(status, 200);
+    let statuses = answer["responses"].as_array().unwrap().iter();
+    let statuses: Vec<String> = statuses.map(|r| format!("{} {}", r["id"], r["status"])).collect();
+    assert_eq!(statuses, ["\"2\" 400", "\"1\" 404", "\"0\" 200"]);
+    assert_eq!(answer["responses"][2]["body"]["serviceSource"], "microsoftSentinel");
+    // Twenty at most, each under a name of its own.
+    assert_eq!(ask((0..20).map(|n| part(n, &url)).collect()).0, 200);
+    assert_eq!(ask((0..21).map(|n| part(n, &url)).collect()).0, 400);
+    assert_eq!(ask(vec![part(0, &url), part(0, &url)]).0, 400);
+    assert_eq!(ask(vec![]).0, 400);
+    let unbatched = simulator(Behaviour { batches: false, ..Behaviour::default() });
+    let token = token_of(&unbatched);
+    let request = post("$batch", &token, &json!({"requests": [part(0, &url)]}));
+    assert_eq!(send(&unbatched, &request).0, 404);
+}
+
+#[test]
+fn hunting_takes_the_queries_that_it_knows_and_no_others() {
+    let world = simulator(Behaviour::default());
+    let token = token_of(&world);
+    let ask = |query: &str| {
+        send(&world, &post("security/runHuntingQuery", &token, &json!({"Query": query})))
+    };
+    let (status, answer) = ask("AlertEvidence | take 1");
+    assert_eq!((status, answer["results"].as_array().unwrap().len()), (200, 1));
+    assert_eq!(answer["schema"][0]["name"], "Timestamp");
+    for query in [
+        "",
+        "AlertEvidence",
+        "AlertEvidence | take 2",
+        "let names = dynamic([\"O\"Brien\"]);\nAlertEvidence | take 1",
+        "let names = dynamic([\"a\\\"]);\nAlertEvidence | take 1",
+    ] {
+        let (status, answer) = ask(query);
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!("BadRequest")), "{query}");
+    }
+    let request = post("security/runHuntingQuery", &token, &json!({}));
+    assert_eq!(send(&world, &request).0, 400);
+    assert_eq!(send(&world, &get(&request.url, &token, true)).0, 404);
+}
+
 #[test]
 fn over_loopback_it_is_the_same_to_the_real_client() {
     let address = loopback::serve(Arc::new(simulator(Behaviour::default()))).unwrap();

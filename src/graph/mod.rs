@@ -1,13 +1,20 @@
 //! Microsoft Graph: what is asked of it and what it answers.
 
 pub mod alerts_v2;
+pub mod batch;
+pub mod hunting;
+pub mod kql;
 pub mod login;
 pub mod paging;
 pub mod problem;
 
 mod evidence;
 mod lenient;
+#[cfg(test)]
+mod literals;
 mod wire;
+
+use serde_json::Value;
 
 use crate::cloud::BaseUrl;
 use crate::credentials::Secret;
@@ -20,11 +27,20 @@ const HEADERS: [(&str, &str); 2] =
 
 /// `GET` of `url`, on behalf of whoever `token` was issued to.
 pub fn get(url: String, token: Secret) -> Request {
+    request(url, Action::Get, token)
+}
+
+/// `POST` of `json` to `url`, likewise.
+pub fn post(url: String, json: &Value, token: Secret) -> Request {
+    request(url, Action::PostQuery(json.to_string()), token)
+}
+
+fn request(url: String, action: Action, token: Secret) -> Request {
     Request {
         url,
         bearer: Some(token),
         headers: HEADERS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        action: Action::Get,
+        action,
     }
 }
 

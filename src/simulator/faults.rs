@@ -14,15 +14,23 @@ use crate::http::{Action, Request, Response};
 pub enum On {
     /// An access token.
     Token,
-    /// Anything of Graph.
+    /// A list of alerts, or one alert.
     Graph,
+    /// A hunting query.
+    Hunting,
+    /// A batch as a whole.
+    Batch,
+    /// One request in a batch, which can only be answered.
+    Part,
 }
 
 impl On {
     /// What `request` is for.
-    pub const fn of(request: &Request) -> Self {
+    pub fn of(request: &Request) -> Self {
         match request.action {
             Action::PostForm(_) | Action::PostFormBasic { .. } => Self::Token,
+            Action::PostQuery(_) if request.url.ends_with("/$batch") => Self::Batch,
+            Action::PostQuery(_) => Self::Hunting,
             Action::Get | Action::PostJson(_) | Action::PatchJson(_) | Action::Delete => {
                 Self::Graph
             }
@@ -128,7 +136,7 @@ fn any(on: On, dice: &mut Dice) -> Fault {
         &|| Fault::Link("https://graph.microsoft.com.evil.example/v1.0/security/alerts_v2"),
         &|| Fault::answer(200, None, "{\"value\":[{\"id\":\"a\"},"),
     ];
-    let graph = if on == On::Graph { &graph[..] } else { &[] };
+    let graph = if on == On::Token { &[] } else { &graph[..] };
     let count = shared.len() + graph.len();
     let picked = usize::try_from(dice.below(u64::try_from(count).unwrap_or(1))).unwrap_or(0);
     shared.iter().chain(graph).nth(picked).map_or(Fault::None, |fault| fault())

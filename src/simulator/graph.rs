@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::filter::Filter;
 use super::url::{Target, decode};
-use super::{Behaviour, Order, Tenant, World, respond};
+use super::{Behaviour, Order, Tenant, World, hunting, respond};
 use crate::http::{Action, Request, Response};
 use crate::time::Timestamp;
 
@@ -24,6 +24,18 @@ pub(super) fn answer(
         all: request.header("prefer").is_some_and(|p| p.contains("include-unknown-enum-members")),
     };
     match (path, &request.action) {
+        (["runHuntingQuery"], Action::PostQuery(_)) if !tenant.hunts => {
+            lacking("ThreatHunting.Read.All", "SecurityAlert.Read.All")
+        }
+        (["runHuntingQuery"], Action::PostQuery(body)) => {
+            hunting::answer(tenant, body, behaviour, now)
+                .unwrap_or_else(|message| error(400, "BadRequest", &message))
+        }
+        _ if !tenant.permitted => lacking(
+            "SecurityAlert.Read.All,SecurityAlert.ReadWrite.All,SecurityIncident.Read.All,\
+             SecurityIncident.ReadWrite.All",
+            if tenant.hunts { "ThreatHunting.Read.All" } else { "." },
+        ),
         (["alerts_v2"], Action::Get) => list(tenant, target, behaviour, members)
             .unwrap_or_else(|message| error(400, "BadRequest", &message)),
         (["alerts_v2", id], Action::Get) => one(tenant, id, members),
@@ -38,23 +50,20 @@ fn tenant_of<'a>(
 ) -> Result<&'a Tenant, Response> {
     let token = request.bearer.as_ref().map(|token| token.expose()).unwrap_or_default();
     let held = world.tokens.get(token).filter(|(_, expires)| now < *expires);
-    let tenant = held.and_then(|(index, _)| world.tenants.get(*index)).ok_or_else(|| {
+    held.and_then(|(index, _)| world.tenants.get(*index)).ok_or_else(|| {
         error(
             401,
             "InvalidAuthenticationToken",
             "Lifetime validation failed, the token is expired.",
         )
-    })?;
-    if tenant.permitted {
-        return Ok(tenant);
-    }
-    Err(error(
-        403,
-        "Forbidden",
-        "Missing application roles. API required roles: SecurityAlert.Read.All,\
-         SecurityAlert.ReadWrite.All,SecurityIncident.Read.All,SecurityIncident.ReadWrite.All, \
-         application roles: .",
-    ))
+    })
+}
+
+fn lacking(required: &str, granted: &str) -> Response {
+    let message = format!(
+        "Missing application roles. API required roles: {required}, application roles: {granted}"
+    );
+    error(403, "Forbidden", &message)
 }
 
 /// A page of the list; what an option is refused for, otherwise.

@@ -6,9 +6,12 @@
 //! It can be made to fail ([`faults`]). Served over loopback by `graph-relay demo`; used directly as a [`Transport`]
 //! by tests and embedders.
 
+mod batch;
 pub mod faults;
 mod filter;
 mod graph;
+mod hunting;
+mod kql;
 mod login;
 mod url;
 
@@ -36,6 +39,12 @@ pub struct Behaviour {
     pub order: Order,
     /// How long a token lasts.
     pub token_lifetime: Duration,
+    /// Whether hunting's table of evidence holds SHA-256, which it seldom does.
+    pub hunting_sha256: bool,
+    /// Whether the tenant has a licence for the tables of devices.
+    pub device_tables: bool,
+    /// Whether batches are taken.
+    pub batches: bool,
 }
 
 /// What becomes of `$orderby`.
@@ -57,6 +66,9 @@ impl Default for Behaviour {
             next_link: false,
             order: Order::Honoured,
             token_lifetime: Duration::from_secs(3_599),
+            hunting_sha256: false,
+            device_tables: true,
+            batches: true,
         }
     }
 }
@@ -83,6 +95,8 @@ struct Tenant {
     refused: Option<u32>,
     /// Whether the application may read alerts.
     permitted: bool,
+    /// Whether it may hunt.
+    hunts: bool,
     alerts: Vec<Value>,
 }
 
@@ -92,10 +106,11 @@ impl Simulator {
         Self { clock, behaviour, world: Mutex::default() }
     }
 
-    /// Adds a tenant whose application may read `alerts`.
+    /// Adds a tenant whose application may read `alerts` and hunt.
     #[must_use]
     pub fn with_tenant(self, credentials: Credentials, alerts: Vec<Value>) -> Self {
-        self.world().tenants.push(Tenant { credentials, refused: None, permitted: true, alerts });
+        let tenant = Tenant { credentials, refused: None, permitted: true, hunts: true, alerts };
+        self.world().tenants.push(tenant);
         self
     }
 
@@ -114,6 +129,11 @@ impl Simulator {
     /// Grants or revokes the permission to read alerts.
     pub fn permit(&self, credentials: &Credentials, permitted: bool) {
         self.change(credentials, |tenant| tenant.permitted = permitted);
+    }
+
+    /// Grants or revokes the permission to hunt.
+    pub fn permit_hunting(&self, credentials: &Credentials, permitted: bool) {
+        self.change(credentials, |tenant| tenant.hunts = permitted);
     }
 
     /// Makes every token that was issued invalid.
@@ -160,6 +180,7 @@ impl Simulator {
             [tenant, "oauth2", "v2.0", "token"] => {
                 login::answer(&mut world, tenant, request, self.behaviour.token_lifetime, now)
             }
+            ["v1.0", "$batch"] => batch::answer(&mut world, request, self.behaviour, now),
             ["v1.0", "security", rest @ ..] => {
                 graph::answer(&world, rest, &target, request, self.behaviour, now)
             }
@@ -202,6 +223,11 @@ fn respond(status: u16, body: &Value) -> Response {
         headers: vec![("content-type".to_owned(), "application/json".to_owned())],
         body: body.to_string().into_bytes(),
     }
+}
+
+/// What stands at `pointer` in `value`, or null.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 /// The constructed tenant: one alert or more for each of the 48 types of

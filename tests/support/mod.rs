@@ -19,6 +19,7 @@ use graph_relay::event::Events;
 use graph_relay::http::{self, Action, Response, Transport};
 use graph_relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::relay::{Relay, Settings};
+use graph_relay::settings::AlertSource;
 use graph_relay::simulator::faults::{Fault, On};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sync::SyncSettings;
@@ -65,7 +66,12 @@ impl TestClock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Token,
+    /// A list of alerts, or one alert.
     List,
+    Hunting,
+    Batch,
+    /// One request in a batch.
+    Part,
 }
 
 /// What becomes of a request instead of reaching the simulator, or before.
@@ -83,6 +89,7 @@ pub(crate) enum Step {
 pub(crate) struct Wire {
     pub(crate) simulator: Simulator,
     log: Mutex<Vec<String>>,
+    seen: Mutex<Vec<http::Request>>,
     holding: AtomicUsize,
     script: Mutex<Vec<(Kind, Step)>>,
 }
@@ -92,6 +99,7 @@ impl Wire {
         Self {
             simulator,
             log: Mutex::default(),
+            seen: Mutex::default(),
             holding: AtomicUsize::new(0),
             script: Mutex::default(),
         }
@@ -115,7 +123,13 @@ impl Wire {
 
     /// The next request of `kind` meets `fault`.
     pub(crate) fn fault(&self, kind: Kind, fault: Fault) {
-        let on = if kind == Kind::Token { On::Token } else { On::Graph };
+        let on = match kind {
+            Kind::Token => On::Token,
+            Kind::List => On::Graph,
+            Kind::Hunting => On::Hunting,
+            Kind::Batch => On::Batch,
+            Kind::Part => On::Part,
+        };
         self.simulator.schedule(on, fault);
     }
 
@@ -143,6 +157,11 @@ impl Wire {
         !self.log.lock().unwrap().is_empty()
     }
 
+    /// The requests since the last time this was asked, as they were sent.
+    pub(crate) fn seen(&self) -> Vec<http::Request> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
     /// The requests since the last time this was asked, as `token` or as the
     /// decoded query of a list.
     pub(crate) fn requests(&self) -> Vec<String> {
@@ -154,9 +173,14 @@ impl Transport for Wire {
     fn send(&self, request: &http::Request, timeout: Duration) -> Result<Response, TransportError> {
         let (kind, note) = match &request.action {
             Action::PostForm(_) => (Kind::Token, "token".to_owned()),
-            Action::Get => (Kind::List, decode(request.url.split_once('?').unwrap().1)),
+            Action::PostQuery(_) if request.url.ends_with("$batch") => {
+                (Kind::Batch, "batch".to_owned())
+            }
+            Action::PostQuery(_) => (Kind::Hunting, "hunting".to_owned()),
+            Action::Get => (Kind::List, note(&request.url)),
             other => unreachable!("the relay does not send {other:?}"),
         };
+        self.seen.lock().unwrap().push(request.clone());
         self.log.lock().unwrap().push(note);
         let step = {
             let mut script = self.script.lock().unwrap();
@@ -187,9 +211,11 @@ pub(crate) fn attempts(status: u16) -> usize {
     }
 }
 
-fn decode(query: &str) -> String {
+/// The decoded query of a list, or the path of one alert.
+fn note(url: &str) -> String {
     let codes = [("%20", " "), ("%3A", ":")];
-    codes.iter().fold(query.to_owned(), |text, (code, plain)| text.replace(code, plain))
+    let query = url.split_once('?').map_or(url, |(_, query)| query).to_owned();
+    codes.iter().fold(query, |text, (code, plain)| text.replace(code, plain))
 }
 
 /// A relay, its wire, and whoever asks.
@@ -204,6 +230,7 @@ pub(crate) struct World {
 pub(crate) struct Setup {
     pub(crate) alerts: Vec<Value>,
     pub(crate) behaviour: Behaviour,
+    pub(crate) source: AlertSource,
     pub(crate) sync: SyncSettings,
     pub(crate) entities_limit: usize,
     pub(crate) request_timeout: Duration,
@@ -215,6 +242,7 @@ impl Default for Setup {
         Self {
             alerts: graph_relay::simulator::constructed_alerts().unwrap(),
             behaviour: Behaviour::default(),
+            source: AlertSource::AlertsV2,
             sync: SyncSettings::default(),
             entities_limit: 100,
             request_timeout: Duration::from_secs(25),
@@ -237,6 +265,7 @@ impl Setup {
         let heard = Arc::clone(&events);
         let settings = Settings {
             cloud: Cloud::global(),
+            source: self.source,
             sync: self.sync,
             entities_limit: self.entities_limit,
             request_timeout: self.request_timeout,

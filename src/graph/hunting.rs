@@ -1,0 +1,337 @@
+//! `POST /v1.0/security/runHuntingQuery`: which alerts mention any of many
+//! observables, by one query over `AlertEvidence`.
+//!
+//! That table holds what an alert's evidence says, in fewer places than the
+//! alert itself, and its hashes are SHA-1 as a rule. So the query finds wide,
+//! and every alert that it names is read and matched again.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::kql::{Literal, let_list};
+use super::lenient::{Object, Text};
+use super::post;
+use crate::alert::{Account, Alert, Device, Entity, Evidence, File, Remedy, Verdict};
+use crate::cloud::BaseUrl;
+use crate::credentials::Secret;
+use crate::error::UnexpectedAnswer;
+use crate::http::{Request, Response};
+use crate::limits;
+use crate::observable::{Kind, Observable, address};
+use crate::time::Timestamp;
+
+/// A query, and which of the observables it asks for.
+#[derive(Debug)]
+pub struct Query {
+    /// The text of it.
+    pub text: String,
+    /// The places of its observables in the list that was given.
+    pub asked: Vec<usize>,
+}
+
+/// The request that runs `query`.
+pub fn request(graph: &BaseUrl, query: &str, token: Secret) -> Request {
+    post(graph.join("/v1.0/security/runHuntingQuery"), &json!({"Query": query}), token)
+}
+
+/// The smallest query that proves the permission.
+pub const PROBE: &str = "AlertEvidence | take 1";
+
+/// The queries that find the alerts of the last `reach` that mention any of
+/// `observables`: one as a rule, more where it would be longer than
+/// [`limits::QUERY`].
+pub fn queries(observables: &[Observable], reach: Duration) -> Vec<Query> {
+    let ago = reach.as_secs();
+    let head = format!("let near = AlertEvidence | where Timestamp > ago({ago}s);\n");
+    split(observables, &LISTS, &format!("{head}{FIND}{}", top()))
+}
+
+/// The queries that find alerts by the SHA-1 of the files whose SHA-256 is asked
+/// for, as devices have reported both. Their tables need a licence for Defender
+/// for Endpoint; without it, such a query is refused as a whole.
+pub fn bridges(hashes: &[Observable], reach: Duration) -> Vec<Query> {
+    let bridge = BRIDGE.replace("{ago}", &reach.as_secs().to_string());
+    split(hashes, &["hashes"], &format!("{bridge}{}", top()))
+}
+
+/// The newest rows, as many as are read.
+fn top() -> String {
+    format!("| top {} by Last desc\n", limits::HUNTING_ROWS)
+}
+
+fn split(observables: &[Observable], lists: &[&'static str], tail: &str) -> Vec<Query> {
+    let mut queries = Vec::new();
+    let mut draft = Draft::default();
+    for (place, observable) in observables.iter().enumerate() {
+        let (list, values) = (list_of(observable.kind()), spellings(observable));
+        let values: Vec<Literal> = values.iter().map(|value| Literal::new(value)).collect();
+        let size: usize = values.iter().map(|literal| literal.size() + 1).sum();
+        if !draft.asked.is_empty() && draft.size + size + tail.len() > limits::QUERY {
+            queries.push(std::mem::take(&mut draft).finish(lists, tail));
+        }
+        draft.size += size;
+        draft.asked.push(place);
+        draft.values.extend(values.into_iter().map(|literal| (list, literal)));
+    }
+    if !draft.asked.is_empty() {
+        queries.push(draft.finish(lists, tail));
+    }
+    queries
+}
+
+/// A query that is being filled.
+#[derive(Default)]
+struct Draft {
+    values: Vec<(&'static str, Literal)>,
+    asked: Vec<usize>,
+    size: usize,
+}
+
+impl Draft {
+    fn finish(self, lists: &[&'static str], tail: &str) -> Query {
+        let mut text = String::with_capacity(self.size + tail.len());
+        for list in lists {
+            let values = self.values.iter().filter(|(name, _)| name == list);
+            let values: Vec<Literal> = values.map(|(_, literal)| literal.clone()).collect();
+            text.push_str(&let_list(list, &values));
+        }
+        text.push_str(tail);
+        Query { text, asked: self.asked }
+    }
+}
+
+const fn list_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Sha256 => "hashes",
+        Kind::FileName => "names",
+        Kind::FilePath => "paths",
+        Kind::Ip => "addresses",
+        Kind::Hostname => "hosts",
+        Kind::Domain => "domains",
+        Kind::Url => "urls",
+    }
+}
+
+/// What the tables may call `observable`, in lower case: Kusto ignores the case
+/// of ASCII alone.
+fn spellings(observable: &Observable) -> Vec<String> {
+    let normal = observable.normal().to_lowercase();
+    let mut spellings = match (observable.kind(), address(observable.value().trim())) {
+        (Kind::Ip, Some(IpAddr::V4(ip))) => vec![normal, format!("::ffff:{ip}")],
+        (Kind::Ip, Some(IpAddr::V6(ip))) => {
+            let groups: Vec<String> = ip.segments().map(|group| format!("{group:04x}")).to_vec();
+            let short: Vec<String> = ip.segments().map(|group| format!("{group:x}")).to_vec();
+            vec![normal, groups.join(":"), short.join(":")]
+        }
+        (Kind::Url, _) => {
+            let typed = observable.value().trim().to_lowercase();
+            let typed = typed.trim_end_matches('/').to_owned();
+            vec![typed, format!("http://{normal}"), format!("https://{normal}"), normal]
+        }
+        _ => vec![normal],
+    };
+    spellings.sort();
+    spellings.dedup();
+    spellings
+}
+
+/// What hunting knows of the alerts that mention an observable, or may.
+#[derive(Debug, Default)]
+pub struct Rows {
+    alerts: HashMap<Box<str>, Alert>,
+    /// The SHA-256 of a file by its SHA-1, both in lower case.
+    pub twins: HashMap<Box<str>, Box<str>>,
+    hashes: HashSet<Box<str>>,
+    /// Rows that name no alert.
+    pub unreadable: usize,
+    /// If an answer was as long as may be, the time of its oldest row.
+    pub cut: Option<Timestamp>,
+}
+
+impl Rows {
+    /// Adds what an answer says.
+    ///
+    /// # Errors
+    /// When `body` is not JSON with a list called `results`.
+    pub fn read(&mut self, body: &[u8]) -> Result<(), UnexpectedAnswer> {
+        #[derive(Deserialize)]
+        struct Wire {
+            results: Vec<Object<Row>>,
+        }
+        let wire: Wire = serde_json::from_slice(body).map_err(|_| UnexpectedAnswer::Rows)?;
+        let is_cut = wire.results.len() >= limits::HUNTING_ROWS;
+        let mut oldest: Option<Timestamp> = None;
+        for row in wire.results {
+            let row = row.0.unwrap_or_default();
+            let last = row.last.0.as_deref().and_then(Timestamp::parse);
+            oldest = oldest.into_iter().chain(last).min();
+            self.add(*row, last);
+        }
+        self.cut = self.cut.max(oldest.filter(|_| is_cut));
+        Ok(())
+    }
+
+    /// Whether a row has the SHA-256 `hash`, which is in lower case.
+    pub fn has_hash(&self, hash: &str) -> bool {
+        self.hashes.contains(hash)
+    }
+
+    /// An alert for each id, which knows no more than its rows say.
+    pub fn into_alerts(self) -> impl Iterator<Item = Alert> {
+        self.alerts.into_values()
+    }
+
+    fn add(&mut self, row: Row, last: Option<Timestamp>) {
+        let Some(id) = row.alert_id.0.clone() else {
+            self.unreadable += 1;
+            return;
+        };
+        if let (Some(sha1), Some(twin)) = (&row.sha1.0, &row.twin.0) {
+            self.twins.insert(sha1.to_lowercase().into(), twin.to_lowercase().into());
+        }
+        let hash = row.sha256.0.as_ref().or(row.twin.0.as_ref());
+        self.hashes.extend(hash.map(|hash| hash.to_lowercase().into()));
+        let alert =
+            self.alerts.entry(id.clone()).or_insert_with(|| Alert { id, ..Alert::default() });
+        alert.updated = alert.updated.max(last);
+        alert.evidence.extend(row.evidence().into_iter().map(|entity| Evidence {
+            verdict: Verdict::Unknown,
+            remedy: Remedy::None,
+            roles: Vec::new(),
+            entity,
+        }));
+    }
+}
+
+/// A row as [`FIND`] and [`BRIDGE`] project it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Row {
+    alert_id: Text,
+    entity_type: Text,
+    last: Text,
+    file_name: Text,
+    folder_path: Text,
+    #[serde(rename = "SHA1")]
+    sha1: Text,
+    #[serde(rename = "SHA256")]
+    sha256: Text,
+    twin: Text,
+    #[serde(rename = "RemoteIP")]
+    remote_ip: Text,
+    #[serde(rename = "LocalIP")]
+    local_ip: Text,
+    remote_url: Text,
+    device_name: Text,
+    account_upn: Text,
+}
+
+impl Row {
+    fn evidence(self) -> Vec<Entity> {
+        let mut entities: Vec<Entity> =
+            self.remote_ip.0.into_iter().chain(self.local_ip.0).map(Entity::Ip).collect();
+        entities.push(Entity::File(File {
+            name: self.file_name.0,
+            path: self.folder_path.0,
+            sha256: self.sha256.0.or(self.twin.0),
+            ..File::default()
+        }));
+        if let Some(name) = self.device_name.0 {
+            let domain = name.split_once('.').map(|(_, domain)| domain.into());
+            entities.push(Entity::Device(Box::new(Device {
+                dns_name: Some(name),
+                dns_domain: domain,
+                ..Device::default()
+            })));
+        }
+        entities.extend(self.remote_url.0.map(Entity::Url));
+        // Other evidence names users who are not its subject.
+        if self.entity_type.0.as_deref() == Some("User") {
+            let principal_name = self.account_upn.0;
+            entities.push(Entity::User(Account { principal_name, ..Account::default() }));
+        }
+        entities
+    }
+}
+
+/// Fills in the SHA-256 of every file in `alert` that has none of its own, where
+/// `twins` knows it by its SHA-1.
+pub fn complete(alert: &mut Alert, twins: &HashMap<Box<str>, Box<str>>) {
+    for evidence in &mut alert.evidence {
+        for file in files(&mut evidence.entity) {
+            if file.sha256.is_none() {
+                let sha1 = file.sha1.as_deref().map(str::to_lowercase);
+                file.sha256 = sha1.and_then(|sha1| twins.get(sha1.as_str()).cloned());
+            }
+        }
+    }
+}
+
+fn files(entity: &mut Entity) -> Vec<&mut File> {
+    match entity {
+        Entity::File(file) => vec![file],
+        Entity::Process(process) => {
+            std::iter::once(&mut process.image).chain(&mut process.parent).collect()
+        }
+        Entity::Malware { files, processes } => {
+            let images = processes.iter_mut().map(|process| &mut process.image);
+            files.iter_mut().chain(images).collect()
+        }
+        Entity::Message(message) => message.files.iter_mut().collect(),
+        Entity::Resource(resource) => resource.files.iter_mut().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// How long to wait after a 429 that does not say: until the next quarter of an
+/// hour when the tenant's share of processor time is used up, else until the
+/// minute is over in which calls are counted.
+pub fn pause(response: &Response, now: Timestamp) -> Duration {
+    let text = String::from_utf8_lossy(&response.body).to_lowercase();
+    if text.contains("cpu") || text.contains("resource") {
+        let into = u64::try_from(now.unix_seconds().rem_euclid(QUARTER)).unwrap_or_default();
+        return Duration::from_secs(QUARTER.unsigned_abs() - into);
+    }
+    MINUTE
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Seconds of the cycle in which processor time is given out.
+const QUARTER: i64 = 15 * 60;
+
+/// The lists of a query.
+const LISTS: [&str; 7] = ["hashes", "names", "paths", "addresses", "hosts", "domains", "urls"];
+
+/// Rows with any of the observables, the newest first. `twins` are the hashes
+/// asked for under both names, where the table knows both: its other rows know
+/// but the SHA-1.
+const FIND: &str = r#"let twins = near | where tolower(SHA256) in (hashes) and isnotempty(SHA1)
+| summarize by SHA1, Twin = tolower(SHA256);
+near
+| join kind=leftouter twins on SHA1
+| extend Name = tolower(FileName), Folder = trim_end(@"[\\/]+", tolower(FolderPath)), Device = tolower(DeviceName), Url = trim_end("/", tolower(RemoteUrl))
+| where isnotempty(Twin) or tolower(SHA256) in (hashes)
+ or Name in (names)
+ or Folder in (paths) or strcat(Folder, "\\", Name) in (paths) or strcat(Folder, "/", Name) in (paths)
+ or tolower(RemoteIP) in (addresses) or tolower(LocalIP) in (addresses)
+ or Device in (hosts) or tostring(split(Device, ".")[0]) in (hosts)
+ or Device in (domains) or substring(Device, indexof(Device, ".") + 1) in (domains)
+ or tostring(parse_url(Url).Host) in (domains) or tostring(split(Url, "/")[0]) in (domains)
+ or EntityType == "User" and tostring(split(tolower(AccountUpn), "@")[1]) in (domains)
+ or Url in (urls)
+| summarize Last = max(Timestamp) by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin, RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn
+"#;
+
+/// Rows with the SHA-1 of a file whose SHA-256 is asked for.
+const BRIDGE: &str = r#"let twins = union DeviceFileEvents, DeviceProcessEvents
+| where Timestamp > ago({ago}s) and tolower(SHA256) in (hashes) and isnotempty(SHA1)
+| summarize by SHA1, Twin = tolower(SHA256);
+AlertEvidence
+| where Timestamp > ago({ago}s)
+| join kind=inner twins on SHA1
+| summarize Last = max(Timestamp) by AlertId, FileName, FolderPath, SHA1, Twin
+"#;

@@ -1,0 +1,299 @@
+//! Finds alerts by advanced hunting: a query names them, and then they are read.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::alert::Alert;
+use crate::error::Error;
+use crate::event::{Event, Level};
+use crate::graph::alerts_v2::Page;
+use crate::graph::hunting::{self, Query, Rows};
+use crate::graph::probe_url;
+use crate::index::{AlertIndex, Found, Hits};
+use crate::limits;
+use crate::observable::{Kind, Observable};
+use crate::pace::Pace;
+use crate::reader::{Reader, Reading};
+use crate::session::Session;
+use crate::shortfall::Shortfall;
+use crate::tenants::Queue;
+use crate::time::Deadline;
+
+/// One tenant, as it is asked by hunting.
+pub(crate) struct Hunt {
+    session: Session,
+    pace: Pace,
+    reader: Reader,
+    /// How far back the relay is to look.
+    lookback: Duration,
+    /// Whether the tables of devices are refused.
+    unlicensed: AtomicBool,
+    queue: Queue,
+}
+
+impl Hunt {
+    pub(crate) fn new(session: Session, lookback: Duration, queue: Queue) -> Self {
+        Self {
+            session,
+            pace: Pace::with_pause(limits::HUNTING_CALLS, hunting::pause),
+            reader: Reader::new(),
+            lookback,
+            unlicensed: AtomicBool::new(false),
+            queue,
+        }
+    }
+
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// A real query, and a real read: they need a role each.
+    pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
+        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        self.run(hunting::PROBE, &mut Rows::default(), deadline)?;
+        let url = probe_url(&self.session.upstream().cloud().graph);
+        let response = self.reader.get(&self.session, &url, deadline)?;
+        Page::of(&response)?;
+        Ok(())
+    }
+
+    /// The alerts that mention each of `observables`.
+    ///
+    /// # Errors
+    /// When no query came through, or nothing that it names may be read.
+    pub(crate) fn find(
+        &self,
+        observables: &[Observable],
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Found, Error> {
+        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        let mut shortfalls = Vec::new();
+        let mut rows = self.hunt(observables, deadline, &mut shortfalls)?;
+        self.bridge(observables, &mut rows, deadline, &mut shortfalls);
+        shortfalls.extend(self.standing_shortfalls(&rows));
+        let twins = std::mem::take(&mut rows.twins);
+        let named = Named::new(observables, &index(rows.into_alerts()), limit);
+        let mut wanted = named.in_turn();
+        let beyond = wanted.len().saturating_sub(limits::HUNTED_ALERTS);
+        wanted.truncate(limits::HUNTED_ALERTS);
+        if beyond > 0 {
+            shortfalls.push(Shortfall::NotRead { alerts: beyond, why: None });
+        }
+        // What was read before may have been given its evidence since.
+        let is_current = |alert: &Alert| {
+            let mut alert = alert.clone();
+            hunting::complete(&mut alert, &twins);
+            named.confirms(&alert)
+        };
+        let mut reading = self.reader.read(&self.session, wanted, is_current, deadline);
+        if let (true, Some(why)) = (reading.alerts.is_empty(), &reading.why)
+            && why.is_refusal()
+        {
+            return Err(why.clone());
+        }
+        for alert in &mut reading.alerts {
+            hunting::complete(alert, &twins);
+        }
+        self.tell(&reading);
+        let doubtful = reading.alerts.iter().filter(|alert| !named.confirms(alert));
+        let doubtful: Vec<Box<str>> = doubtful.map(|alert| alert.id.clone()).collect();
+        if !doubtful.is_empty() {
+            shortfalls.push(Shortfall::Unconfirmed { alerts: doubtful });
+        }
+        let read = index(std::mem::take(&mut reading.alerts));
+        shortfalls.extend(missing(reading));
+        Ok(Found { hits: named.confirmed(&read, limit), shortfalls })
+    }
+
+    fn tell(&self, reading: &Reading) {
+        let event = Event::new(Level::Debug, "hunted")
+            .with("tenant", self.session.credentials().tenant.as_str())
+            .with("read", reading.alerts.len())
+            .with("gone", reading.gone.len())
+            .with("unread", reading.unread.len())
+            .with("unreadable", reading.unreadable);
+        self.session.upstream().tell(&event);
+    }
+
+    /// Runs the queries for `observables`.
+    fn hunt(
+        &self,
+        observables: &[Observable],
+        deadline: Deadline,
+        shortfalls: &mut Vec<Shortfall>,
+    ) -> Result<Rows, Error> {
+        let queries = hunting::queries(observables, self.reach());
+        let (rows, failed) = self.run_all(observables, &queries, Rows::default(), deadline);
+        match failed.last() {
+            Some((_, why)) if failed.len() == observables.len() || why.is_refusal() => {
+                Err(why.clone())
+            }
+            _ => {
+                shortfalls.extend(Shortfall::unanswered(failed));
+                Ok(rows)
+            }
+        }
+    }
+
+    /// Looks for hashes that were not found under their SHA-1, while the tenant
+    /// has what that needs.
+    fn bridge(
+        &self,
+        observables: &[Observable],
+        rows: &mut Rows,
+        deadline: Deadline,
+        shortfalls: &mut Vec<Shortfall>,
+    ) {
+        let is_missing = |o: &&Observable| o.kind() == Kind::Sha256 && !rows.has_hash(&o.normal());
+        let missing: Vec<Observable> = observables.iter().filter(is_missing).cloned().collect();
+        if missing.is_empty() {
+            return;
+        }
+        if !self.unlicensed.load(Ordering::SeqCst) {
+            let queries = hunting::bridges(&missing, self.reach());
+            let (all, failed) = self.run_all(&missing, &queries, std::mem::take(rows), deadline);
+            *rows = all;
+            let is_refused = |(_, why): &(Observable, Error)| match why {
+                Error::Graph(problem) => matches!(problem.status, 400 | 403),
+                _ => false,
+            };
+            if !failed.iter().any(is_refused) {
+                shortfalls.extend(Shortfall::unanswered(failed));
+                return;
+            }
+            self.unlicensed.store(true, Ordering::SeqCst);
+            let why = failed.first().map(|(_, why)| why.to_string()).unwrap_or_default();
+            let event = Event::new(Level::Warn, "no hashes from devices").with("error", why);
+            let tenant = self.session.credentials().tenant.as_str();
+            self.session.upstream().tell(&event.with("tenant", tenant));
+        }
+        shortfalls.push(Shortfall::Unbridged { observables: missing });
+    }
+
+    /// What the queries say, and the observables that were asked for by those
+    /// that failed.
+    fn run_all(
+        &self,
+        observables: &[Observable],
+        queries: &[Query],
+        mut rows: Rows,
+        deadline: Deadline,
+    ) -> (Rows, Vec<(Observable, Error)>) {
+        let mut failed: Vec<(Observable, Error)> = Vec::new();
+        for query in queries {
+            // Who is refused once need not ask again.
+            let result = match failed.last() {
+                Some((_, why)) if why.is_refusal() => Err(why.clone()),
+                _ => self.run(&query.text, &mut rows, deadline),
+            };
+            if let Err(why) = result {
+                let asked = query.asked.iter().filter_map(|place| observables.get(*place));
+                failed.extend(asked.map(|observable| (observable.clone(), why.clone())));
+            }
+        }
+        (rows, failed)
+    }
+
+    fn run(&self, query: &str, rows: &mut Rows, deadline: Deadline) -> Result<(), Error> {
+        let graph = &self.session.upstream().cloud().graph;
+        let request = |token| hunting::request(graph, query, token);
+        let response = self.session.ask_in_turn(&self.pace, request, deadline)?;
+        Ok(rows.read(&response.body)?)
+    }
+
+    fn reach(&self) -> Duration {
+        self.lookback.min(limits::HUNTING_REACH)
+    }
+
+    /// What the queries cannot have found, whatever they say.
+    fn standing_shortfalls(&self, rows: &Rows) -> Vec<Shortfall> {
+        let mut shortfalls = Vec::new();
+        if self.lookback > limits::HUNTING_REACH {
+            let now = self.session.upstream().now().wall;
+            shortfalls.push(Shortfall::Reach { back_to: now.minus(limits::HUNTING_REACH) });
+        }
+        if let Some(back_to) = rows.cut {
+            shortfalls.push(Shortfall::Rows { back_to });
+        }
+        if rows.unreadable > 0 {
+            shortfalls.push(Shortfall::Unreadable { alerts: rows.unreadable });
+        }
+        shortfalls
+    }
+}
+
+fn index(alerts: impl IntoIterator<Item = Alert>) -> AlertIndex {
+    // The bounds are those of what is read.
+    let mut index = AlertIndex::new(usize::MAX);
+    for alert in alerts {
+        index.insert(alert);
+    }
+    index
+}
+
+/// The alerts that hunting names for each observable.
+struct Named<'a> {
+    hits: Vec<Hits>,
+    observables: &'a [Observable],
+    /// What each alert is named for.
+    reasons: HashMap<Box<str>, Vec<&'a Observable>>,
+}
+
+impl<'a> Named<'a> {
+    /// Those in `rows`, the newest `limit` of each observable.
+    fn new(observables: &'a [Observable], rows: &AlertIndex, limit: usize) -> Self {
+        let hits: Vec<Hits> = observables.iter().map(|o| rows.find(o, limit)).collect();
+        let mut reasons: HashMap<Box<str>, Vec<&Observable>> = HashMap::new();
+        for (observable, hits) in observables.iter().zip(&hits) {
+            for alert in &hits.alerts {
+                reasons.entry(alert.id.clone()).or_default().push(observable);
+            }
+        }
+        Self { hits, observables, reasons }
+    }
+
+    /// The ids of all, the newest of each observable before the second newest of
+    /// any.
+    fn in_turn(&self) -> Vec<Box<str>> {
+        let most = self.hits.iter().map(|hits| hits.alerts.len()).max().unwrap_or_default();
+        let rank = |rank: usize| self.hits.iter().filter_map(move |hits| hits.alerts.get(rank));
+        let mut seen = HashSet::new();
+        let ids = (0..most).flat_map(rank).map(|alert| alert.id.clone());
+        ids.filter(|id| seen.insert(id.clone())).collect()
+    }
+
+    /// Whether `alert` holds all that it is named for.
+    fn confirms(&self, alert: &Alert) -> bool {
+        let reasons = self.reasons.get(&alert.id);
+        reasons.into_iter().flatten().all(|observable| alert.mentions(observable))
+    }
+
+    /// The alerts that were read and do mention each observable.
+    fn confirmed(&self, read: &AlertIndex, limit: usize) -> Vec<Hits> {
+        let each = |(observable, named): (&Observable, &Hits)| {
+            let hits = read.find(observable, limit);
+            // Those beyond the limit were not read, but counted.
+            let beyond = if named.total > named.alerts.len() { named.total } else { 0 };
+            Hits { total: hits.total.max(beyond), ..hits }
+        };
+        self.observables.iter().zip(&self.hits).map(each).collect()
+    }
+}
+
+/// What could not be read of what was named.
+fn missing(reading: Reading) -> Vec<Shortfall> {
+    let mut shortfalls = Vec::new();
+    if !reading.unread.is_empty() {
+        let alerts = reading.unread.len();
+        shortfalls.push(Shortfall::NotRead { alerts, why: reading.why });
+    }
+    if !reading.gone.is_empty() {
+        shortfalls.push(Shortfall::Gone { alerts: reading.gone });
+    }
+    if reading.unreadable > 0 {
+        shortfalls.push(Shortfall::Unreadable { alerts: reading.unreadable });
+    }
+    shortfalls
+}

@@ -1,0 +1,94 @@
+//! Where alerts are found: the one place that knows that there are several ways.
+
+use std::sync::Arc;
+
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::hunt::Hunt;
+use crate::index::{AlertIndex, Found};
+use crate::observable::Observable;
+use crate::settings::AlertSource;
+use crate::sync::{SyncSettings, Tenant};
+use crate::tenants::Tenants;
+use crate::time::Deadline;
+use crate::upstream::Upstream;
+
+/// The configured way, with what is kept for each tenant.
+pub(crate) enum Source {
+    AlertsV2(Tenants<Tenant>),
+    Hunting(Tenants<Hunt>),
+}
+
+impl Source {
+    pub(crate) fn new(source: AlertSource, upstream: Arc<Upstream>, sync: SyncSettings) -> Self {
+        let (most, waiting) = (sync.max_tenants, sync.waiting);
+        match source {
+            AlertSource::AlertsV2 => {
+                let make = move |session, queue| Tenant::new(session, sync, queue);
+                Self::AlertsV2(Tenants::new(upstream, most, waiting, make))
+            }
+            AlertSource::Hunting => {
+                let make = move |session, queue| Hunt::new(session, sync.lookback, queue);
+                Self::Hunting(Tenants::new(upstream, most, waiting, make))
+            }
+        }
+    }
+
+    /// The way to Microsoft.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        match self {
+            Self::AlertsV2(tenants) => tenants.upstream(),
+            Self::Hunting(tenants) => tenants.upstream(),
+        }
+    }
+
+    /// The alerts that mention each of `observables`, the newest `limit` of each.
+    ///
+    /// # Errors
+    /// When nothing can be answered at all.
+    pub(crate) fn find(
+        &self,
+        observables: &[Observable],
+        credentials: &Credentials,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Found, Error> {
+        match self {
+            Self::AlertsV2(tenants) => {
+                let find = |index: &AlertIndex| {
+                    observables.iter().map(|observable| index.find(observable, limit)).collect()
+                };
+                let (hits, shortfalls) = tenants.of(credentials).look_up(deadline, find)?;
+                Ok(Found { hits, shortfalls })
+            }
+            Self::Hunting(tenants) => tenants.of(credentials).find(observables, limit, deadline),
+        }
+    }
+
+    /// Proves by real reads that the credentials work, and may do what this way
+    /// of finding alerts needs.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub(crate) fn probe(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
+        match self {
+            Self::AlertsV2(tenants) => tenants.of(credentials).probe(deadline),
+            Self::Hunting(tenants) => tenants.of(credentials).probe(deadline),
+        }
+    }
+
+    /// Proves that there is a token to be had.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn log_in(
+        &self,
+        credentials: &Credentials,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        match self {
+            Self::AlertsV2(tenants) => tenants.of(credentials).session().log_in(deadline),
+            Self::Hunting(tenants) => tenants.of(credentials).session().log_in(deadline),
+        }
+    }
+}

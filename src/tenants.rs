@@ -1,0 +1,92 @@
+//! What is kept for each set of credentials, as long as there is room.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::credentials::{CredentialKey, Credentials};
+use crate::flight::lock;
+use crate::room::{Place, Room};
+use crate::session::Session;
+use crate::upstream::Upstream;
+
+/// All tenants, by credentials, each with a `T`.
+pub(crate) struct Tenants<T> {
+    upstream: Arc<Upstream>,
+    most: usize,
+    known: Mutex<Known<T>>,
+    waiting: Arc<Waiting>,
+    make: Make<T>,
+}
+
+/// Makes a `T` that asks by its session, and waits in its queue.
+type Make<T> = Box<dyn Fn(Session, Queue) -> T + Send + Sync>;
+
+/// What all tenants share of the places for those who wait.
+struct Waiting {
+    room: Room,
+    /// Whether there is but one tenant.
+    alone: AtomicBool,
+}
+
+/// The places for those who wait in one tenant.
+pub(crate) struct Queue {
+    all: Arc<Waiting>,
+    mine: AtomicUsize,
+}
+
+struct Known<T> {
+    tenants: HashMap<CredentialKey, (u64, Arc<T>)>,
+    /// Counts uses, to tell who was used last.
+    uses: u64,
+}
+
+impl<T> Tenants<T> {
+    /// At most `most` of them, of whose requests `waiting` may wait at once.
+    pub(crate) fn new(
+        upstream: Arc<Upstream>,
+        most: usize,
+        waiting: usize,
+        make: impl Fn(Session, Queue) -> T + Send + Sync + 'static,
+    ) -> Self {
+        let waiting = Waiting { room: Room::new(waiting), alone: AtomicBool::new(true) };
+        let known = Known { tenants: HashMap::new(), uses: 0 };
+        let (known, waiting) = (Mutex::new(known), Arc::new(waiting));
+        Self { upstream, most, known, waiting, make: Box::new(make) }
+    }
+
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// The tenant of `credentials`. When there are too many, the one that has not
+    /// been used for longest is forgotten.
+    pub(crate) fn of(&self, credentials: &Credentials) -> Arc<T> {
+        let key = credentials.key(self.upstream.cloud());
+        let mut known = lock(&self.known);
+        known.uses += 1;
+        let uses = known.uses;
+        let (used, tenant) = known.tenants.entry(key).or_insert_with(|| {
+            let session = Session::new(credentials.clone(), Arc::clone(&self.upstream));
+            let queue = Queue { all: Arc::clone(&self.waiting), mine: AtomicUsize::new(0) };
+            (uses, Arc::new((self.make)(session, queue)))
+        });
+        *used = uses;
+        let tenant = Arc::clone(tenant);
+        if known.tenants.len() > self.most {
+            let oldest = known.tenants.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(key) = oldest.map(|(key, _)| *key) {
+                known.tenants.remove(&key);
+            }
+        }
+        self.waiting.alone.store(known.tenants.len() == 1, Ordering::SeqCst);
+        tenant
+    }
+}
+
+impl Queue {
+    /// A place among those who wait for Microsoft, if there is one.
+    pub(crate) fn place(&self) -> Option<Place<'_>> {
+        self.all.room.enter(&self.mine, self.all.alone.load(Ordering::SeqCst))
+    }
+}
