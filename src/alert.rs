@@ -51,6 +51,13 @@ pub struct Alert {
     pub actor: Option<Box<str>>,
     /// The threat found.
     pub threat: Option<Box<str>>,
+    /// How sure the provider is, in percent (legacy API alone).
+    pub confidence: Option<i64>,
+    /// What the alert was seen by, in CTIM's words, where its source says so in
+    /// words of its own (legacy API alone).
+    pub sensor: Option<&'static str>,
+    /// Further pages about it (legacy API alone).
+    pub links: Vec<Box<str>>,
     /// When it was raised.
     pub created: Option<Timestamp>,
     /// When it, or its evidence, last changed.
@@ -161,6 +168,10 @@ pub enum Entity {
         source: Option<Box<str>>,
         /// To.
         destination: Option<Box<str>>,
+        /// The name of where it went (legacy API alone).
+        domain: Option<Box<str>>,
+        /// What was asked for there (legacy API alone).
+        urls: Vec<Box<str>>,
     },
     /// Malware, with what it was found in.
     Malware {

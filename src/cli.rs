@@ -172,7 +172,7 @@ fn demo(words: &mut Words<'_>) -> Result<Demo, String> {
             }
             "--source" => {
                 let source = AlertSource::from_word(words.value(option)?);
-                demo.source = source.ok_or("--source wants alerts_v2 or hunting")?;
+                demo.source = source.ok_or("--source wants alerts_v2, hunting or legacy")?;
             }
             "--alerts" => demo.alerts = Some(words.value(option)?.into()),
             "--faults" => {
@@ -354,7 +354,7 @@ Usage:
       --once                    end after that
       --listen ADDRESS:PORT     default: 127.0.0.1:9090
       --alerts FILE             load a JSON array of Graph alerts
-      --source SOURCE           find them by alerts_v2 (the default) or hunting
+      --source SOURCE           find them by alerts_v2 (the default), hunting or legacy
       --faults SEED             let a third of Microsoft's answers go wrong, as the seed has it
   graph-relay observe TYPE VALUE...
                                 look something up with the AZURE_... credentials
@@ -413,8 +413,8 @@ mod tests {
             ("demo --once", Command::Demo(Demo { once: true, ..Demo::default() })),
             ("demo --faults 7", Command::Demo(Demo { faults: Some(7), ..Demo::default() })),
             (
-                "demo --source hunting",
-                Command::Demo(Demo { source: AlertSource::Hunting, ..Demo::default() }),
+                "demo --source legacy",
+                Command::Demo(Demo { source: AlertSource::Legacy, ..Demo::default() }),
             ),
             ("observe ip 10.0.0.1 10.0.0.2", observe(&["10.0.0.1", "10.0.0.2"], false)),
             ("observe --bundle ip 10.0.0.1", observe(&["10.0.0.1"], true)),
@@ -471,7 +471,7 @@ mod tests {
             ("demo --twice", "demo has no option --twice"),
             ("check --offline", "unexpected '--offline'"),
             ("demo --listen", "--listen wants a value"),
-            ("demo --source v1", "--source wants alerts_v2 or hunting"),
+            ("demo --source v1", "--source wants alerts_v2, hunting or legacy"),
             ("demo --faults many", "--faults wants a number, the seed"),
             ("demo --listen 9090", "--listen wants an address and a port"),
             ("observe ip", "observe ip wants a value"),

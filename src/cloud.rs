@@ -98,6 +98,12 @@ impl Cloud {
         Self::of("login.microsoftonline.us", "dod-graph.microsoft.us", "security.apps.mil")
     }
 
+    /// China, operated by 21Vianet. It offers the legacy alerts alone, and has no
+    /// Defender portal: its alerts are those of Azure.
+    pub fn china() -> Self {
+        Self::of("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "portal.azure.cn")
+    }
+
     fn of(login: &str, graph: &str, portal: &str) -> Self {
         Self {
             login: BaseUrl::https(login),

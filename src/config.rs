@@ -152,7 +152,7 @@ impl Config {
         reader.refuse_unknown_names();
         let workers = reader.number("RELAY_WORKERS", limits::WORKERS_DEFAULT, limits::WORKERS_MAX);
         let source = reader.value("RELAY_ALERT_SOURCE", alert_source).unwrap_or_default();
-        let cloud = reader.cloud();
+        let cloud = reader.cloud(source);
         let config = Self {
             address: reader
                 .value("RELAY_LISTEN", address)
@@ -188,8 +188,11 @@ impl Config {
             level: reader.value("RELAY_LOG", level).unwrap_or(Level::Info),
             format: reader.value("RELAY_LOG_FORMAT", format).unwrap_or(LogFormat::Text),
         };
+        // One call for each worker, or as many as it makes at once.
+        let connections =
+            if source == AlertSource::Legacy { workers * limits::WIDTH } else { workers };
         reader.problems.into_result(Self {
-            transport: TransportSettings { connections: workers, ..config.transport },
+            transport: TransportSettings { connections, ..config.transport },
             ..config
         })
     }
@@ -278,8 +281,8 @@ impl Reader<'_> {
         Some(Verifier { key: key?, audience })
     }
 
-    fn cloud(&mut self) -> Cloud {
-        let named = self.value("RELAY_CLOUD", cloud);
+    fn cloud(&mut self, source: AlertSource) -> Cloud {
+        let named = self.value("RELAY_CLOUD", |text| cloud(text, source));
         let mut cloud = named.unwrap_or_else(Cloud::global);
         let base = |text: &str| BaseUrl::parse(text).map_err(str::to_owned);
         if let Some(graph) = self.value("RELAY_GRAPH_URL", base) {
@@ -318,20 +321,21 @@ fn address(text: &str) -> Result<Address, String> {
     }
 }
 
-fn cloud(text: &str) -> Result<Cloud, String> {
+fn cloud(text: &str, source: AlertSource) -> Result<Cloud, String> {
     match text {
         "global" => Ok(Cloud::global()),
         "gcc-high" => Ok(Cloud::gcc_high()),
         "dod" => Ok(Cloud::dod()),
-        "china" => {
-            Err("cannot be china, where Microsoft offers neither alerts_v2 nor hunting".to_owned())
-        }
-        _ => Err("must be global, gcc-high or dod".to_owned()),
+        "china" if source == AlertSource::Legacy => Ok(Cloud::china()),
+        "china" => Err("cannot be china, where Microsoft offers neither alerts_v2 nor hunting, \
+                        unless RELAY_ALERT_SOURCE is legacy"
+            .to_owned()),
+        _ => Err("must be global, gcc-high, dod or china".to_owned()),
     }
 }
 
 fn alert_source(text: &str) -> Result<AlertSource, String> {
-    let rule = || "must be alerts_v2 or hunting".to_owned();
+    let rule = || "must be alerts_v2, hunting or legacy".to_owned();
     AlertSource::from_word(text).ok_or_else(rule)
 }
 
@@ -415,8 +419,16 @@ pub const VARIABLES: [Variable; 20] = [
         "100",
         "Sightings per observable, up to 1000; a token's claim of that name comes first.",
     ),
-    variable("RELAY_ALERT_SOURCE", "alerts_v2", "How alerts are found: alerts_v2 or hunting."),
-    variable("RELAY_CLOUD", "global", "Microsoft's cloud: global (GCC too), gcc-high or dod."),
+    variable(
+        "RELAY_ALERT_SOURCE",
+        "alerts_v2",
+        "How alerts are found: alerts_v2, hunting or legacy.",
+    ),
+    variable(
+        "RELAY_CLOUD",
+        "global",
+        "Microsoft's cloud: global (GCC too), gcc-high or dod; for legacy china too.",
+    ),
     variable(
         "RELAY_GRAPH_URL",
         "the cloud's",

@@ -17,6 +17,7 @@ use graph_relay::cli::Demo;
 use graph_relay::config::{Config, Environment, Purpose};
 use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::graph::alerts_v2::parse_alert;
+use graph_relay::graph::legacy;
 use graph_relay::observable::{Kind, Observable};
 use graph_relay::serve::Door;
 use graph_relay::settings::{Address, AlertSource};
@@ -35,7 +36,7 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     let clock = system_clock();
     let alerts = alerts(demo.alerts.as_deref())?;
     let lookback = lookback(&alerts, clock.now());
-    let observables = examples(&alerts);
+    let observables = examples(&alerts, demo.source);
     let count = alerts.len();
     let simulator = Simulator::new(Behaviour::default(), clock).with_tenant(credentials()?, alerts);
     demo.faults.iter().for_each(|seed| simulator.fail_at_random(*seed, FAULTS));
@@ -83,11 +84,14 @@ fn lookback(alerts: &[Value], now: Now) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default()) + DAY
 }
 
-/// An observable of each type in `alerts`: the first one, rather of what was
-/// found than of where.
-fn examples(alerts: &[Value]) -> Vec<Observable> {
-    let alerts: Vec<Alert> =
-        alerts.iter().filter_map(|alert| parse_alert(&alert.to_string())).collect();
+/// An observable of each type in `alerts` that `source` can find: the first one,
+/// rather of what was found than of where.
+fn examples(alerts: &[Value], source: AlertSource) -> Vec<Observable> {
+    let read = |alert: &Value| match source {
+        AlertSource::AlertsV2 | AlertSource::Hunting => parse_alert(&alert.to_string()),
+        AlertSource::Legacy => legacy::parse_alert(&simulator::legacy_form(alert).to_string()),
+    };
+    let alerts: Vec<Alert> = alerts.iter().filter_map(read).collect();
     let evidence = || alerts.iter().flat_map(|alert| &alert.evidence);
     let is_place = |evidence: &&Evidence| matches!(evidence.entity, Entity::Device(_));
     let found = evidence().filter(|evidence| !is_place(evidence));

@@ -36,6 +36,9 @@ pub enum Error {
     Login(LoginProblem),
     /// An answer of Graph that is no success.
     Graph(Problem),
+    /// An answer of the legacy alerts API that is no success, and is likely to be
+    /// the end of it.
+    Retired(Problem),
     /// Microsoft may not be asked again yet.
     Throttled {
         /// When it may.
@@ -224,6 +227,7 @@ impl Error {
             Self::Authorization(_) => "authorization error",
             Self::Login(problem) => status_code(problem.status, "authorization error"),
             Self::Graph(problem) => status_code(problem.status, "unknown"),
+            Self::Retired(_) => "not found",
             Self::Throttled { status, .. } => status_code(*status, "unknown"),
             Self::Transport(TransportError::Tls { .. } | TransportError::TooLarge) => "unknown",
             Self::Transport(TransportError::Timeout { .. }) | Self::Deadline { .. } => {
@@ -264,6 +268,10 @@ impl Problem {
     pub fn missing_role(&self) -> Option<&'static str> {
         if self.status != 403 {
             return None;
+        }
+        // The legacy API names none.
+        if ["valid permissions", "valid roles"].iter().any(|text| self.message.contains(text)) {
+            return Some("SecurityEvents.Read.All");
         }
         let is_about_roles = self.message.contains("application roles");
         // Behind the roles that are required stand those that it has.
@@ -321,7 +329,8 @@ impl fmt::Display for Error {
                 let code = code.map(|code| format!(" AADSTS{code}")).unwrap_or_default();
                 write!(f, "login answered {status}{code}: {message}")
             }
-            Self::Graph(Problem { status, code, message }) => {
+            Self::Graph(Problem { status, code, message })
+            | Self::Retired(Problem { status, code, message }) => {
                 write!(f, "graph answered {status} {code}: {message}")
             }
             Self::Throttled { until, status } => write!(f, "held until {until} by {status}"),

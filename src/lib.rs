@@ -101,6 +101,7 @@ pub mod xdr;
 mod crew;
 mod flight;
 mod hunt;
+mod legacy;
 mod pace;
 mod reader;
 pub mod registrar;

@@ -169,6 +169,14 @@ pub const BATCH: usize = 20;
 /// original made one, and more than a few would be throttled together.
 pub const WIDTH: usize = 8;
 
+/// Bytes of a URL. Front ends take 16 KiB for the whole head as a rule, with 2 or
+/// 3 KiB of token in it; a question that is longer goes in the body of a batch.
+pub const URL: usize = 8 * 1024;
+
+/// Pages of one look-up in the legacy API: its `$top` holds for each provider, so
+/// that one page is enough as a rule.
+pub const LEGACY_PAGES: usize = 20;
+
 /// Calls for tokens. No limit is published; one lasts an hour, so that more are
 /// asked for only when they are refused.
 pub const TOKEN_CALLS: Rate = Rate { burst: 10, interval: Duration::from_secs(2) };

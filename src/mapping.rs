@@ -172,6 +172,14 @@ fn external_references(alert: &Alert, product: &str, page: &str) -> Vec<External
         external_id: alert.id.to_string(),
         url: page.to_owned(),
     }];
+    for link in alert.links.iter().filter_map(|link| web_link(link)) {
+        references.push(ExternalReference {
+            source_name: product.to_owned(),
+            description: "Source material",
+            external_id: alert.id.to_string(),
+            url: link,
+        });
+    }
     let incident = alert.incident_web_url.as_deref().and_then(web_link);
     if let (Some(url), Some(id)) = (incident, &alert.incident_id) {
         references.push(ExternalReference {
@@ -184,9 +192,17 @@ fn external_references(alert: &Alert, product: &str, page: &str) -> Vec<External
     references
 }
 
-/// By the verdict on what was found; failing that, by what an analyst said of
-/// the alert. An analyst who calls it false knows better than any verdict.
+/// As the provider says, in the original's thirds; failing that by the verdict
+/// on what was found, and by what an analyst said of the alert. An analyst who
+/// calls it false knows better than any verdict.
 fn confidence(alert: &Alert, found: &[&Evidence]) -> Confidence {
+    match alert.confidence {
+        Some(..=33) => return Confidence::Low,
+        Some(34..=66) => return Confidence::Medium,
+        Some(67..=100) => return Confidence::High,
+        Some(_) => return Confidence::Unknown,
+        None => {}
+    }
     let any = |verdict| found.iter().any(|evidence| evidence.verdict == verdict);
     if alert.classification.as_deref() == Some("falsePositive") {
         Confidence::Low
@@ -238,7 +254,7 @@ fn product(alert: &Alert) -> Cow<'_, str> {
 fn sensor(alert: &Alert) -> Option<&'static str> {
     let source = alert.service_source.as_deref();
     let known = PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
-    known.map(|(.., sensor)| *sensor)
+    alert.sensor.or_else(|| known.map(|(.., sensor)| *sensor))
 }
 
 /// What does not fit elsewhere, in the drawer of the sighting.

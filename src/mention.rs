@@ -24,18 +24,17 @@ impl Evidence {
             Entity::Mailbox { account, .. } => mention_visitors(account, each),
             Entity::Message(message) => mention_message(message, each),
             Entity::Ip(address) => each(Kind::Ip, address),
-            Entity::Url(url) => {
-                each(Kind::Url, url);
-                all(Kind::Domain, url_domain(url), each);
-            }
+            Entity::Url(url) => mention_url(url, each),
             Entity::Dns { name, server, host, addresses } => {
                 all(Kind::Domain, name.as_deref(), each);
                 let asked = [server, host].into_iter().flatten();
                 all(Kind::Ip, asked.chain(addresses).map(AsRef::as_ref), each);
             }
-            Entity::Connection { source, destination } => {
+            Entity::Connection { source, destination, domain, urls } => {
                 let ends = [source, destination].into_iter().flatten();
                 all(Kind::Ip, ends.map(AsRef::as_ref), each);
+                all(Kind::Domain, domain.as_deref(), each);
+                urls.iter().for_each(|url| mention_url(url, each));
             }
             Entity::Malware { files, processes } => {
                 files.iter().for_each(|file| mention_file(file, each));
@@ -112,12 +111,14 @@ fn mention_visitors(account: &Account, each: &mut dyn FnMut(Kind, &str)) {
 
 fn mention_message(message: &Message, each: &mut dyn FnMut(Kind, &str)) {
     all(Kind::Ip, message.sender_ip.as_deref(), each);
-    for url in &message.urls {
-        each(Kind::Url, url);
-        all(Kind::Domain, url_domain(url), each);
-    }
+    message.urls.iter().for_each(|url| mention_url(url, each));
     all(Kind::Domain, message.sender_domains.iter().map(AsRef::as_ref), each);
     message.files.iter().for_each(|file| mention_file(file, each));
+}
+
+fn mention_url(url: &str, each: &mut dyn FnMut(Kind, &str)) {
+    each(Kind::Url, url);
+    all(Kind::Domain, url_domain(url), each);
 }
 
 fn mention_resource(resource: &Resource, each: &mut dyn FnMut(Kind, &str)) {

@@ -14,6 +14,9 @@ impl Error {
             Self::Authorization(error) => format!("Authorization failed: {}", error.message()),
             Self::Login(problem) => problem.message(),
             Self::Graph(problem) => problem.message(),
+            Self::Retired(problem) => {
+                format!("{RETIRED} It answered: {} (HTTP {}).", problem.text(), problem.status)
+            }
             Self::Throttled { until, status } => {
                 let what = if *status == 429 { TOO_MANY } else { UNAVAILABLE };
                 format!("{what} Please try again after {until}.")
@@ -187,6 +190,9 @@ impl TransportError {
     }
 }
 
+/// What there is to say of the legacy API when it has nothing to show.
+pub(crate) const RETIRED: &str = "Microsoft has retired the alerts API that is asked here (RELAY_ALERT_SOURCE=legacy; announced \
+     for 15 October 2026), so that nothing found is no all-clear: set alerts_v2 or hunting.";
 const TOO_MANY: &str = "Too many requests to Microsoft Graph Security have been made.";
 const UNAVAILABLE: &str = "Service temporarily unavailable.";
 const LATER: &str = " Please try again later.";

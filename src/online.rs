@@ -76,7 +76,7 @@ fn code(error: &Error) -> u8 {
     match error {
         Error::Transport(TransportError::Tls { .. }) => 5,
         Error::Transport(TransportError::TooLarge) => 10,
-        Error::UnexpectedAnswer(_) => 10,
+        Error::Retired(_) | Error::UnexpectedAnswer(_) => 10,
         Error::Transport(_) | Error::Deadline { .. } => 4,
         Error::Throttled { .. } => 9,
         Error::Login(problem) if problem.is_refusal() => 6,

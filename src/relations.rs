@@ -121,9 +121,14 @@ impl Graph<'_> {
                     self.add(name, "Resolved_To", node(T::Ip, Some(address)));
                 }
             }
-            Entity::Connection { source, destination } => {
-                let source = node(T::Ip, source.as_deref());
-                self.add(source, "Connected_To", node(T::Ip, destination.as_deref()));
+            Entity::Connection { source, destination, domain, urls } => {
+                let source = || node(T::Ip, source.as_deref());
+                self.add(source(), "Connected_To", node(T::Ip, destination.as_deref()));
+                self.add(source(), "Connected_To", node(T::Domain, domain.as_deref()));
+                for url in urls {
+                    self.url(url);
+                    self.add(source(), "Connected_To", node(T::Url, Some(url)));
+                }
             }
             Entity::Resource(resource) => {
                 resource.urls.iter().for_each(|url| self.url(url));

@@ -23,6 +23,8 @@ pub enum AlertSource {
     AlertsV2,
     /// Asked for by advanced hunting, then read one by one.
     Hunting,
+    /// Asked for by the filters of the legacy API, which Microsoft has retired.
+    Legacy,
 }
 
 impl AlertSource {
@@ -31,12 +33,13 @@ impl AlertSource {
         match self {
             Self::AlertsV2 => "alerts_v2",
             Self::Hunting => "hunting",
+            Self::Legacy => "legacy",
         }
     }
 
     /// The source called `word`.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::AlertsV2, Self::Hunting].into_iter().find(|s| s.word() == word)
+        [Self::AlertsV2, Self::Hunting, Self::Legacy].into_iter().find(|s| s.word() == word)
     }
 }
 

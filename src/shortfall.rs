@@ -3,6 +3,7 @@
 
 use crate::error::{Error, WireError, foreign};
 use crate::limits;
+use crate::message::RETIRED;
 use crate::observable::Observable;
 use crate::time::Timestamp;
 
@@ -96,6 +97,20 @@ pub enum Shortfall {
         /// The hashes.
         observables: Vec<Observable>,
     },
+    /// The legacy API has more alerts than are shown.
+    More {
+        /// How many are shown for each.
+        limit: usize,
+        /// The observables.
+        observables: Vec<Observable>,
+    },
+    /// The legacy API has shown nothing, which may be the end of it.
+    Retired,
+    /// The legacy API leaves out whoever does not understand its filters.
+    Unfiltered {
+        /// Whether only the places were searched that the original knew.
+        plain: bool,
+    },
     /// Alerts that could not be read at all.
     Unreadable {
         /// How many.
@@ -145,13 +160,15 @@ impl Shortfall {
             Self::Cut { .. }
             | Self::TooMany { .. }
             | Self::Rows { .. }
-            | Self::NotRead { why: None, .. } => "too-many-messages-warning",
+            | Self::NotRead { why: None, .. }
+            | Self::More { .. } => "too-many-messages-warning",
             Self::Reach { .. } => "timerange error",
-            Self::Gone { .. } => "not found",
+            Self::Gone { .. } | Self::Retired => "not found",
             Self::Partial { .. } => "service unavailable",
             Self::Doubtful
             | Self::Unconfirmed { .. }
             | Self::Unbridged { .. }
+            | Self::Unfiltered { .. }
             | Self::Unreadable { .. } => "unknown",
             Self::NotSearched { .. } => "invalid argument",
         }
@@ -232,6 +249,16 @@ impl Shortfall {
                  the tables that would lead further need a licence for Defender for Endpoint: {}.",
                 named(observables)
             ),
+            Self::More { limit, observables } => format!(
+                "Microsoft has more alerts than are shown, which is {limit} for each observable: \
+                 {}.",
+                named(observables)
+            ),
+            Self::Retired => RETIRED.to_owned(),
+            Self::Unfiltered { plain } => {
+                let places = if *plain { PLAINLY } else { "" };
+                format!("{UNFILTERED}{places}")
+            }
             Self::Unreadable { alerts } => format!(
                 "{alerts} of Microsoft's alerts could not be read and are not in this answer."
             ),
@@ -256,6 +283,15 @@ impl Shortfall {
         }
     }
 }
+
+/// The providers that the original's README names, and its own remark that there
+/// may be others.
+const UNFILTERED: &str = "The alerts API that is asked here (RELAY_ALERT_SOURCE=legacy) leaves out \
+                          providers that cannot be asked by observable, such as Office 365 \
+                          Security and Compliance and, in part, Microsoft Defender ATP; their \
+                          alerts are not in this answer.";
+const PLAINLY: &str = " It understands the simplest questions alone, so that only one place of \
+                       each alert was searched, in the spelling that was asked.";
 
 fn named(observables: &[Observable]) -> String {
     let each = |observable: &Observable| {

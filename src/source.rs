@@ -6,6 +6,7 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::hunt::Hunt;
 use crate::index::{AlertIndex, Found};
+use crate::legacy::Legacy;
 use crate::observable::Observable;
 use crate::settings::AlertSource;
 use crate::sync::{SyncSettings, Tenant};
@@ -17,6 +18,7 @@ use crate::upstream::Upstream;
 pub(crate) enum Source {
     AlertsV2(Tenants<Tenant>),
     Hunting(Tenants<Hunt>),
+    Legacy(Tenants<Legacy>),
 }
 
 impl Source {
@@ -31,6 +33,7 @@ impl Source {
                 let make = move |session, queue| Hunt::new(session, sync.lookback, queue);
                 Self::Hunting(Tenants::new(upstream, most, waiting, make))
             }
+            AlertSource::Legacy => Self::Legacy(Tenants::new(upstream, most, waiting, Legacy::new)),
         }
     }
 
@@ -39,6 +42,7 @@ impl Source {
         match self {
             Self::AlertsV2(tenants) => tenants.upstream(),
             Self::Hunting(tenants) => tenants.upstream(),
+            Self::Legacy(tenants) => tenants.upstream(),
         }
     }
 
@@ -62,6 +66,7 @@ impl Source {
                 Ok(Found { hits, shortfalls })
             }
             Self::Hunting(tenants) => tenants.of(credentials).find(observables, limit, deadline),
+            Self::Legacy(tenants) => tenants.of(credentials).find(observables, limit, deadline),
         }
     }
 
@@ -74,6 +79,7 @@ impl Source {
         match self {
             Self::AlertsV2(tenants) => tenants.of(credentials).probe(deadline),
             Self::Hunting(tenants) => tenants.of(credentials).probe(deadline),
+            Self::Legacy(tenants) => tenants.of(credentials).probe(deadline),
         }
     }
 
@@ -89,6 +95,7 @@ impl Source {
         match self {
             Self::AlertsV2(tenants) => tenants.of(credentials).session().log_in(deadline),
             Self::Hunting(tenants) => tenants.of(credentials).session().log_in(deadline),
+            Self::Legacy(tenants) => tenants.of(credentials).session().log_in(deadline),
         }
     }
 }

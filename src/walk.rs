@@ -130,7 +130,10 @@ impl Walk {
             Error::Graph(problem) => matches!(problem.status, 429 | 500..=599),
             Error::Login(problem) => !problem.is_refusal(),
             Error::UnexpectedAnswer(what) => *what != UnexpectedAnswer::NextLink,
-            Error::InvalidArgument(_) | Error::Authorization(_) | Error::Internal { .. } => false,
+            Error::InvalidArgument(_)
+            | Error::Authorization(_)
+            | Error::Retired(_)
+            | Error::Internal { .. } => false,
         };
         passes && self.pages > 0
     }

@@ -210,13 +210,14 @@ fn a_demo_of_a_file_of_alerts() {
 }
 
 #[test]
-fn a_demo_finds_its_alerts_in_both_ways() {
-    for source in ["alerts_v2", "hunting"] {
+fn a_demo_finds_its_alerts_in_all_three_ways() {
+    for source in ["alerts_v2", "hunting", "legacy"] {
         let (code, out, _) = run(&["demo", "--once", "--source", source], &[]);
         assert_eq!(code, 0, "{out}");
         let found =
             out.lines().filter(|line| line.ends_with(" sighting") || line.ends_with(" sightings"));
         assert_eq!(found.filter(|line| !line.ends_with(": 0 sightings")).count(), 7, "{out}");
+        assert_eq!(out.contains("RELAY_ALERT_SOURCE=legacy"), source == "legacy", "{out}");
     }
 }
 

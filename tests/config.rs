@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use graph_relay::config::{Config, Environment, Purpose};
 use graph_relay::event::Level;
-use graph_relay::settings::{Address, LogFormat};
+use graph_relay::limits;
+use graph_relay::settings::{Address, AlertSource, LogFormat};
 
 const KEY: (&str, &str) = ("SECRET_KEY", "0123456789abcdef0123456789abcdef");
 
@@ -71,6 +72,19 @@ fn every_variable_is_heard() {
 }
 
 #[test]
+fn china_is_asked_by_the_legacy_api_and_in_no_other_way() {
+    let config = load([KEY, ("RELAY_CLOUD", "china"), ("RELAY_ALERT_SOURCE", "legacy")]).unwrap();
+    assert_eq!(config.relay.source, AlertSource::Legacy);
+    assert_eq!(config.transport.connections, config.serve.workers * limits::WIDTH);
+    let cloud = config.relay.cloud;
+    assert_eq!(cloud.graph.as_str(), "https://microsoftgraph.chinacloudapi.cn");
+    assert_eq!(cloud.login.as_str(), "https://login.chinacloudapi.cn");
+    assert_eq!(cloud.scope, "https://microsoftgraph.chinacloudapi.cn/.default");
+    let hunting = load([KEY, ("RELAY_CLOUD", "china"), ("RELAY_ALERT_SOURCE", "hunting")]);
+    assert_eq!(hunting.err().unwrap().len(), 1);
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_name_and_rule() {
     let rows = [
         (("RELAY_LISTN", "x"), "RELAY_LISTN is not a variable of this program"),
@@ -78,9 +92,9 @@ fn what_is_wrong_is_told_with_its_name_and_rule() {
         (("RELAY_LISTEN", "unix:relative"), "RELAY_LISTEN must be"),
         (("CTR_ENTITIES_LIMIT", "0"), "CTR_ENTITIES_LIMIT must be a whole number from 1 to 1000"),
         (("CTR_ENTITIES_LIMIT", "1001"), "CTR_ENTITIES_LIMIT must be"),
-        (("RELAY_ALERT_SOURCE", "v2"), "RELAY_ALERT_SOURCE must be alerts_v2 or hunting"),
+        (("RELAY_ALERT_SOURCE", "v2"), "RELAY_ALERT_SOURCE must be alerts_v2, hunting or legacy"),
         (("RELAY_CLOUD", "china"), "RELAY_CLOUD cannot be china, where Microsoft offers neither"),
-        (("RELAY_CLOUD", "moon"), "RELAY_CLOUD must be global, gcc-high or dod"),
+        (("RELAY_CLOUD", "moon"), "RELAY_CLOUD must be global, gcc-high, dod or china"),
         (
             ("RELAY_GRAPH_URL", "http://graph.example"),
             "RELAY_GRAPH_URL may be plain http on a loopback",

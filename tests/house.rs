@@ -45,6 +45,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "crew",
             "flight",
             "hunt",
+            "legacy",
             "pace",
             "reader",
             "registrar",

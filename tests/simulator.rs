@@ -255,6 +255,33 @@ fn hunting_takes_the_queries_that_it_knows_and_no_others() {
 }
 
 #[test]
+fn the_legacy_list_has_the_same_alerts_in_its_own_form() {
+    let world = simulator(Behaviour { page: 10, ..Behaviour::default() });
+    let token = token_of(&world);
+    let list = "https://graph.microsoft.com/v1.0/security/alerts";
+    let ask = |query: &str| send(&world, &get(&format!("{list}?{query}"), &token, true));
+    let filter = "$filter=fileStates/any(x:%20x/name%20eq%20'invoice_4471.docm')";
+    let (_, answer) = ask(filter);
+    let rows = answer["value"].as_array().unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        rows[0]["fileStates"][0]["path"],
+        "C:\\Users\\j.oyelaran\\Downloads\\invoice_4471.docm"
+    );
+    assert_eq!(rows[0]["vendorInformation"]["provider"], "Microsoft Defender for Endpoint");
+    // Here, a cut page does link to the next.
+    let (_, first) = ask("$top=1000");
+    let link = first["@odata.nextLink"].as_str().unwrap();
+    let (_, second) = send(&world, &get(link, &token, true));
+    let count = |page: &Value| page["value"].as_array().unwrap().len();
+    assert_eq!((count(&first), count(&second)), (10, 6));
+    assert!(second.get("@odata.nextLink").is_none());
+    for query in ["$top=1001", "$orderby=title", "$filter=evidence/any(x:%20x/name%20eq%20'a')"] {
+        assert_eq!(ask(query).0, 400, "{query}");
+    }
+}
+
+#[test]
 fn over_loopback_it_is_the_same_to_the_real_client() {
     let address = loopback::serve(Arc::new(simulator(Behaviour::default()))).unwrap();
     let client = UreqTransport::new(&TransportSettings::default()).unwrap();

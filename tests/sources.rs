@@ -1,4 +1,4 @@
-//! Two ways to find alerts, and one answer.
+//! Three ways to find alerts, and one answer.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say so")]
 
@@ -13,7 +13,8 @@ use graph_relay::simulator::faults::Dice;
 use serde_json::{Value, json};
 use support::*;
 
-const SOURCES: [AlertSource; 2] = [AlertSource::AlertsV2, AlertSource::Hunting];
+const SOURCES: [AlertSource; 3] =
+    [AlertSource::AlertsV2, AlertSource::Hunting, AlertSource::Legacy];
 
 /// What is in the alerts of a tenant, and asked for.
 struct Pool {
@@ -150,7 +151,7 @@ fn found(answer: &Value, asked: &[(&str, &str)]) -> BTreeMap<(String, String), B
 }
 
 #[test]
-fn a_tenant_gives_the_same_alerts_through_both_sources() {
+fn a_tenant_gives_the_same_alerts_through_all_three_sources() {
     let mut hits = 0;
     for seed in 0..40 {
         let mut pool = Pool::new(seed);

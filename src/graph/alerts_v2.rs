@@ -44,9 +44,21 @@ impl Page {
     /// # Errors
     /// As [`Page::parse`].
     pub fn of(response: &Response) -> Result<Self, UnexpectedAnswer> {
+        Self::of_rows(response, parse_alert)
+    }
+
+    /// Reads an answer that is a success, and whose rows are what `read` reads.
+    ///
+    /// # Errors
+    /// As [`Page::parse`].
+    pub fn of_rows(
+        response: &Response,
+        read: fn(&str) -> Option<Alert>,
+    ) -> Result<Self, UnexpectedAnswer> {
         let silent = silent_providers(response);
         let partial = response.status == PARTIAL || !silent.is_empty();
-        Ok(Self { partial, silent, date: response.date(), ..Self::parse(&response.body)? })
+        let page = Self::parse_rows(&response.body, read)?;
+        Ok(Self { partial, silent, date: response.date(), ..page })
     }
 
     /// Reads a page's body. An odd row costs itself, an odd field of a row no more
@@ -55,15 +67,19 @@ impl Page {
     /// # Errors
     /// When `body` is not JSON with a list called `value`.
     pub fn parse(body: &[u8]) -> Result<Self, UnexpectedAnswer> {
+        Self::parse_rows(body, parse_alert)
+    }
+
+    fn parse_rows(body: &[u8], read: fn(&str) -> Option<Alert>) -> Result<Self, UnexpectedAnswer> {
         // A mark at the beginning, or a byte that is no UTF-8, costs itself.
-        Self::parse_text(body).or_else(|error| {
+        Self::parse_text(body, read).or_else(|error| {
             let text = String::from_utf8_lossy(body);
             let text = text.strip_prefix('\u{feff}').unwrap_or(&text).as_bytes();
-            if text == body { Err(error) } else { Self::parse_text(text) }
+            if text == body { Err(error) } else { Self::parse_text(text, read) }
         })
     }
 
-    fn parse_text(body: &[u8]) -> Result<Self, UnexpectedAnswer> {
+    fn parse_text(body: &[u8], read: fn(&str) -> Option<Alert>) -> Result<Self, UnexpectedAnswer> {
         #[derive(Deserialize)]
         struct Wire<'a> {
             #[serde(borrow)]
@@ -74,7 +90,7 @@ impl Page {
         let wire: Wire<'_> = serde_json::from_slice(body).map_err(|_| UnexpectedAnswer::Alerts)?;
         let mut page = Self { next_link: wire.next_link.0.map(String::from), ..Self::default() };
         for row in wire.value {
-            match parse_alert(row.get()) {
+            match read(row.get()) {
                 Some(alert) => page.alerts.push(alert),
                 None => page.unreadable.push(digest(row.get())),
             }
@@ -141,10 +157,11 @@ pub fn parse_alert(json: &str) -> Option<Alert> {
         first_activity: time(wire.first_activity_date_time),
         last_activity: time(wire.last_activity_date_time),
         evidence: evidence.map(|wire| (*wire).into()).collect(),
+        ..Alert::default()
     })
 }
 
-fn severity(word: &Text) -> Severity {
+pub(super) fn severity(word: &Text) -> Severity {
     match word.0.as_deref() {
         Some("high") => Severity::High,
         Some("medium") => Severity::Medium,

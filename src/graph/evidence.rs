@@ -185,6 +185,8 @@ impl WireEvidence {
         Entity::Connection {
             source: ip_of(&self.source_address),
             destination: ip_of(&self.destination_address),
+            domain: None,
+            urls: Vec::new(),
         }
     }
 
@@ -312,7 +314,7 @@ fn file(wire: &Object<WireFile>, device_id: &Text) -> File {
     }
 }
 
-fn set_hash(file: &mut File, algorithm: &Text, value: &Text) {
+pub(super) fn set_hash(file: &mut File, algorithm: &Text, value: &Text) {
     match algorithm.0.as_deref() {
         Some("sha256") => file.sha256.clone_from(&value.0),
         Some("sha1") => file.sha1.clone_from(&value.0),

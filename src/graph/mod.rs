@@ -4,7 +4,9 @@ pub mod alerts_v2;
 pub mod batch;
 pub mod hunting;
 pub mod kql;
+pub mod legacy;
 pub mod login;
+pub mod odata;
 pub mod paging;
 pub mod problem;
 

@@ -50,8 +50,7 @@ impl Filter {
     /// # Errors
     /// The text of the service's refusal.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { tokens: tokens(text)? };
-        parser.tokens.reverse();
+        let mut parser = Parser::of(text)?;
         let filter = parser.or()?;
         match parser.tokens.last() {
             None => Ok(filter),
@@ -94,7 +93,7 @@ impl Operator {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     Open,
     Close,
     Word(String),
@@ -145,11 +144,19 @@ fn quoted(text: &str) -> Option<(Token, usize)> {
 }
 
 /// Tokens in reverse, so that the next is the last.
-struct Parser {
-    tokens: Vec<Token>,
+pub(super) struct Parser {
+    pub(super) tokens: Vec<Token>,
 }
 
 impl Parser {
+    /// # Errors
+    /// The text of the service's refusal, when `text` is not made of tokens.
+    pub(super) fn of(text: &str) -> Result<Self, String> {
+        let mut tokens = tokens(text)?;
+        tokens.reverse();
+        Ok(Self { tokens })
+    }
+
     fn or(&mut self) -> Result<Filter, String> {
         let mut left = self.and()?;
         while self.accept("or") {
@@ -203,14 +210,14 @@ impl Parser {
         Ok(Filter::Compare(property, operator, literal))
     }
 
-    fn word(&mut self) -> Result<String, String> {
+    pub(super) fn word(&mut self) -> Result<String, String> {
         match self.tokens.pop() {
             Some(Token::Word(word)) => Ok(word),
             other => Err(format!("Expected a word, found {other:?}.")),
         }
     }
 
-    fn accept(&mut self, word: &str) -> bool {
+    pub(super) fn accept(&mut self, word: &str) -> bool {
         let is = |token: &mut Token| matches!(token, Token::Word(next) if next == word);
         self.tokens.pop_if(is).is_some()
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::filter::Filter;
 use super::url::{Target, decode};
-use super::{Behaviour, Order, Tenant, World, hunting, respond};
+use super::{Behaviour, Order, Tenant, World, hunting, legacy, respond};
 use crate::http::{Action, Request, Response};
 use crate::time::Timestamp;
 
@@ -31,11 +31,18 @@ pub(super) fn answer(
             hunting::answer(tenant, body, behaviour, now)
                 .unwrap_or_else(|message| error(400, "BadRequest", &message))
         }
+        (["alerts"], Action::Get) if !tenant.permitted => error(
+            403,
+            "Forbidden",
+            "Auth token does not contain valid permissions or user does not have valid roles.",
+        ),
         _ if !tenant.permitted => lacking(
             "SecurityAlert.Read.All,SecurityAlert.ReadWrite.All,SecurityIncident.Read.All,\
              SecurityIncident.ReadWrite.All",
             if tenant.hunts { "ThreatHunting.Read.All" } else { "." },
         ),
+        (["alerts"], Action::Get) => legacy::list(tenant, target, behaviour)
+            .unwrap_or_else(|message| error(400, "BadRequest", &message)),
         (["alerts_v2"], Action::Get) => list(tenant, target, behaviour, members)
             .unwrap_or_else(|message| error(400, "BadRequest", &message)),
         (["alerts_v2", id], Action::Get) => one(tenant, id, members),
@@ -76,19 +83,13 @@ fn list(
     if let Some(other) = target.options().find(|option| !OPTIONS.contains(option)) {
         return Err(format!("Query option '{other}' is not allowed."));
     }
-    let number = |name: &str, default: usize, most: usize| match target.option(name) {
-        None => Ok(default),
-        Some(text) => match text.parse() {
-            Ok(number) if number <= most => Ok(number),
-            _ => Err(format!("Invalid value '{text}' for {name}.")),
-        },
-    };
-    let top = number("$top", 100, usize::MAX)?.min(behaviour.page);
+    let top = number(target, "$top", 100, usize::MAX)?.min(behaviour.page);
     // A token of this server is a number of rows like any other.
-    let skip = number("$skip", 0, 500)? + number("$skiptoken", 0, usize::MAX)?;
+    let skip = number(target, "$skip", 0, 500)? + number(target, "$skiptoken", 0, usize::MAX)?;
     let filter = target.option("$filter").map(Filter::parse).transpose()?;
     let passes = |alert: &&Value| filter.as_ref().is_none_or(|filter| filter.passes(alert));
-    let mut rows: Vec<&Value> = tenant.alerts.iter().filter(passes).collect();
+    let alerts = tenant.alerts.iter().filter(|alert| !legacy::is_legacy(alert));
+    let mut rows: Vec<&Value> = alerts.filter(passes).collect();
     sort(&mut rows, target.option("$orderby"), behaviour.order)?;
     let page: Vec<Value> = rows.iter().skip(skip).take(top).map(|row| members.of(row)).collect();
     let mut body = Map::new();
@@ -97,11 +98,27 @@ fn list(
         body.insert("@odata.count".into(), json!(rows.len()));
     }
     if behaviour.next_link && skip + page.len() < rows.len() {
-        let link = next_link(target, skip + page.len());
+        let link = next_link(target, "alerts_v2", skip + page.len());
         body.insert("@odata.nextLink".into(), json!(link));
     }
     body.insert("value".into(), Value::Array(page));
     Ok(respond(200, &Value::Object(body)))
+}
+
+/// The number that a query option says.
+pub(super) fn number(
+    target: &Target<'_>,
+    name: &str,
+    default: usize,
+    most: usize,
+) -> Result<usize, String> {
+    match target.option(name) {
+        None => Ok(default),
+        Some(text) => match text.parse() {
+            Ok(number) if number <= most => Ok(number),
+            _ => Err(format!("Invalid value '{text}' for {name}.")),
+        },
+    }
 }
 
 /// The newest first, unless asked otherwise.
@@ -120,20 +137,21 @@ fn sort(rows: &mut [&Value], order: Option<&str>, behaviour: Order) -> Result<()
     Ok(())
 }
 
-fn next_link(target: &Target<'_>, skip: usize) -> String {
+pub(super) fn next_link(target: &Target<'_>, list: &str, skip: usize) -> String {
     let kept = target.options().filter(|option| !matches!(*option, "$skip" | "$skiptoken"));
     let kept = kept.map(|option| {
         let value = target.option(option).unwrap_or_default();
         format!("{option}={}", crate::http::percent_encode(value))
     });
     let query: Vec<String> = kept.chain([format!("$skiptoken={skip}")]).collect();
-    format!("{}/v1.0/security/alerts_v2?{}", target.origin, query.join("&"))
+    format!("{}/v1.0/security/{list}?{}", target.origin, query.join("&"))
 }
 
 fn one(tenant: &Tenant, id: &str, members: Members) -> Response {
     let id = decode(id);
     let named = |alert: &&Value| alert.get("id").and_then(Value::as_str) == id.as_deref();
-    match tenant.alerts.iter().find(named).filter(|_| id.is_some()) {
+    let alerts = tenant.alerts.iter().filter(|alert| !legacy::is_legacy(alert));
+    match alerts.clone().find(named).filter(|_| id.is_some()) {
         Some(alert) => respond(200, &members.of(alert)),
         None => error(404, "ResourceNotFound", "Alert not found."),
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::kql::Query;
+use super::legacy::is_legacy;
 use super::{Behaviour, Tenant, at, respond};
 use crate::http::Response;
 use crate::time::Timestamp;
@@ -145,7 +146,7 @@ fn lower(row: &Row, name: &str) -> String {
 /// it is known to have.
 fn evidence(tenant: &Tenant, behaviour: Behaviour) -> Vec<Row> {
     let mut rows = Vec::new();
-    for alert in &tenant.alerts {
+    for alert in tenant.alerts.iter().filter(|alert| !is_legacy(alert)) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let times = [&alert["lastActivityDateTime"], &alert["createdDateTime"]];
         let time = times.into_iter().find_map(Value::as_str).unwrap_or_default();

@@ -12,6 +12,8 @@ mod filter;
 mod graph;
 mod hunting;
 mod kql;
+mod lambda;
+mod legacy;
 mod login;
 mod url;
 
@@ -26,6 +28,7 @@ use crate::error::TransportError;
 use crate::http::{Request, Response, Transport};
 use crate::time::{Clock, Timestamp};
 use faults::{Fault, On, Schedule, spoil};
+pub use legacy::legacy_form;
 
 /// How this Graph behaves, where the real one is known to differ with time
 /// and tenant.
@@ -97,6 +100,7 @@ struct Tenant {
     permitted: bool,
     /// Whether it may hunt.
     hunts: bool,
+    /// In the form of alerts_v2, or of the legacy API.
     alerts: Vec<Value>,
 }
 
@@ -106,7 +110,9 @@ impl Simulator {
         Self { clock, behaviour, world: Mutex::default() }
     }
 
-    /// Adds a tenant whose application may read `alerts` and hunt.
+    /// Adds a tenant whose application may read `alerts` and hunt. Alerts in the
+    /// form of alerts_v2 are offered by the legacy API too, in its form; those in
+    /// the legacy form by that alone.
     #[must_use]
     pub fn with_tenant(self, credentials: Credentials, alerts: Vec<Value>) -> Self {
         let tenant = Tenant { credentials, refused: None, permitted: true, hunts: true, alerts };

@@ -149,7 +149,12 @@ impl Wire {
 
     /// Whether a request is being held.
     pub(crate) fn held(&self) -> bool {
-        self.holding.load(Ordering::SeqCst) > 0
+        self.holding() > 0
+    }
+
+    /// How many are.
+    pub(crate) fn holding(&self) -> usize {
+        self.holding.load(Ordering::SeqCst)
     }
 
     /// Whether anything has been asked since the last time of `requests`.

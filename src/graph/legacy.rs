@@ -1,0 +1,373 @@
+//! `GET /v1.0/security/alerts`, the API that Microsoft has retired: what can be
+//! asked of it, and its alerts.
+//!
+//! With `crate::legacy` and the simulator's side of it this goes in one commit,
+//! when no tenant and no cloud serves it any more.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::alerts_v2::severity;
+use super::evidence::set_hash;
+use super::lenient::{List, Object, Text};
+use super::odata::{Filter, Literal};
+use crate::alert::{Account, Alert, Device, Entity, Evidence, File, Process, Remedy, Verdict};
+use crate::cloud::BaseUrl;
+use crate::observable::{Kind, Observable};
+use crate::time::Timestamp;
+
+/// How a look-up is worded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wording {
+    /// In every place and spelling, as far as providers understand it.
+    Wide,
+    /// In the one place that the original asked for, as it was typed.
+    Plain,
+}
+
+/// The smallest read that proves permission for alerts.
+pub fn probe_url(graph: &BaseUrl) -> String {
+    graph.join("/v1.0/security/alerts?$top=1")
+}
+
+/// The URL that asks for alerts with `observable` in them, `top` of each
+/// provider.
+pub fn url(graph: &BaseUrl, observable: &Observable, top: usize, wording: Wording) -> String {
+    let wide = (wording == Wording::Wide).then(|| wide(observable)).flatten();
+    let filter = wide.unwrap_or_else(|| plain(observable)).encoded();
+    graph.join(&format!("/v1.0/security/alerts?$filter={filter}&$top={top}"))
+}
+
+/// The original's filter.
+fn plain(observable: &Observable) -> Filter {
+    let value = Literal::new(observable.value());
+    let (collection, property) = match observable.kind() {
+        Kind::Ip => {
+            let source = Filter::equals("x/sourceAddress", &value);
+            return source
+                .or(&Filter::equals("x/destinationAddress", &value))
+                .within("networkConnections");
+        }
+        Kind::Sha256 => ("fileStates", "x/fileHash/hashValue"),
+        Kind::FileName => ("fileStates", "x/name"),
+        Kind::FilePath => ("fileStates", "x/path"),
+        Kind::Domain => ("networkConnections", "x/destinationDomain"),
+        Kind::Url => ("networkConnections", "x/destinationUrl"),
+        Kind::Hostname => ("hostStates", "x/netBiosName"),
+    };
+    Filter::equals(property, &value).within(collection)
+}
+
+/// A filter over all the places in [`PLACES`].
+fn wide(observable: &Observable) -> Option<Filter> {
+    let values = spellings(observable).into_iter().map(|value| Literal::new(&value));
+    let values: Vec<Literal> = values.collect();
+    let places = PLACES.iter().filter(|(kind, ..)| *kind == observable.kind());
+    let place = |(_, collection, properties): &(Kind, &'static str, &'static [&'static str])| {
+        let pairs =
+            properties.iter().flat_map(|property| values.iter().map(move |v| (property, v)));
+        let equal = Filter::any_of(pairs.map(|(property, value)| Filter::equals(property, value)))?;
+        Some(equal.within(collection))
+    };
+    Filter::any_of(places.filter_map(place).chain(in_parts(observable)))
+}
+
+/// What is said in two properties, or in part of one.
+fn in_parts(observable: &Observable) -> Option<Filter> {
+    let value = observable.normal().to_lowercase();
+    match observable.kind() {
+        // Some providers give the directory for the path, as `alerts_v2` does.
+        Kind::FilePath => {
+            let at = value.rfind(['/', '\\'])?;
+            let (folder, name) = (value.get(..at)?, value.get(at + 1..)?);
+            let folders = [folder, value.get(..=at)?].map(Literal::new);
+            let folders = folders.iter().map(|folder| Filter::equals("tolower(x/path)", folder));
+            let named = Filter::equals("tolower(x/name)", &Literal::new(name));
+            Some(Filter::any_of(folders)?.and(&named).within("fileStates"))
+        }
+        // A name without a dot is meant in whatever domain.
+        Kind::Hostname if !value.contains('.') => {
+            let value = Literal::new(&format!("{value}."));
+            Some(Filter::starts_with("tolower(x/fqdn)", &value).within("hostStates"))
+        }
+        _ => None,
+    }
+}
+
+/// What providers may call `observable`; in lower case, but for addresses.
+fn spellings(observable: &Observable) -> Vec<String> {
+    let typed = observable.value().trim();
+    let lower = typed.to_lowercase();
+    let normal = observable.normal().to_lowercase();
+    let mut spellings = match observable.kind() {
+        Kind::Ip => vec![typed.to_owned(), observable.normal().into_owned()],
+        // Some providers double the backslash.
+        Kind::FilePath => vec![lower, normal.replace('\\', "\\\\"), normal],
+        Kind::Url => url_spellings(&lower),
+        Kind::Sha256 | Kind::FileName | Kind::Domain | Kind::Hostname => vec![normal],
+    };
+    spellings.sort();
+    spellings.dedup();
+    spellings
+}
+
+/// A URL with and without what the API may leave out: parameters, by its
+/// documentation, and the scheme, by the example there.
+fn url_spellings(url: &str) -> Vec<String> {
+    let (schemes, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (vec![format!("{scheme}://"), String::new()], rest),
+        None => (vec!["http://".to_owned(), "https://".to_owned(), String::new()], url),
+    };
+    let bare = rest.split(['?', '#']).next().unwrap_or_default();
+    let rests = [rest, bare].map(|rest| rest.trim_end_matches('/'));
+    let spell =
+        |scheme: &String| rests.map(|rest| [format!("{scheme}{rest}"), format!("{scheme}{rest}/")]);
+    schemes.iter().flat_map(spell).flatten().filter(|url| url.len() > 1).collect()
+}
+
+/// Reads one alert; `None` when it is no object or has no id.
+pub fn parse_alert(json: &str) -> Option<Alert> {
+    let wire: WireAlert = serde_json::from_str(json).ok()?;
+    let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
+    let evidence = wire.evidence();
+    let threat = states(&wire.malware_states).find_map(|malware| malware.name.0.clone());
+    let vendor = wire.vendor_information.0.unwrap_or_default();
+    let mut links = wire.source_materials.texts().into_iter();
+    let actions = wire.recommended_actions.texts();
+    Some(Alert {
+        id: wire.id.0?,
+        incident_id: wire.incident_ids.texts().into_iter().next(),
+        tenant_id: wire.azure_tenant_id.0,
+        web_url: links.next(),
+        links: links.collect(),
+        title: wire.title.0,
+        description: wire.description.0,
+        recommended_actions: (!actions.is_empty()).then(|| actions.join("\n").into()),
+        category: wire.category.0,
+        severity: severity(&wire.severity),
+        // As `alerts_v2` calls it.
+        status: wire.status.0.map(|word| if &*word == "newAlert" { "new".into() } else { word }),
+        classification: wire.feedback.0,
+        sensor: Some(sensor(vendor.provider.0.as_deref(), vendor.sub_provider.0.as_deref())),
+        product_name: vendor.provider.0,
+        detection_source: vendor.sub_provider.0,
+        assigned_to: wire.assigned_to.0,
+        actor: wire.activity_group_name.0,
+        threat,
+        confidence: wire.confidence.as_i64(),
+        created: time(wire.created_date_time),
+        updated: time(wire.last_modified_date_time),
+        first_activity: time(wire.event_date_time),
+        last_activity: time(wire.last_event_date_time),
+        evidence,
+        ..Alert::default()
+    })
+}
+
+/// The original's words.
+fn sensor(provider: Option<&str>, sub_provider: Option<&str>) -> &'static str {
+    match (provider, sub_provider) {
+        (Some("Palo Alto Networks"), Some("NGFW" | "NG Firewall")) => "network.firewall",
+        _ => "endpoint",
+    }
+}
+
+fn states(list: &List<Object<WireState>>) -> impl Iterator<Item = &WireState> {
+    list.0.iter().filter_map(|state| state.0.as_deref())
+}
+
+/// `microsoft.graph.alert`, as far as it is read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireAlert {
+    id: Text,
+    azure_tenant_id: Text,
+    incident_ids: List<Text>,
+    source_materials: List<Text>,
+    title: Text,
+    description: Text,
+    recommended_actions: List<Text>,
+    category: Text,
+    severity: Text,
+    status: Text,
+    feedback: Text,
+    vendor_information: Object<WireVendor>,
+    assigned_to: Text,
+    activity_group_name: Text,
+    confidence: Value,
+    created_date_time: Text,
+    last_modified_date_time: Text,
+    event_date_time: Text,
+    last_event_date_time: Text,
+    file_states: List<Object<WireState>>,
+    host_states: List<Object<WireState>>,
+    malware_states: List<Object<WireState>>,
+    network_connections: List<Object<WireState>>,
+    processes: List<Object<WireState>>,
+    uri_click_security_states: List<Object<WireState>>,
+    user_states: List<Object<WireState>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireVendor {
+    provider: Text,
+    sub_provider: Text,
+}
+
+/// A state of any kind: no two use one name for two things.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireState {
+    // file, process, malware
+    name: Text,
+    path: Text,
+    file_hash: Object<WireHash>,
+    account_name: Text,
+    parent_process_name: Text,
+    // host
+    net_bios_name: Text,
+    fqdn: Text,
+    os: Text,
+    private_ip_address: Text,
+    public_ip_address: Text,
+    // connection, click
+    source_address: Text,
+    destination_address: Text,
+    destination_domain: Text,
+    destination_url: Text,
+    url_parameters: Text,
+    uri_domain: Text,
+    // user
+    domain_name: Text,
+    user_principal_name: Text,
+    logon_ip: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireHash {
+    hash_type: Text,
+    hash_value: Text,
+}
+
+impl WireAlert {
+    fn evidence(&self) -> Vec<Evidence> {
+        let entities = states(&self.file_states)
+            .map(|state| Entity::File(state.file()))
+            .chain(states(&self.host_states).map(WireState::device))
+            .chain(states(&self.processes).map(WireState::process))
+            .chain(states(&self.network_connections).map(WireState::connection))
+            .chain(states(&self.user_states).map(|state| Entity::User(state.account())))
+            .chain(states(&self.uri_click_security_states).map(WireState::click));
+        let evidence = |entity| Evidence {
+            verdict: Verdict::Unknown,
+            remedy: Remedy::None,
+            roles: Vec::new(),
+            entity,
+        };
+        entities.map(evidence).collect()
+    }
+}
+
+impl WireState {
+    /// The path is that of the file itself by the documentation, and that of its
+    /// directory by some providers; [`File`] has the directory.
+    fn file(&self) -> File {
+        let name = self.name.0.clone();
+        let mut file = File { path: self.path.0.clone(), name, ..File::default() };
+        if let (Some(path), Some(name)) = (&self.path.0, &self.name.0)
+            && let Some((folder, last)) =
+                path.len().checked_sub(name.len()).and_then(|at| path.split_at_checked(at))
+            && folder.ends_with(['/', '\\'])
+            && last.to_lowercase() == name.to_lowercase()
+        {
+            file.path = Some(folder.into());
+        }
+        if let Some(hash) = self.file_hash.0.as_deref() {
+            set_hash(&mut file, &hash.algorithm(), &hash.hash_value);
+        }
+        file
+    }
+
+    fn process(&self) -> Entity {
+        let parent = self.parent_process_name.0.clone();
+        let parent = parent.map(|name| File { name: Some(name), ..File::default() });
+        let account = self.account_name.0.is_some().then(|| self.account());
+        Entity::Process(Box::new(Process { image: self.file(), parent, account, device_id: None }))
+    }
+
+    fn device(&self) -> Entity {
+        Entity::Device(Box::new(Device {
+            host_name: self.net_bios_name.0.clone(),
+            dns_name: self.fqdn.0.clone(),
+            addresses: self.private_ip_address.0.iter().cloned().collect(),
+            external_address: self.public_ip_address.0.clone(),
+            os: self.os.0.clone(),
+            ..Device::default()
+        }))
+    }
+
+    fn connection(&self) -> Entity {
+        let url = self.destination_url.0.as_deref();
+        let whole = url.zip(self.url_parameters.0.as_deref()).map(|(url, parameters)| {
+            let parameters = parameters.trim_start_matches('?');
+            let mark = if url.contains('?') { '&' } else { '?' };
+            format!("{url}{mark}{parameters}").into()
+        });
+        Entity::Connection {
+            source: self.source_address.0.clone(),
+            destination: self.destination_address.0.clone(),
+            domain: self.destination_domain.0.clone(),
+            urls: self.destination_url.0.iter().cloned().chain(whole).collect(),
+        }
+    }
+
+    fn click(&self) -> Entity {
+        Entity::Dns {
+            name: self.uri_domain.0.clone(),
+            server: None,
+            host: None,
+            addresses: Vec::new(),
+        }
+    }
+
+    fn account(&self) -> Account {
+        Account {
+            name: self.account_name.0.clone(),
+            domain: self.domain_name.0.clone(),
+            principal_name: self.user_principal_name.0.clone(),
+            visitors: self.logon_ip.0.iter().cloned().collect(),
+        }
+    }
+}
+
+impl WireHash {
+    /// As it is named, or else as its length says.
+    fn algorithm(&self) -> Text {
+        match (self.hash_type.0.as_deref(), self.hash_value.0.as_deref().map(str::len)) {
+            (None | Some("unknown"), Some(64)) => Text(Some("sha256".into())),
+            (None | Some("unknown"), Some(40)) => Text(Some("sha1".into())),
+            (None | Some("unknown"), Some(32)) => Text(Some("md5".into())),
+            _ => self.hash_type.clone(),
+        }
+    }
+}
+
+/// Where each type of observable can be: collection and properties.
+const PLACES: [(Kind, &str, &[&str]); 14] = [
+    (Kind::Sha256, "fileStates", &["tolower(x/fileHash/hashValue)"]),
+    (Kind::Sha256, "processes", &["tolower(x/fileHash/hashValue)"]),
+    (Kind::FileName, "fileStates", &["tolower(x/name)"]),
+    (Kind::FileName, "processes", &["tolower(x/name)"]),
+    (Kind::FilePath, "fileStates", &["tolower(x/path)"]),
+    (Kind::FilePath, "processes", &["tolower(x/path)"]),
+    (Kind::Ip, "networkConnections", &["x/sourceAddress", "x/destinationAddress"]),
+    (Kind::Ip, "hostStates", &["x/privateIpAddress", "x/publicIpAddress"]),
+    (Kind::Ip, "userStates", &["x/logonIp"]),
+    (Kind::Domain, "networkConnections", &["tolower(x/destinationDomain)"]),
+    (Kind::Domain, "hostStates", &["tolower(x/fqdn)"]),
+    (Kind::Domain, "uriClickSecurityStates", &["tolower(x/uriDomain)"]),
+    (Kind::Hostname, "hostStates", &["tolower(x/netBiosName)", "tolower(x/fqdn)"]),
+    (Kind::Url, "networkConnections", &["tolower(x/destinationUrl)"]),
+];

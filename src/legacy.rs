@@ -1,0 +1,314 @@
+//! Finds alerts by the legacy API: one question for each observable, a few at a
+//! time, and what could not be asked in time is told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::alert::Alert;
+use crate::crew;
+use crate::error::{Error, UnexpectedAnswer};
+use crate::event::{Event, Level};
+use crate::flight::lock;
+use crate::graph;
+use crate::graph::alerts_v2::Page;
+use crate::graph::batch;
+use crate::graph::legacy::{Wording, parse_alert, probe_url, url};
+use crate::graph::problem;
+use crate::http::Response;
+use crate::index::{Found, Hits};
+use crate::limits;
+use crate::observable::Observable;
+use crate::pace::Pace;
+use crate::session::Session;
+use crate::shortfall::Shortfall;
+use crate::tenants::Queue;
+use crate::time::Deadline;
+
+/// One tenant, as it is asked by the legacy API.
+pub(crate) struct Legacy {
+    session: Session,
+    pace: Pace,
+    /// Whether the tenant's providers understand the original's words alone.
+    plain: AtomicBool,
+    /// Whether its end has been logged.
+    warned: AtomicBool,
+    queue: Queue,
+}
+
+/// What was found of one observable.
+#[derive(Default)]
+struct Answer {
+    alerts: Vec<Arc<Alert>>,
+    /// Whether any row came at all.
+    alive: bool,
+    /// Whether Microsoft has more than was read.
+    more: bool,
+    /// Whether some provider did not answer, and which.
+    partial: bool,
+    silent: Vec<String>,
+    unreadable: usize,
+    /// Why it ended before its end.
+    why: Option<Error>,
+}
+
+impl Legacy {
+    pub(crate) fn new(session: Session, queue: Queue) -> Self {
+        Self {
+            session,
+            pace: Pace::new(limits::BURST_CALLS),
+            plain: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
+            queue,
+        }
+    }
+
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// One real read.
+    pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
+        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        self.page(&probe_url(&self.session.upstream().cloud().graph), deadline).map(|_| ())
+    }
+
+    /// The alerts that mention each of `observables`, in Microsoft's order.
+    ///
+    /// # Errors
+    /// When none of the questions was answered.
+    pub(crate) fn find(
+        &self,
+        observables: &[Observable],
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Found, Error> {
+        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        let hopeless: Mutex<Option<Error>> = Mutex::default();
+        let answers = crew::each(observables, limits::WIDTH, |observable| {
+            if let Some(why) = lock(&hopeless).clone() {
+                return Err(why);
+            }
+            let answer = self.look_up(observable, limit, deadline);
+            if let Err(why) = &answer
+                && is_hopeless(why)
+            {
+                *lock(&hopeless) = Some(why.clone());
+            }
+            answer
+        });
+        self.gather(observables, answers, limit)
+    }
+
+    /// Asks for one observable: in all places, and in the original's words where
+    /// some provider does not understand that.
+    fn look_up(
+        &self,
+        observable: &Observable,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        let mut answer = Answer::default();
+        let mut refused = false;
+        if !self.plain.load(Ordering::SeqCst) {
+            match self.walk(observable, limit, Wording::Wide, deadline, &mut answer) {
+                Ok(()) if !answer.partial => return Ok(answer),
+                Ok(()) => {}
+                Err(Error::Retired(problem)) if problem.status == 400 => refused = true,
+                Err(why) => return Err(why),
+            }
+        }
+        answer.partial = false;
+        answer.silent.clear();
+        match self.walk(observable, limit, Wording::Plain, deadline, &mut answer) {
+            // It was the wording, and will be.
+            Ok(()) if refused && !self.plain.swap(true, Ordering::SeqCst) => {
+                let event = Event::new(Level::Warn, "asking in the original's words alone");
+                let tenant = self.session.credentials().tenant.as_str();
+                self.session.upstream().tell(&event.with("tenant", tenant));
+            }
+            Ok(()) => {}
+            // What has come before is an answer, if not all of it.
+            Err(why) if answer.alive => answer.why = Some(why),
+            Err(why) => return Err(why),
+        }
+        Ok(answer)
+    }
+
+    /// Reads the pages of one question, as many as the limit wants.
+    fn walk(
+        &self,
+        observable: &Observable,
+        limit: usize,
+        wording: Wording,
+        deadline: Deadline,
+        answer: &mut Answer,
+    ) -> Result<(), Error> {
+        let graph = &self.session.upstream().cloud().graph;
+        let mut next = url(graph, observable, limit.min(limits::PAGE), wording);
+        for number in 0..limits::LEGACY_PAGES {
+            let page = match self.page(&next, deadline) {
+                Ok(page) => page,
+                Err(why) if number > 0 => {
+                    answer.why = Some(why);
+                    return Ok(());
+                }
+                Err(why) => return Err(why),
+            };
+            let link = page.next_link.clone();
+            answer.add(page, observable);
+            match link {
+                None => return Ok(()),
+                Some(_) if answer.alerts.len() >= limit => break,
+                Some(link) if graph.is_origin_of(&link) => next = link,
+                Some(_) => {
+                    answer.why = Some(UnexpectedAnswer::NextLink.into());
+                    return Ok(());
+                }
+            }
+        }
+        answer.more = true;
+        Ok(())
+    }
+
+    fn page(&self, url: &str, deadline: Deadline) -> Result<Page, Error> {
+        let response = self.fetch(url, deadline).map_err(|why| match why {
+            Error::Graph(problem) if matches!(problem.status, 400 | 404 | 410) => {
+                Error::Retired(problem)
+            }
+            other => other,
+        })?;
+        Ok(Page::of_rows(&response, parse_alert)?)
+    }
+
+    /// The answer to `GET` of `url`, which goes in a batch of its own if it is too
+    /// long.
+    fn fetch(&self, url: &str, deadline: Deadline) -> Result<Response, Error> {
+        let graph = &self.session.upstream().cloud().graph;
+        let version = graph.join("/v1.0");
+        let Some(path) = url.strip_prefix(&version).filter(|_| url.len() > limits::URL) else {
+            let request = |token| graph::get(url.to_owned(), token);
+            return self.session.ask_in_turn(&self.pace, request, deadline);
+        };
+        let path = [path.to_owned()];
+        let request = |token| batch::request(graph, &path, token);
+        let response = self.session.ask_in_turn(&self.pace, request, deadline)?;
+        let part = batch::responses(&response.body, path.len())?.pop().flatten();
+        let part = part.ok_or(UnexpectedAnswer::Batch)?;
+        match part.status {
+            200..=299 => Ok(part),
+            _ => Err(Error::Graph(problem::of(&part))),
+        }
+    }
+
+    /// Puts the answers together, and says what is missing from them.
+    fn gather(
+        &self,
+        observables: &[Observable],
+        answers: Vec<Option<Result<Answer, Error>>>,
+        limit: usize,
+    ) -> Result<Found, Error> {
+        let mut found = Found::default();
+        let (mut whole, mut failed, mut more) = (Answer::default(), Vec::new(), Vec::new());
+        let mut answered = false;
+        for (observable, answer) in observables.iter().zip(answers) {
+            match answer.unwrap_or(Err(Error::Internal { what: "ask for an observable" })) {
+                Ok(answer) => {
+                    answered = true;
+                    whole.alive |= answer.alive;
+                    whole.partial |= answer.partial;
+                    whole.silent.extend(answer.silent);
+                    whole.unreadable += answer.unreadable;
+                    failed.extend(answer.why.map(|why| (observable.clone(), why)));
+                    more.extend(answer.more.then(|| observable.clone()));
+                    found.hits.push(newest(answer.alerts, limit));
+                }
+                Err(why) => {
+                    failed.push((observable.clone(), why));
+                    found.hits.push(Hits::default());
+                }
+            }
+        }
+        // Whoever has said so of one observable need not repeat it.
+        let told = failed.iter().any(|(_, why)| matches!(why, Error::Retired(_)));
+        if told || (answered && !whole.alive) {
+            self.warn();
+        }
+        if let (false, Some((_, why))) = (answered, failed.first()) {
+            return Err(why.clone());
+        }
+        found.shortfalls = Shortfall::unanswered(failed);
+        if !more.is_empty() {
+            found.shortfalls.push(Shortfall::More { limit, observables: more });
+        }
+        found.shortfalls.extend(self.standing_shortfalls(whole, told));
+        Ok(found)
+    }
+
+    /// Logs once that this API is likely to have ended.
+    fn warn(&self) {
+        if !self.warned.swap(true, Ordering::SeqCst) {
+            let event = Event::new(Level::Warn, "the legacy alerts API shows nothing");
+            let tenant = self.session.credentials().tenant.as_str();
+            let hint = "it is retired: set RELAY_ALERT_SOURCE to alerts_v2 or hunting";
+            self.session.upstream().tell(&event.with("tenant", tenant).with("hint", hint));
+        }
+    }
+
+    /// What is to be said of every answer of this API.
+    fn standing_shortfalls(&self, mut whole: Answer, told: bool) -> Vec<Shortfall> {
+        let mut shortfalls = Vec::new();
+        if whole.partial {
+            whole.silent.sort();
+            whole.silent.dedup();
+            let since = self.session.upstream().now().wall;
+            shortfalls.push(Shortfall::Partial { since, providers: whole.silent });
+        }
+        if whole.unreadable > 0 {
+            shortfalls.push(Shortfall::Unreadable { alerts: whole.unreadable });
+        }
+        if !told && (whole.partial || !whole.alive) {
+            shortfalls.push(Shortfall::Retired);
+        }
+        let plain = self.plain.load(Ordering::SeqCst);
+        shortfalls.push(Shortfall::Unfiltered { plain });
+        shortfalls
+    }
+}
+
+impl Answer {
+    /// Keeps what is on `page`, each alert once and only if it does mention what
+    /// was asked for: providers have been seen to ignore filters.
+    fn add(&mut self, page: Page, observable: &Observable) {
+        self.alive |= page.rows() > 0;
+        self.partial |= page.partial;
+        self.silent.extend(page.silent);
+        self.unreadable += page.unreadable.len();
+        for alert in page.alerts {
+            let is_new = || self.alerts.iter().all(|known| known.id != alert.id);
+            if alert.mentions(observable) && is_new() {
+                self.alerts.push(Arc::new(alert));
+            }
+        }
+    }
+}
+
+/// The newest `limit` of `alerts`, in the order that they have.
+fn newest(mut alerts: Vec<Arc<Alert>>, limit: usize) -> Hits {
+    let total = alerts.len();
+    if total > limit {
+        let mut times: Vec<_> = alerts.iter().map(|alert| alert.time()).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let oldest = times.get(limit.saturating_sub(1)).copied().flatten();
+        alerts.retain(|alert| alert.time() >= oldest);
+        alerts.truncate(limit);
+    }
+    Hits { alerts, total }
+}
+
+/// Whether whoever asks next will hear the same.
+fn is_hopeless(why: &Error) -> bool {
+    match why {
+        Error::Retired(problem) => problem.status != 400,
+        _ => why.is_refusal(),
+    }
+}
