@@ -177,6 +177,39 @@ fn a_tenant_gives_the_same_alerts_through_all_three_sources() {
     assert!(hits > 1_000, "{hits} hits");
 }
 
+#[test]
+fn whatever_fails_nothing_is_missing_without_a_word() {
+    let ip = |n: usize| format!("198.51.100.{}", n % 10);
+    let time = |n: usize| format!("2026-11-{:02}T00:00:00Z", 1 + n % 20);
+    let alerts: Vec<Value> = (0..40).map(|n| alert(&format!("a{n}"), &time(n), &ip(n))).collect();
+    let (mut whole, mut told) = (0, 0);
+    for source in &SOURCES[1..] {
+        for seed in 0..30 {
+            let world = Setup { source: *source, ..Setup::with_alerts(alerts.clone()) }.build();
+            world
+                .wire
+                .simulator
+                .fail_at_random(seed, [10, 30, 60][usize::try_from(seed).unwrap() % 3]);
+            for n in 0..10 {
+                world.clock.pass(400);
+                let asked = [ip(n), ip(n + 3), ip(n + 7)];
+                let answer = world.observe(&asked.each_ref().map(|ip| ("ip", ip.as_str())));
+                let is_wanted = |id: &&String| asked.contains(&ip(id[1..].parse().unwrap()));
+                let found = ids(&answer);
+                assert_eq!(found.iter().filter(is_wanted).count(), found.len(), "{answer}");
+                // What the legacy API is said to be in every answer says nothing here.
+                let errors = answer["errors"].as_array().into_iter().flatten();
+                let is_standing =
+                    |error: &&Value| error["message"].as_str().unwrap().contains("leaves out");
+                let is_told = errors.filter(|error| !is_standing(error)).count() > 0;
+                *(if is_told { &mut told } else { &mut whole }) += 1;
+                assert!(is_told || found.len() == 12, "{source:?} {seed}: {answer}");
+            }
+        }
+    }
+    assert!(whole > 100 && told > 100, "{whole} whole, {told} told");
+}
+
 const FOLDERS: [&str; 5] =
     ["C:\\Users\\O'Brien\\a b", "C:\\Temp\\", "/usr/lib", "/tmp/\"x\" & 'y'", "/"];
 const IPS: [&str; 6] =
