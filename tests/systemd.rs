@@ -17,6 +17,7 @@ use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::jwt::{self, SigningKey};
 
 const KEY: &str = "a-key-of-these-tests-that-is-long-enough";
+const NEXT_KEY: &str = "another-key-of-these-tests-that-is-long-enough";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The service, and the lines that it logs.
@@ -108,14 +109,18 @@ fn silent_microsoft() -> (TcpListener, [(&'static str, String); 2]) {
 
 /// A request that keeps a worker busy until Microsoft answers.
 fn look_up() -> Vec<u8> {
+    observe(KEY, r#"[{"type":"ip","value":"203.0.113.77"}]"#)
+}
+
+/// A look-up with a token that `key` signs.
+fn observe(key: &str, body: &str) -> Vec<u8> {
     let credentials = Credentials {
         tenant: TenantId::parse("harbourside.example").unwrap(),
         application: "app".to_owned(),
         secret: Secret::new("secret"),
     };
-    let key = SigningKey::new(Secret::new(KEY)).unwrap();
+    let key = SigningKey::new(Secret::new(key)).unwrap();
     let token = jwt::sign(&credentials, None, None, &key);
-    let body = r#"[{"type":"ip","value":"203.0.113.77"}]"#;
     let (token, length) = (token.expose(), body.len());
     format!(
         "POST /observe/observables HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\
@@ -244,18 +249,22 @@ fn an_inherited_socket_serves_one_process_after_the_other_and_loses_nobody() {
         let (mut held, _) = microsoft.accept().unwrap();
         first.terminate();
         first.wait_for("event=stopping");
-        // Whoever comes now is answered by this process or the next.
+        // The first who comes now may still be taken in; the second waits for the
+        // next process, which alone takes this token.
         let during = ask(VERSION);
+        let waiting = ask(&observe(NEXT_KEY, "{}"));
         held.write_all(b"HTTP/1.1 400 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             .unwrap();
         assert!(answer(in_flight).starts_with("HTTP/1.1 200 "));
         assert_eq!(first.code(), 0);
         // And now, by the next.
         let between = ask(VERSION);
-        let mut second = Service::start(Some(socket), &urls);
+        let mut second = Service::start(Some(socket), &[("SECRET_KEY", NEXT_KEY)]);
         second.wait_for("event=listening");
         assert!(answer(during).contains("\"version\""));
         assert!(answer(between).contains("\"version\""));
+        let answered = answer(waiting);
+        assert!(answered.contains("invalid argument"), "{answered}");
         second.terminate();
         assert_eq!(second.code(), 0);
         // The path is systemd's to remove.
