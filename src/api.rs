@@ -147,7 +147,7 @@ impl Api {
 
     fn reply(&self, request: Request<'_>, deadline: Deadline) -> Result<Reply, Error> {
         // Who asks comes first: a stranger's body is not worth parsing.
-        let claims = self.claims(request)?;
+        let claims = self.claims(request, deadline)?;
         let body = request.body.map_err(Clone::clone)?;
         let question = payload::question(body)?;
         let (credentials, limit) = (claims.credentials(), claims.entities_limit());
@@ -156,7 +156,7 @@ impl Api {
 
     fn health(&self, request: Request<'_>, deadline: Deadline) -> (Value, Summary) {
         let checked = self
-            .claims(request)
+            .claims(request, deadline)
             .and_then(|claims| self.relay.health(claims.credentials(), deadline));
         match checked {
             Ok(()) => (json!({"data": {"status": "ok"}}), Summary::default()),
@@ -168,7 +168,12 @@ impl Api {
         }
     }
 
-    fn claims(&self, request: Request<'_>) -> Result<Claims, Error> {
+    /// Who asks. A request that has waited too long is not even asked that:
+    /// whoever sent it has gone.
+    fn claims(&self, request: Request<'_>, deadline: Deadline) -> Result<Claims, Error> {
+        if deadline.remaining(self.relay.now()).is_none() {
+            return Err(Error::Deadline { waiting_for: "busy with other requests" });
+        }
         let token = bearer(request.authorization)?;
         Ok(self.verifier.verify(token, self.relay.now().wall)?)
     }

@@ -19,13 +19,13 @@ use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::graph::alerts_v2::parse_alert;
 use graph_relay::graph::legacy;
 use graph_relay::observable::{Kind, Observable};
-use graph_relay::serve::Door;
 use graph_relay::settings::{Address, AlertSource};
 use graph_relay::simulator::{self, Behaviour, Simulator};
 use graph_relay::time::Now;
 use graph_relay::{jwt, loopback};
 use serde_json::{Value, json};
 
+use crate::front::Front;
 use crate::signals::Signals;
 use crate::systemd::Supervisor;
 use crate::{Failure, Parts, print, stop_on_signal, system_clock};
@@ -46,14 +46,14 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     let verifier = config.verifier.take().ok_or_else(|| Failure::new("the demo has no key"))?;
     let token = jwt::sign(&credentials()?, None, None, &verifier.key);
     let parts = Parts::new(&config)?;
-    let door = bind(demo)?;
-    let Address::Tcp(address) = *door.address() else {
+    let front = bind(demo, &config)?;
+    let Address::Tcp(address) = *front.address() else {
         return Err(Failure::new("the demo listens on TCP"));
     };
-    let stopper = door.stopper();
-    stop_on_signal(signals, door.stopper(), Supervisor::none(), parts.events.clone())?;
+    let stopper = front.stopper();
+    stop_on_signal(signals, front.stopper(), Supervisor::none(), parts.events.clone())?;
     let relay = parts.relay(config.relay);
-    let serving = thread::spawn(move || parts.serve(door, relay, verifier, config.serve));
+    let serving = thread::spawn(move || parts.serve(front, relay, verifier, config.serve));
 
     let kind = if demo.alerts.is_some() { "alerts from the file" } else { "constructed alerts" };
     let answer = look_up(address, &token, &observables);
@@ -128,15 +128,16 @@ fn configure(microsoft: SocketAddr, source: AlertSource) -> Result<Config, Failu
 }
 
 /// The address asked for, or the usual one, or any if that is taken.
-fn bind(demo: &Demo) -> Result<Door, Failure> {
+fn bind(demo: &Demo, config: &Config) -> Result<Front, Failure> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let bind = |address| Door::bind(&Address::Tcp(address));
-    let door = match demo.listen {
+    let timeout = config.relay.request_timeout;
+    let bind = |address| Front::bind(&Address::Tcp(address), &config.serve, timeout);
+    let front = match demo.listen {
         Some(address) => bind(address),
         None if demo.once => bind(any),
         None => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))).or_else(|_| bind(any)),
     };
-    door.map_err(Failure::io("cannot listen"))
+    front.map_err(Failure::io("cannot listen"))
 }
 
 /// Asks the relay as XDR would, over its own socket.

@@ -87,6 +87,8 @@ pub mod time;
 pub mod uuid;
 
 // Rules: functions of values.
+#[cfg(feature = "edges")]
+pub mod framing;
 pub mod graph;
 pub mod index;
 pub mod jwt;
@@ -123,6 +125,8 @@ pub mod api;
 pub mod cli;
 #[cfg(feature = "edges")]
 pub mod config;
+#[cfg(feature = "edges")]
+pub mod guard;
 #[cfg(feature = "edges")]
 pub mod log;
 #[cfg(feature = "edges")]

@@ -18,6 +18,98 @@ pub struct Rate {
 /// about 100 kB; IROH has never been seen to send more than a few dozen.
 pub const BODY: usize = 1024 * 1024;
 
+/// Bytes of a request's head. Tokens are bounded at 10 kB ([`TOKEN`]), and other
+/// servers accept 8 to 16 kB.
+pub const HEAD: usize = 16 * 1024;
+
+/// Header fields of a request. Browsers behind several proxies send about 40.
+pub const FIELDS: usize = 100;
+
+/// Time for a request's head, from its first byte or, for a new client, from
+/// the connection. Loopback and data centres need milliseconds; this is for the
+/// far end of a bad line.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for a request's body after its head: a whole [`BODY`] at 1 Mbit/s.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a client may keep a connection without asking anything. Longer than
+/// the pauses between an analyst's look-ups of one pasted report; XDR opens
+/// another without ado.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time for a client to take an answer, and one second more for each
+/// [`WRITE_RATE`] bytes of it.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How much longer than a request's time its answer may take to come from
+/// behind: writing a large one, on a machine that is busy.
+pub const ANSWERING: Duration = Duration::from_secs(10);
+
+/// Bytes a second at which even a large answer has to be taken (4 Mbit/s).
+pub const WRITE_RATE: usize = 512 * 1024;
+
+/// Time for a client to take the last answer and close its side, while what it
+/// still sends is thrown away.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes that are thrown away for it.
+pub const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Clients connected at once. XDR uses a handful; a thousand attackers leave
+/// this many threads and three times as many descriptors, below the usual limit
+/// of 1,024.
+pub const CONNECTIONS: usize = 512;
+
+/// The fewest clients at once that are worth serving, when descriptors are few.
+pub const CONNECTIONS_LEAST: usize = 16;
+
+/// Descriptors that are used for other things than clients and calls: standard
+/// streams, listeners, crawls, and some to spare.
+pub const DESCRIPTORS: usize = 64;
+
+/// How long a request waits to be handed on when workers and queue are full,
+/// before it is answered with 503: a burst of short requests is over by then.
+pub const BURST: Duration = Duration::from_millis(100);
+
+/// Stack of a thread that waits on a client. What it keeps is on the heap.
+pub const CLIENT_STACK: usize = 128 * 1024;
+
+/// Bytes of a body that every client may have in memory; what is more comes out
+/// of [`BODIES`].
+pub const BODY_SHARE: usize = 32 * 1024;
+
+/// Bytes of larger bodies in memory at once, of all clients together.
+pub const BODIES: usize = 16 * 1024 * 1024;
+
+/// Bytes of answers that wait for their clients to take them; when there are
+/// more, the client that has waited longest is cut off. One answer of the
+/// largest usual size and a little.
+pub const UNSENT: usize = 32 * 1024 * 1024;
+
+/// Bytes of one answer: [`SIGHTINGS`] of twice the usual size in each respect.
+pub const REPLY: usize = 128 * 1024 * 1024;
+
+/// Pause after an accept that failed, as for want of descriptors: trying again
+/// at once would fail again.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a waiting accept loop looks whether it is to stop.
+pub const ACCEPT_POLL: Duration = Duration::from_millis(100);
+
+/// How long a new client waits for the one that has to leave for it.
+pub const EVICTION: Duration = Duration::from_millis(20);
+
+/// How often at most a flood of the same trouble is told.
+pub const TROUBLE: Duration = Duration::from_secs(60);
+
+/// How often it is proven that connections are still accepted.
+pub const PULSE: Duration = Duration::from_secs(1);
+
+/// Without a proof for this long, they are not: ten have failed, and the
+/// slowest machine needs milliseconds for one.
+pub const PULSELESS: Duration = Duration::from_secs(10);
+
 /// Observables of one request. IROH splits a pasted report into far smaller
 /// groups; whatever asks for more is not an analyst.
 pub const OBSERVABLES: usize = 1_000;
@@ -72,6 +164,10 @@ pub const WATCHDOG_RETRY: Duration = Duration::from_secs(1);
 
 /// Bytes of its own answer that the service reads: the head, and a word.
 pub const WATCHDOG_ANSWER: u64 = 4 * 1024;
+
+/// The part of it that is kept for the door once the guard has closed: events
+/// still to be told.
+pub const DRAIN_REST: Duration = Duration::from_millis(500);
 
 /// How far back alerts are loaded: the reach of advanced hunting, so that both
 /// sources answer for the same window.

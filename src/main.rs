@@ -3,6 +3,7 @@
 
 mod commands;
 mod demo;
+mod front;
 mod module;
 mod online;
 mod signals;
@@ -20,12 +21,12 @@ use graph_relay::config::{self, Config, Environment, Purpose};
 use graph_relay::event::{Event, Events, Level};
 use graph_relay::http::Transport;
 use graph_relay::relay::Relay;
-use graph_relay::serve::{Door, Stopper};
 use graph_relay::settings::Address;
 use graph_relay::time::{Clock, Now, Timestamp};
 use graph_relay::transport::{Unusable, UreqTransport};
 use graph_relay::{jwt::Verifier, log};
 
+use crate::front::{Front, Stopper};
 use crate::signals::Signals;
 use crate::systemd::Supervisor;
 
@@ -78,17 +79,20 @@ fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failur
     let config = Config::load(environment, Purpose::Service)?;
     let parts = Parts::new(&config)?;
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
-    let door = match systemd::inherited(environment)? {
-        Some(door) => door,
-        None => Door::bind(&config.address).map_err(Failure::io("cannot listen"))?,
+    let timeout = config.relay.request_timeout;
+    let front = match systemd::inherited(environment)? {
+        Some((socket, withdraw)) => Front::inherited(socket, withdraw, &config.serve, timeout)
+            .map_err(Failure::io("the socket from systemd cannot be used"))?,
+        None => Front::bind(&config.address, &config.serve, timeout)
+            .map_err(Failure::io("cannot listen"))?,
     };
     let supervisor = Supervisor::of(environment)?;
-    announce(&door, &parts.events);
+    announce(&front, &parts.events);
     supervisor.ready()?;
-    supervisor.watch(door.address().clone(), parts.events.clone())?;
-    stop_on_signal(signals, door.stopper(), supervisor, parts.events.clone())?;
+    supervisor.watch(front.address().clone(), parts.events.clone())?;
+    stop_on_signal(signals, front.stopper(), supervisor, parts.events.clone())?;
     let relay = parts.relay(config.relay);
-    parts.serve(door, relay, verifier, config.serve)
+    parts.serve(front, relay, verifier, config.serve)
 }
 
 /// The edges of a process.
@@ -118,13 +122,13 @@ impl Parts {
 
     fn serve(
         self,
-        door: Door,
+        front: Front,
         relay: Relay,
         verifier: Verifier,
         settings: graph_relay::settings::ServeSettings,
     ) -> Result<ExitCode, Failure> {
         let api = Arc::new(Api::new(relay, verifier));
-        let served = door.serve(api, settings, self.clock, self.events);
+        let served = front.serve(api, settings, self.clock, self.events);
         served.map_err(Failure::io("requests are no longer accepted"))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -139,25 +143,15 @@ fn way_out(config: &Config) -> Result<UreqTransport, Failure> {
     })
 }
 
-fn announce(door: &Door, events: &Events) {
+fn announce(front: &Front, events: &Events) {
     let event = Event::new(Level::Info, "listening").with("version", VERSION);
-    match door.address() {
-        Address::Unix(path) => events.tell(&event.with("unix", path.display())),
-        Address::Tcp(address) => {
-            events.tell(&event.with("tcp", address));
-            if !address.ip().is_loopback() {
-                let warning = Event::new(Level::Warn, "exposed");
-                events.tell(&warning.with(
-                    "hint",
-                    "one malformed request can end this process: listen on loopback or a Unix \
-                     socket, behind a proxy",
-                ));
-            }
-        }
-    }
+    events.tell(&match front.address() {
+        Address::Unix(path) => event.with("unix", path.display()),
+        Address::Tcp(address) => event.with("tcp", address),
+    });
 }
 
-/// The first signal closes the door, a second one ends the process.
+/// The first signal closes the front, a second one ends the process.
 fn stop_on_signal(
     signals: Signals,
     stopper: Stopper,
@@ -168,8 +162,10 @@ fn stop_on_signal(
         events.tell(&Event::new(Level::Info, "signal").with("signal", signals.wait()));
         supervisor.stopping();
         stopper.stop();
+        events.tell(&Event::new(Level::Info, "stopping"));
         signals.wait();
         events.tell(&Event::new(Level::Warn, "ended at once by a second signal"));
+        stopper.abandon();
         std::process::exit(1);
     };
     let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);

@@ -1,18 +1,20 @@
-//! The front door: tiny_http accepts, a bounded queue holds, a few workers
-//! answer.
+//! The door: tiny_http accepts, a bounded queue holds, a few workers answer.
+//!
+//! It is a Unix socket and nothing else, since tiny_http is not for strangers:
+//! before it stands a proxy, or the guard.
 
 use std::io::{self, Cursor, Read as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
@@ -20,22 +22,22 @@ use crate::api::{self, Api};
 use crate::error::InvalidArgument;
 use crate::event::{Event, Events, Level};
 use crate::limits;
-use crate::settings::{Address, ServeSettings};
+use crate::settings::ServeSettings;
 use crate::time::{Clock, Deadline, Now};
 
-/// A bound front door.
+/// A bound door.
 pub struct Door {
-    listener: tiny_http::Listener,
+    listener: UnixListener,
     stopper: Stopper,
 }
 
-/// Closes a front door from another thread.
+/// Closes a door from another thread.
 #[derive(Clone)]
 pub struct Stopper(Arc<Stop>);
 
 struct Stop {
     asked: AtomicBool,
-    address: Address,
+    path: PathBuf,
     socket: Socket,
     /// Once it serves.
     server: OnceLock<Weak<Server>>,
@@ -45,34 +47,24 @@ struct Stop {
 /// clients are refused by the system. A shared one would refuse them for its
 /// next owner too.
 enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Own(UnixStream),
     Shared(Withdraw),
 }
 
-/// Ends `accept` on a shared listening socket, of this address, in this process
+/// Ends `accept` on a shared listening socket, of this path, in this process
 /// alone.
-pub type Withdraw = Box<dyn Fn(&Address) + Send + Sync>;
+pub type Withdraw = Box<dyn Fn(&Path) + Send + Sync>;
 
 impl Door {
-    /// Binds `address`. A socket file that nobody listens on any more is
-    /// replaced; one that somebody does is not.
+    /// Binds `path`. A socket file that nobody listens on any more is replaced;
+    /// one that somebody does is not.
     ///
     /// # Errors
-    /// When the address cannot be had.
-    pub fn bind(address: &Address) -> io::Result<Self> {
-        match address {
-            Address::Tcp(address) => {
-                let listener = TcpListener::bind(address)?;
-                let socket = TcpStream::from(OwnedFd::from(listener.try_clone()?));
-                Self::on_tcp(listener, Socket::Tcp(socket))
-            }
-            Address::Unix(path) => {
-                let listener = bind_unix(path)?;
-                let socket = UnixStream::from(OwnedFd::from(listener.try_clone()?));
-                Ok(Self::new(listener.into(), address.clone(), Socket::Unix(socket)))
-            }
-        }
+    /// When the socket cannot be had.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let listener = bind_unix(path)?;
+        let socket = UnixStream::from(OwnedFd::from(listener.try_clone()?));
+        Ok(Self::new(listener, path.to_owned(), Socket::Own(socket)))
     }
 
     /// Takes a listening socket that outlives this process: whoever opened it
@@ -81,38 +73,24 @@ impl Door {
     /// process alone.
     ///
     /// # Errors
-    /// When it is no TCP socket, and no Unix socket with a path.
+    /// When it is no Unix socket with a path.
     pub fn inherited(socket: OwnedFd, withdraw: Withdraw) -> io::Result<Self> {
-        let listener = TcpListener::from(socket);
-        if listener.local_addr().is_ok() {
-            listener.set_nonblocking(false)?;
-            return Self::on_tcp(listener, Socket::Shared(withdraw));
-        }
-        let listener = UnixListener::from(OwnedFd::from(listener));
+        let listener = UnixListener::from(socket);
         listener.set_nonblocking(false)?;
         let address = listener.local_addr()?;
-        let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let address = Address::Unix(path.to_owned());
-        Ok(Self::new(listener.into(), address, Socket::Shared(withdraw)))
+        let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable)?.to_owned();
+        Ok(Self::new(listener, path, Socket::Shared(withdraw)))
     }
 
-    fn on_tcp(listener: TcpListener, socket: Socket) -> io::Result<Self> {
-        let bound = Address::Tcp(listener.local_addr()?);
-        // Inherited by accepted sockets. Without it, an answer of more than a
-        // packet waits 40 ms for an acknowledgement.
-        TcpStream::from(OwnedFd::from(listener.try_clone()?)).set_nodelay(true)?;
-        Ok(Self::new(listener.into(), bound, socket))
-    }
-
-    fn new(listener: tiny_http::Listener, address: Address, socket: Socket) -> Self {
+    fn new(listener: UnixListener, path: PathBuf, socket: Socket) -> Self {
         let asked = AtomicBool::new(false);
-        let stop = Stop { asked, address, socket, server: OnceLock::new() };
+        let stop = Stop { asked, path, socket, server: OnceLock::new() };
         Self { listener, stopper: Stopper(Arc::new(stop)) }
     }
 
-    /// Where it is: the port too, if any would do.
-    pub fn address(&self) -> &Address {
-        &self.stopper.0.address
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.stopper.0.path
     }
 
     /// With which it can be closed.
@@ -132,7 +110,9 @@ impl Door {
         clock: Clock,
         events: Events,
     ) -> io::Result<()> {
-        let (queue, jobs) = sync_channel(limits::QUEUE);
+        // Room as well for those that workers are about to take, or the last
+        // of a burst would be sent away from workers with nothing to do.
+        let (queue, jobs) = sync_channel(limits::QUEUE + settings.workers);
         let pool = Pool {
             api,
             jobs: Mutex::new(jobs),
@@ -147,15 +127,19 @@ impl Door {
             let name = format!("worker-{number}");
             thread::Builder::new().name(name).spawn(move || pool.work())?;
         }
+        let pulse = Pulse::feel(self.path().to_owned())?;
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
         let server = Arc::new(server);
         // Nobody else sets it: a door serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
-        let mut result = accept(&server, &queue, &pool, &self.stopper);
+        let mut result = accept(&server, &queue, &pool, &self.stopper, &pulse);
         if self.stopper.is_asked() {
             drain(&server, &queue, &pool, settings.drain_timeout);
             result = Ok(());
         }
+        // Dropping the server connects to the socket, which would wait for ever
+        // where nobody accepts.
+        self.stopper.stop();
         if let Socket::Shared(_) = self.stopper.0.socket {
             // Dropped, it would remove the path, which is the next owner's.
             std::mem::forget(server);
@@ -171,18 +155,16 @@ impl Stopper {
         if self.0.asked.swap(true, Ordering::SeqCst) {
             return;
         }
-        // It fails where it is closed already.
-        let _ = match &self.0.socket {
-            Socket::Tcp(socket) => socket.shutdown(Shutdown::Read),
-            Socket::Unix(socket) => socket.shutdown(Shutdown::Read),
+        match &self.0.socket {
+            // It fails where it is closed already.
+            Socket::Own(socket) => _ = socket.shutdown(Shutdown::Read),
             Socket::Shared(withdraw) => {
-                withdraw(&self.0.address);
+                withdraw(&self.0.path);
                 // Whether or not that has woken `accept`: nobody shuts this socket.
                 let server = self.0.server.get().and_then(Weak::upgrade);
                 server.iter().for_each(|server| server.unblock());
-                Ok(())
             }
-        };
+        }
     }
 
     fn is_asked(&self) -> bool {
@@ -244,20 +226,63 @@ fn accept(
     queue: &SyncSender<Job>,
     pool: &Pool,
     stopper: &Stopper,
+    pulse: &Pulse,
 ) -> io::Result<()> {
-    loop {
+    while !stopper.is_asked() {
         // An error means that the accept loop inside tiny_http has ended.
-        let request = server.recv()?;
-        pool.submit(queue, request);
-        if stopper.is_asked() {
-            return Ok(());
+        if let Some(request) = server.recv_timeout(limits::PULSE)? {
+            pool.submit(queue, request);
         }
+        // It may have ended without one, by a panic.
+        if pulse.is_lost() {
+            return Err(io::Error::other("the accept thread of tiny_http has ended"));
+        }
+    }
+    Ok(())
+}
+
+/// When a connection was last seen to be accepted.
+struct Pulse(Arc<Mutex<Instant>>);
+
+impl Pulse {
+    /// Connects now and then, says nothing, and sees that tiny_http closes the
+    /// connection, which takes its accept thread and one of those that it
+    /// starts. On the way it frees a client that tiny_http has queued behind a
+    /// busy thread.
+    fn feel(path: PathBuf) -> io::Result<Self> {
+        let last = Arc::new(Mutex::new(Instant::now()));
+        let felt = Arc::downgrade(&last);
+        thread::Builder::new().name("pulse".to_owned()).spawn(move || {
+            while let Some(last) = felt.upgrade() {
+                // Where nobody accepts, it is here that it waits for ever.
+                if beats(&path).is_ok() {
+                    *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                }
+                drop(last);
+                thread::sleep(limits::PULSE);
+            }
+        })?;
+        Ok(Self(last))
+    }
+
+    fn is_lost(&self) -> bool {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.elapsed() > limits::PULSELESS
+    }
+}
+
+fn beats(path: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(limits::PULSE))?;
+    stream.shutdown(Shutdown::Write)?;
+    match stream.read(&mut [0]) {
+        Ok(0) => Ok(()),
+        _ => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
 /// Finishes what has been accepted, for as long as `timeout`.
 fn drain(server: &Server, queue: &SyncSender<Job>, pool: &Pool, timeout: Duration) {
-    pool.events.tell(&Event::new(Level::Info, "stopping"));
     let deadline = Deadline::after(timeout, pool.clock.now());
     while deadline.remaining(pool.clock.now()).is_some() {
         match server.recv_timeout(POLL) {

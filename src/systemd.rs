@@ -21,7 +21,7 @@ use std::time::Duration;
 use graph_relay::config::Environment;
 use graph_relay::event::{Event, Events, Level};
 use graph_relay::limits;
-use graph_relay::serve::{Door, Withdraw};
+use graph_relay::serve::Withdraw;
 use graph_relay::settings::Address;
 
 use crate::Failure;
@@ -109,8 +109,9 @@ impl Supervisor {
     }
 }
 
-/// A front door on the socket that systemd has opened for this process, if it has.
-pub(crate) fn inherited(environment: &Environment) -> Result<Option<Door>, Failure> {
+/// The socket that systemd has opened for this process, if it has, and what ends
+/// `accept` on it.
+pub(crate) fn inherited(environment: &Environment) -> Result<Option<(OwnedFd, Withdraw)>, Failure> {
     let count =
         environment.get("LISTEN_FDS").filter(|_| is_for_us(environment, "LISTEN_PID", false));
     match count {
@@ -129,8 +130,7 @@ pub(crate) fn inherited(environment: &Environment) -> Result<Option<Door>, Failu
     // SAFETY: it is open, and ours alone: by the protocol, LISTEN_PID gives it to
     // this process, which is asked once, before it has opened anything.
     let socket = unsafe { OwnedFd::from_raw_fd(FIRST_SOCKET) };
-    let door = Door::inherited(socket, withdraw(FIRST_SOCKET));
-    door.map(Some).map_err(Failure::io("the socket from systemd cannot be used"))
+    Ok(Some((socket, withdraw(FIRST_SOCKET))))
 }
 
 /// Whether `name` holds the number of this process; `or_unset`: or nothing.
@@ -142,13 +142,13 @@ fn is_for_us(environment: &Environment, name: &str, or_unset: bool) -> bool {
 /// the next process goes on with: the descriptor is made one of another socket, on
 /// which `accept` fails, and a connection wakes whoever still waits on the first.
 fn withdraw(listener: RawFd) -> Withdraw {
-    Box::new(move |address| {
+    Box::new(move |path| {
         let Ok(other) = UnixDatagram::unbound() else { return };
         // SAFETY: no memory is touched. `listener` is open, and owned by the door
         // for as long as it accepts; it stays open and owned. The door is asked to
         // stop once, so this is never done to a later owner of the number.
         unsafe { libc::dup3(other.as_raw_fd(), listener, libc::O_CLOEXEC) };
-        let address = address.clone();
+        let address = Address::Unix(path.to_owned());
         // On a thread: a full queue of connections lets no further one in, and
         // then nobody sleeps who would have to be woken.
         let wake = move || drop(dial(&address, limits::CONNECT_TIMEOUT));

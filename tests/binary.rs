@@ -3,182 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say so")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+mod support;
+
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-
-const KEY: &str = "demo-key-that-everybody-knows-and-nobody-may-use-for-anything-real";
-const TENANT: &str = "5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10";
-const APPLICATION: &str = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_graph-relay"));
-    command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
-    command
-}
-
-fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
-    ended(program(arguments, environment).output().unwrap())
-}
-
-fn ended(output: Output) -> (i32, String, String) {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// A running program, and the lines that it writes.
-struct Running {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Running {
-    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = program(arguments, environment)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let err = BufReader::new(child.stderr.take().unwrap());
-        let more = sender.clone();
-        std::thread::spawn(move || {
-            out.lines().map_while(Result::ok).try_for_each(|l| sender.send(l))
-        });
-        std::thread::spawn(move || {
-            err.lines().map_while(Result::ok).try_for_each(|l| more.send(l))
-        });
-        Self { child, lines, seen: Vec::new() }
-    }
-
-    /// A relay that asks `microsoft`, and its address.
-    fn serve(microsoft: SocketAddr, more: &[(&str, &str)]) -> (Self, SocketAddr) {
-        let url = format!("http://{microsoft}");
-        let usual = [
-            ("SECRET_KEY", KEY),
-            ("RELAY_LISTEN", "127.0.0.1:0"),
-            ("RELAY_GRAPH_URL", &url),
-            ("RELAY_LOGIN_URL", &url),
-            ("RELAY_LOOKBACK", "3650d"),
-            ("RELAY_LOG", "debug"),
-        ];
-        let mut running = Self::start(&[], &[&usual, more].concat());
-        let line = running.wait_for("event=listening");
-        let address = line.split("tcp=").nth(1).map_or("127.0.0.1:0", |rest| rest);
-        (running, address.parse().unwrap())
-    }
-
-    /// A demo: its address, its Microsoft's address and a header with a token.
-    fn demo() -> (Self, SocketAddr, SocketAddr, String) {
-        let mut demo = Self::start(&["demo", "--listen", "127.0.0.1:0"], &[]);
-        let address = demo.wait_for("Serving on http://");
-        let token = demo.wait_for("Authorization: Bearer ");
-        let microsoft = demo.wait_for("The simulated Microsoft is at http://");
-        let part = |line: &str, from: &str, to: char| {
-            line.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned()
-        };
-        let address = part(&address, "http://", ' ').parse().unwrap();
-        let microsoft = part(&microsoft, "http://", ';').parse().unwrap();
-        (demo, address, microsoft, part(&token, "-H '", '\''))
-    }
-
-    fn wait_for(&mut self, text: &str) -> String {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if let Ok(line) = self.lines.recv_timeout(PATIENCE) {
-                self.seen.push(line.clone());
-                if line.contains(text) {
-                    return line;
-                }
-            }
-        }
-        let seen = self.seen.join("\n");
-        unreachable!("'{text}' never came, only: {seen}");
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-    }
-
-    /// Waits for the end; the exit code and all lines.
-    fn end(mut self) -> (i32, String) {
-        let start = Instant::now();
-        let code = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status.code().unwrap();
-            }
-            assert!(start.elapsed() < PATIENCE, "it did not end");
-            std::thread::yield_now();
-        };
-        self.seen.extend(self.lines.iter());
-        (code, self.seen.join("\n"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended as a rule.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends `bytes` and returns all that comes back until the connection ends.
-fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // An early answer may end it.
-    let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8(answer).unwrap()
-}
-
-fn post(path: &str, header: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n{header}\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
-
-fn observe(address: SocketAddr, header: &str, body: &str) -> Value {
-    json_of(&exchange(address, &post("/observe/observables", header, body)))
-}
-
-fn json_of(answer: &str) -> Value {
-    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
-}
-
-fn count(answer: &Value) -> u64 {
-    answer.pointer("/data/sightings/count").and_then(Value::as_u64).unwrap_or_default()
-}
-
-const HIT: &str = r#"[{"type":"ip","value":"203.0.113.77"}]"#;
-
-/// A listener that takes connections and says nothing until it is dropped.
-fn silent_microsoft() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-fn scratch(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("graph-relay-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    path
-}
+use support::program::*;
 
 #[test]
 fn a_demo_shows_sightings_for_all_seven_types_and_ends() {
@@ -310,15 +144,14 @@ fn bad_requests_get_clear_answers_and_the_next_one_is_served() {
     // 2 MiB, with and without a declared length.
     let big = " ".repeat(2 * 1024 * 1024);
     let answer = observe(address, &header, &big);
-    let message = "Invalid JSON payload received. The body is larger than 1048576 bytes.";
-    assert_eq!(answer["errors"][0]["message"], message);
+    let message = "The body is larger than 1048576 bytes.";
+    assert_eq!(answer, json!({"code": 413, "message": message}));
     let chunked = format!(
         "POST /observe/observables HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n{header}\r\n\
          Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{big}\r\n0\r\n\r\n",
         big.len()
     );
-    let answer = exchange(address, chunked.as_bytes());
-    assert_eq!(json_of(&answer)["errors"][0]["message"], message);
+    assert_eq!(status(chunked.as_bytes()), "411");
 
     // A body that ends too early, in a connection that stays open to be answered.
     let mut stream = TcpStream::connect(address).unwrap();
@@ -329,7 +162,7 @@ fn bad_requests_get_clear_answers_and_the_next_one_is_served() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("The body did not arrive whole."), "{answer}");
+    assert!(answer.contains("The request did not arrive whole."), "{answer}");
 
     for body in ["not json", "{}", r#"[{"type":"ip","value":""}]"#] {
         let answer = observe(address, &header, body);

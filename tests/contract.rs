@@ -239,6 +239,29 @@ fn a_body_that_did_not_arrive_is_told() {
 }
 
 #[test]
+fn a_request_that_has_waited_past_its_deadline_is_not_worked_on() {
+    let world = World::new();
+    let late = "Microsoft Graph Security did not answer in time; the relay was still busy with \
+                other requests.";
+    for path in ["/observe/observables", "/health"] {
+        let request = Request {
+            method: "POST",
+            target: path,
+            // Not even looked at.
+            authorization: Some("Bearer x"),
+            health_check: None,
+            body: Ok(b"not json"),
+        };
+        let deadline = world.api.relay().deadline(world.api.relay().now());
+        world.clock.pass(25);
+        let answer = world.api.handle(request, deadline).body;
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer, fatal("gateway timeout", late), "{path}");
+    }
+    assert!(!world.wire.is_busy());
+}
+
+#[test]
 fn the_limit_is_per_observable_newest_first_and_told() {
     let alerts = (0..150).map(|n| {
         let time = format!("2026-11-{:02}T{:02}:00:00Z", 1 + n / 10, n % 10);

@@ -1,0 +1,138 @@
+//! Where requests come in: through the guard from TCP, or straight from the
+//! proxy on a Unix socket.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use graph_relay::api::Api;
+use graph_relay::event::Events;
+use graph_relay::guard::{self, Bounds, Closer, Guard};
+use graph_relay::limits;
+use graph_relay::serve::{self, Door, Withdraw};
+use graph_relay::settings::{Address, ServeSettings};
+use graph_relay::time::Clock;
+
+/// A door, and on TCP the guard before it.
+pub(crate) struct Front {
+    guard: Option<Guard>,
+    door: Door,
+    address: Address,
+}
+
+/// Closes a front from another thread.
+pub(crate) struct Stopper {
+    guard: Option<(Closer, PathBuf)>,
+    door: serve::Stopper,
+}
+
+impl Front {
+    /// Binds `address`, for requests that have `timeout` to be answered.
+    pub(crate) fn bind(
+        address: &Address,
+        settings: &ServeSettings,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        match address {
+            Address::Unix(path) => Ok(Self::bare(Door::bind(path)?)),
+            Address::Tcp(address) => {
+                Self::guarded(Guard::bind(*address, Bounds::new(settings.workers, timeout))?)
+            }
+        }
+    }
+
+    /// Takes a listening socket, of either kind, that outlives this process.
+    pub(crate) fn inherited(
+        socket: OwnedFd,
+        withdraw: Withdraw,
+        settings: &ServeSettings,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::from(socket);
+        if listener.local_addr().is_ok() {
+            // It needs no withdrawing: it looks up from it now and then.
+            let bounds = Bounds::new(settings.workers, timeout);
+            return Self::guarded(Guard::inherited(listener, bounds)?);
+        }
+        Ok(Self::bare(Door::inherited(OwnedFd::from(listener), withdraw)?))
+    }
+
+    fn bare(door: Door) -> Self {
+        let address = Address::Unix(door.path().to_owned());
+        Self { guard: None, door, address }
+    }
+
+    fn guarded(guard: Guard) -> io::Result<Self> {
+        let door = Door::bind(&guard.behind())?;
+        let address = Address::Tcp(guard.address());
+        Ok(Self { guard: Some(guard), door, address })
+    }
+
+    /// Where it is: the port too, if any would do.
+    pub(crate) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// With which it can be closed.
+    pub(crate) fn stopper(&self) -> Stopper {
+        let guard = self.guard.as_ref().map(|guard| (guard.closer(), guard.behind()));
+        Stopper { guard, door: self.door.stopper() }
+    }
+
+    /// Answers requests until it is closed, then finishes what is in flight.
+    pub(crate) fn serve(
+        self,
+        api: Arc<Api>,
+        settings: ServeSettings,
+        clock: Clock,
+        events: Events,
+    ) -> io::Result<()> {
+        let Some(guard) = self.guard else {
+            return self.door.serve(api, settings, clock, events);
+        };
+        // Once the guard has seen every answer off, the door has little to do.
+        let rest = limits::DRAIN_REST.min(settings.drain_timeout / 4);
+        let drain = settings.drain_timeout.saturating_sub(rest);
+        let stops = StopsWhenDropped(self.door.stopper());
+        let told = events.clone();
+        let guarding = thread::Builder::new().name("guard".to_owned()).spawn(move || {
+            let _stops = stops;
+            guard.serve(drain, told)
+        })?;
+        let settings = ServeSettings { drain_timeout: rest, ..settings };
+        self.door.serve(api, settings, clock, events)?;
+        guarding.join().map_err(|_| io::Error::other("the guard has panicked"))?
+    }
+}
+
+/// Whatever becomes of the guard, the door does not stay open without it.
+struct StopsWhenDropped(serve::Stopper);
+
+impl Drop for StopsWhenDropped {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Stopper {
+    /// Closes the front: when this returns, new clients are refused, or wait for
+    /// whoever takes a shared socket next.
+    pub(crate) fn stop(&self) {
+        match &self.guard {
+            // The door closes once the guard has no more use for it.
+            Some((closer, _)) => closer.close(),
+            None => self.door.stop(),
+        }
+    }
+
+    /// Tidies up before the process ends without waiting.
+    pub(crate) fn abandon(&self) {
+        if let Some((_, behind)) = &self.guard {
+            guard::remove(behind);
+        }
+    }
+}

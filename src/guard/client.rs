@@ -1,0 +1,341 @@
+//! One client: requests in, whole or not at all; each handed on; its answer
+//! out. Whatever a client does or leaves undone, it costs one thread for a
+//! bounded time.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::crowd::{Seat, Stage};
+use crate::event::{Event, Level};
+use crate::framing::{AnswerHead, Head, Refusal, Scan};
+use crate::limits;
+
+/// A client on its seat.
+pub(super) struct Client<'a> {
+    seat: &'a Seat,
+    shared: &'a Shared,
+    /// What has come and has not been used.
+    buffer: Vec<u8>,
+    served: bool,
+}
+
+/// Why there is nothing more to do for a client.
+enum End {
+    /// It has gone, or is not worth a word.
+    Over,
+    /// It has its answer, and wanted or gets no other.
+    Done,
+    /// It is told why, and then the connection ends.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<'a> Client<'a> {
+    pub(super) const fn new(seat: &'a Seat, shared: &'a Shared) -> Self {
+        Self { seat, shared, buffer: Vec::new(), served: false }
+    }
+
+    /// Serves requests, one after another, until there is a reason to end.
+    pub(super) fn serve(mut self) {
+        let end = loop {
+            match self.exchange() {
+                Ok(()) => {}
+                Err(end) => break end,
+            }
+        };
+        match end {
+            End::Over => {}
+            End::Done => self.part(),
+            End::Refused(refusal) => {
+                let (status, why) = refusal.answer();
+                let event = Event::new(Level::Debug, "refused").with("status", status);
+                self.shared.events.tell(&event.with("why", why));
+                if self
+                    .write(&refusal.to_bytes(), Instant::now() + self.shared.bounds.linger)
+                    .is_ok()
+                {
+                    self.part();
+                }
+            }
+        }
+    }
+
+    fn exchange(&mut self) -> Result<(), End> {
+        let head = self.head()?;
+        let share = self.body(&head)?;
+        let rest = self.buffer.split_off(head.length);
+        let body = std::mem::replace(&mut self.buffer, rest);
+        self.seat.enter(Stage::Asking);
+        let answer = self.shared.ask(&head, &body)?;
+        drop((body, share));
+        let (answer_head, body) = answer.split()?;
+        if !head.is_head && body.len() != answer_head.length {
+            return Err(Refusal::NoAnswer.into());
+        }
+        let keeps_alive = head.keeps_alive && !self.shared.is_closing();
+        self.seat.take(body.len());
+        let deadline = Instant::now() + self.shared.bounds.write + time_for(body.len());
+        self.write(&answer_head.to_bytes(keeps_alive), deadline)?;
+        if !head.is_head {
+            self.write(body, deadline)?;
+        }
+        self.seat.served();
+        self.served = true;
+        if keeps_alive { Ok(()) } else { Err(End::Done) }
+    }
+
+    /// Reads up to the end of a head.
+    fn head(&mut self) -> Result<Head, End> {
+        let bounds = &self.shared.bounds;
+        if self.buffer.is_empty() {
+            let patience = if self.served { bounds.idle } else { bounds.head };
+            // Whoever has said nothing is told nothing.
+            self.read(Instant::now() + patience).map_err(|_| End::Over)?;
+        }
+        self.seat.enter(Stage::Sending);
+        let deadline = Instant::now() + bounds.head;
+        let mut scan = Scan::default();
+        let end = loop {
+            match scan.end(&self.buffer)? {
+                Some(end) => break end,
+                None => self.read(deadline)?,
+            }
+        };
+        let rest = self.buffer.split_off(end);
+        let head = std::mem::replace(&mut self.buffer, rest);
+        Ok(Head::parse(&head)?)
+    }
+
+    /// Reads until the body is whole. What it takes beyond a client's share
+    /// counts against what all have together, until it is handed on.
+    fn body(&mut self, head: &Head) -> Result<Share<'a>, End> {
+        let mut share = Share { used: &self.shared.bodies, bytes: 0 };
+        let deadline = Instant::now() + self.shared.bounds.body;
+        if head.waits && self.buffer.len() < head.length {
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n", deadline)?;
+        }
+        while self.buffer.len() < head.length {
+            self.read(deadline)?;
+            share.grow_to(self.buffer.len())?;
+        }
+        Ok(share)
+    }
+
+    /// Reads what there is, or waits for it until `deadline`.
+    fn read(&mut self, deadline: Instant) -> Result<(), End> {
+        let mut chunk = [0; CHUNK];
+        let count = receive(&self.seat.stream, &mut chunk, deadline)?;
+        self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        Ok(())
+    }
+
+    fn write(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), End> {
+        while !bytes.is_empty() {
+            let left = left_until(deadline).ok_or(End::Over)?;
+            let stream = &self.seat.stream;
+            stream.set_write_timeout(Some(left)).map_err(|_| End::Over)?;
+            // In pieces, since the system restarts the time with each.
+            let piece = bytes.get(..PIECE).unwrap_or(bytes);
+            match (&**stream).write(piece) {
+                Ok(count) if count > 0 => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return Err(End::Over),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the connection so that the last answer arrives: closed while the
+    /// client still sends, it would be reset, and what is on its way lost.
+    fn part(self) {
+        if self.seat.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + self.shared.bounds.linger;
+        let mut chunk = [0; CHUNK];
+        let mut count = 0;
+        while count < limits::LINGER_BYTES {
+            match receive(&self.seat.stream, &mut chunk, deadline) {
+                Ok(more) => count += more,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Reads at least one byte by `deadline`.
+fn receive(stream: &TcpStream, chunk: &mut [u8], deadline: Instant) -> Result<usize, Refusal> {
+    loop {
+        let left = left_until(deadline).ok_or(Refusal::Late)?;
+        stream.set_read_timeout(Some(left)).map_err(|_| Refusal::Incomplete)?;
+        let mut stream = stream;
+        match stream.read(chunk) {
+            Ok(0) => return Err(Refusal::Incomplete),
+            Ok(count) => return Ok(count),
+            Err(error) if is_for_now(&error) => {}
+            Err(_) => return Err(Refusal::Incomplete),
+        }
+    }
+}
+
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+fn left_until(deadline: Instant) -> Option<Duration> {
+    deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+}
+
+/// The further time for a large answer.
+fn time_for(length: usize) -> Duration {
+    Duration::from_secs(u64::try_from(length / limits::WRITE_RATE).unwrap_or(u64::MAX))
+}
+
+/// What a large body takes of [`limits::BODIES`], given back when dropped.
+struct Share<'a> {
+    used: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Share<'_> {
+    fn grow_to(&mut self, length: usize) -> Result<(), Refusal> {
+        let more = length.saturating_sub(limits::BODY_SHARE).saturating_sub(self.bytes);
+        self.bytes += more;
+        let used = self.used.fetch_add(more, Ordering::SeqCst) + more;
+        if more > 0 && used > limits::BODIES { Err(Refusal::Busy) } else { Ok(()) }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
+/// All bytes of an answer from behind.
+struct Answer(Vec<u8>);
+
+impl Answer {
+    fn split(&self) -> Result<(AnswerHead, &[u8]), Refusal> {
+        let head = AnswerHead::parse(&self.0)?;
+        let body = self.0.get(head.end..).unwrap_or_default();
+        Ok((head, body))
+    }
+}
+
+impl Shared {
+    /// Hands a request on and reads the answer, all of it: whoever makes it
+    /// must not wait for the client to take it.
+    fn ask(&self, head: &Head, body: &[u8]) -> Result<Answer, Refusal> {
+        let _place = self.places.take(limits::BURST).ok_or(Refusal::Busy)?;
+        let deadline = Instant::now() + self.bounds.answer;
+        let stream = UnixStream::connect(&self.behind).map_err(|_| Refusal::NoAnswer)?;
+        let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
+        stream.set_write_timeout(Some(left)).map_err(|_| Refusal::NoAnswer)?;
+        let written = (&stream).write_all(&head.forwarded).and_then(|()| (&stream).write_all(body));
+        // An early answer may have ended the way in; it is an answer all the same.
+        drop(written);
+        read_whole(&stream, deadline).map(Answer)
+    }
+}
+
+fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; CHUNK];
+    loop {
+        let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
+        stream.set_read_timeout(Some(left)).map_err(|_| Refusal::NoAnswer)?;
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) if bytes.len() + count <= limits::REPLY => {
+                bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
+            }
+            Err(error) if is_for_now(&error) => {}
+            _ => return Err(Refusal::NoAnswer),
+        }
+    }
+}
+
+/// So many requests may be handed on at once.
+pub(super) struct Places {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// One of them, given back when dropped.
+struct Place<'a>(&'a Places);
+
+impl Places {
+    pub(super) const fn new(count: usize) -> Self {
+        Self { free: Mutex::new(count), freed: Condvar::new() }
+    }
+
+    /// A place, if one becomes free within `patience`.
+    fn take(&self, patience: Duration) -> Option<Place<'_>> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = |free: &mut usize| *free == 0;
+        let wait = self.freed.wait_timeout_while(free, patience, none);
+        let mut free = wait.unwrap_or_else(PoisonError::into_inner).0;
+        *free = free.checked_sub(1)?;
+        Some(Place(self))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+/// Bytes that are read at once; on the stack.
+const CHUNK: usize = 8 * 1024;
+
+/// Bytes that are written at once.
+const PIECE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_share_what_there_is_and_give_it_back() {
+        let used = AtomicUsize::new(0);
+        let share = || Share { used: &used, bytes: 0 };
+        let mut small = share();
+        small.grow_to(limits::BODY_SHARE).unwrap();
+        assert_eq!(used.load(Ordering::SeqCst), 0);
+        let mut large = share();
+        large.grow_to(limits::BODY_SHARE + limits::BODIES).unwrap();
+        assert!(share().grow_to(limits::BODY_SHARE + 1).is_err());
+        // A small one has its own.
+        small.grow_to(limits::BODY_SHARE).unwrap();
+        drop(large);
+        share().grow_to(limits::BODY_SHARE + 1).unwrap();
+        assert_eq!(used.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn so_many_are_handed_on_and_no_more() {
+        let places = Places::new(1);
+        let now = Duration::ZERO;
+        let first = places.take(now);
+        assert!(first.is_some() && places.take(now).is_none());
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| places.take(Duration::from_secs(60)).is_some());
+            drop(first);
+            assert!(second.join().unwrap());
+        });
+        assert!(places.take(now).is_some());
+    }
+}
