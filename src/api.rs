@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::ctim::Sighting;
 use crate::error::{Error, InvalidArgument, WireError};
-use crate::jwt::{Claims, Verifier, bearer};
+use crate::jwt::{Claims, bearer};
 use crate::payload;
 use crate::relay::{Relay, Reply};
 use crate::time::Deadline;
+use crate::trust::Trust;
 
 /// A request, as far as the protocol looks at one.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ pub struct Summary {
 /// The protocol in front of a relay.
 pub struct Api {
     relay: Relay,
-    verifier: Verifier,
+    trust: Trust,
 }
 
 #[derive(Clone, Copy)]
@@ -87,9 +88,9 @@ const ROUTES: [(&str, &str, &str, Endpoint); 8] = [
 ];
 
 impl Api {
-    /// Serves `relay` to those whom `verifier` accepts.
-    pub const fn new(relay: Relay, verifier: Verifier) -> Self {
-        Self { relay, verifier }
+    /// Serves `relay` to those whom `trust` accepts.
+    pub const fn new(relay: Relay, trust: Trust) -> Self {
+        Self { relay, trust }
     }
 
     /// The relay behind it.
@@ -175,7 +176,7 @@ impl Api {
             return Err(Error::Deadline { waiting_for: "busy with other requests" });
         }
         let token = bearer(request.authorization)?;
-        Ok(self.verifier.verify(token, self.relay.now().wall)?)
+        self.trust.verify(token, deadline)
     }
 }
 

@@ -54,6 +54,11 @@ impl BaseUrl {
         &self.0
     }
 
+    /// The host, with the port if that is given.
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or(&self.0, |(_, authority)| authority)
+    }
+
     /// Whether `url` is on this very host, port and scheme.
     pub fn is_origin_of(&self, url: &str) -> bool {
         let end = self.0.len();

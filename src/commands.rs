@@ -64,7 +64,9 @@ pub(crate) fn new_key() -> Result<ExitCode, Failure> {
 /// Signs a token for the credentials that are given or in the environment.
 pub(crate) fn sign(environment: &Environment, sign: Sign) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
+    // The first of several is the one in use.
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
+    let key = verifier.secrets.first().ok_or_else(Failure::no_key)?;
     let given = |option: Option<String>, name: &str| {
         let value = option.or_else(|| environment.get(name).map(str::to_owned));
         value.ok_or_else(|| Failure::usage(format!("{name} is not set, and no option given")))
@@ -91,7 +93,7 @@ pub(crate) fn sign(environment: &Environment, sign: Sign) -> Result<ExitCode, Fa
     let credentials = Credentials { tenant, application, secret };
     let now = system_clock().now().wall;
     let expires = sign.expires.map(|span| now.plus(span));
-    let token = jwt::sign(&credentials, expires, sign.audience.as_deref(), &verifier.key);
+    let token = jwt::sign(&credentials, expires, sign.audience.as_deref(), key);
     print(&format!("{}\n", token.expose()))
 }
 

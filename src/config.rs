@@ -14,24 +14,13 @@ use crate::cloud::{BaseUrl, Cloud};
 use crate::credentials::{Credentials, Secret, TenantId};
 use crate::event::Level;
 use crate::jwt::{SigningKey, Verifier};
-use crate::limits;
 use crate::relay::Settings;
 use crate::settings::{Address, AlertSource, LogFormat, ServeSettings, TransportSettings};
 use crate::sync::SyncSettings;
 use crate::time::{parse_span, render_span};
+use crate::{jwks, limits};
 
-/// A variable that is understood.
-#[derive(Clone, Copy, Debug)]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// What holds when it is not set, in words.
-    pub default: &'static str,
-    /// What it means.
-    pub meaning: &'static str,
-    /// Whether it is a secret, which may also be given as `NAME_FILE`.
-    pub secret: bool,
-}
+pub use crate::variables::{CREDENTIALS, MODULE, VARIABLES, Variable};
 
 /// The environment of a process, or of a test.
 #[derive(Clone, Debug, Default)]
@@ -263,22 +252,42 @@ impl Reader<'_> {
     }
 
     fn verifier(&mut self, purpose: Purpose) -> Option<Verifier> {
+        let secrets = self.secrets();
+        let hosts = self.value("RELAY_JWKS_HOSTS", hosts).unwrap_or_default();
+        let tenants = self.value("RELAY_TENANTS", tenants).unwrap_or_default();
         let audience = self.environment.get("RELAY_AUDIENCE").map(str::to_owned);
-        let secret = self.problems.note(self.environment.secret("SECRET_KEY"))?;
-        let Some(secret) = secret else {
-            if purpose == Purpose::Service {
+        if !hosts.is_empty() && tenants.is_empty() && audience.is_none() {
+            self.problems.add(
+                "RELAY_JWKS_HOSTS wants RELAY_AUDIENCE or RELAY_TENANTS beside it: those hosts \
+                 sign tokens for all their customers",
+            );
+        }
+        if secrets.is_empty() && hosts.is_empty() {
+            let given = ["SECRET_KEY", "SECRET_KEY_FILE", "RELAY_JWKS_HOSTS"];
+            let given = given.into_iter().any(|name| self.environment.get(name).is_some());
+            if purpose == Purpose::Service && !given {
                 self.problems.add("SECRET_KEY is not set; `graph-relay token new` makes one");
             }
             return None;
-        };
-        let length = secret.expose().len();
-        let key = SigningKey::new(secret);
-        if key.is_none() {
-            let least = limits::HS256_KEY;
-            self.problems
-                .add(format!("SECRET_KEY must have at least {least} bytes; it has {length}"));
         }
-        Some(Verifier { key: key?, audience })
+        Some(Verifier { secrets, hosts, audience, tenants })
+    }
+
+    /// The keys in `SECRET_KEY`, of which the first is the one to sign with.
+    fn secrets(&mut self) -> Vec<SigningKey> {
+        let secret = self.problems.note(self.environment.secret("SECRET_KEY")).flatten();
+        let keys = secret.iter().flat_map(|secret| secret.expose().split_ascii_whitespace());
+        let mut secrets = Vec::new();
+        for key in keys {
+            let (least, length) = (limits::HS256_KEY, key.len());
+            match SigningKey::new(Secret::new(key)) {
+                Some(key) => secrets.push(key),
+                None => self
+                    .problems
+                    .add(format!("SECRET_KEY must have at least {least} bytes; it has {length}")),
+            }
+        }
+        secrets
     }
 
     fn cloud(&mut self, source: AlertSource) -> Cloud {
@@ -339,6 +348,21 @@ fn alert_source(text: &str) -> Result<AlertSource, String> {
     AlertSource::from_word(text).ok_or_else(rule)
 }
 
+/// The words of a list, separated by commas or spaces.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|word| !word.is_empty())
+}
+
+fn hosts(text: &str) -> Result<Vec<BaseUrl>, String> {
+    jwks::hosts(words(text)).map_err(|rule| format!("has a host that {rule}"))
+}
+
+fn tenants(text: &str) -> Result<Vec<TenantId>, String> {
+    let tenant =
+        |word| TenantId::parse(word).ok_or_else(|| "must be GUIDs or domain names".to_owned());
+    words(text).map(tenant).collect()
+}
+
 fn level(text: &str) -> Result<Level, String> {
     match text {
         "error" => Ok(Level::Error),
@@ -388,123 +412,6 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// Longer than Microsoft keeps any alert.
 const LONGEST_LOOKBACK: Duration = Duration::from_secs(3_650 * 24 * 3_600);
-
-const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, default, meaning, secret: false }
-}
-
-const fn secret(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, default, meaning, secret: true }
-}
-
-/// What a service reads.
-pub const VARIABLES: [Variable; 20] = [
-    variable(
-        "RELAY_LISTEN",
-        "127.0.0.1:9090",
-        "Where to listen: an address and a port, or unix:/path.",
-    ),
-    secret(
-        "SECRET_KEY",
-        "none, it has to be set",
-        "The key that signs callers' tokens (HS256), 32 bytes or more.",
-    ),
-    variable(
-        "RELAY_AUDIENCE",
-        "any audience",
-        "The aud that a token must carry, as the module's settings have it.",
-    ),
-    variable(
-        "CTR_ENTITIES_LIMIT",
-        "100",
-        "Sightings per observable, up to 1000; a token's claim of that name comes first.",
-    ),
-    variable(
-        "RELAY_ALERT_SOURCE",
-        "alerts_v2",
-        "How alerts are found: alerts_v2, hunting or legacy.",
-    ),
-    variable(
-        "RELAY_CLOUD",
-        "global",
-        "Microsoft's cloud: global (GCC too), gcc-high or dod; for legacy china too.",
-    ),
-    variable(
-        "RELAY_GRAPH_URL",
-        "the cloud's",
-        "Another Graph, without the version; plain http on loopback only.",
-    ),
-    variable(
-        "RELAY_LOGIN_URL",
-        "the cloud's",
-        "Another token endpoint, without the tenant; plain http on loopback only.",
-    ),
-    variable("RELAY_LOOKBACK", "30d", "How far back alerts are loaded and searched."),
-    variable(
-        "RELAY_FRESH_FOR",
-        "30s",
-        "How long the alerts are current without asking Microsoft again.",
-    ),
-    variable(
-        "RELAY_MAX_ALERTS",
-        "50000",
-        "Alerts kept in memory for a tenant; the oldest go first.",
-    ),
-    variable(
-        "RELAY_MAX_TENANTS",
-        "50",
-        "Tenants kept in memory; the least recently used goes first.",
-    ),
-    variable(
-        "RELAY_REQUEST_TIMEOUT",
-        "25s",
-        "Time for one request, after which it is answered with what there is.",
-    ),
-    variable("RELAY_WORKERS", "16", "Requests worked on at once."),
-    variable("RELAY_DRAIN_TIMEOUT", "30s", "Time to finish what is in flight after SIGTERM."),
-    variable(
-        "RELAY_LOG",
-        "info",
-        "The least important events that are logged: error, warn, info or debug.",
-    ),
-    variable("RELAY_LOG_FORMAT", "text", "How log lines look: text (key=value) or json."),
-    secret(
-        "HTTPS_PROXY",
-        "none",
-        "The proxy for calls to Microsoft: http://[user:password@]host:port. May be in lower case.",
-    ),
-    variable(
-        "NO_PROXY",
-        "none",
-        "Hosts that are reached without the proxy, separated by commas. May be in lower case.",
-    ),
-    variable(
-        "SSL_CERT_FILE",
-        "Mozilla's list, built in",
-        "The only certificate authorities to trust for calls to Microsoft, in PEM.",
-    ),
-];
-
-/// What the commands that look something up, or sign a token, read as well.
-pub const CREDENTIALS: [Variable; 3] = [
-    variable("AZURE_TENANT_ID", "none", "The tenant: its GUID or one of its domain names."),
-    variable("AZURE_CLIENT_ID", "none", "The application (client) ID, as registered in Entra."),
-    secret(
-        "AZURE_CLIENT_SECRET",
-        "none",
-        "The application's client secret: the value, not the ID.",
-    ),
-];
-
-/// What `module` reads as well, by the names of the tool that it replaces.
-pub const MODULE: [Variable; 6] = [
-    variable("TR_API_CLIENT_ID", "none", "The id of an API client of XDR's."),
-    secret("TR_API_CLIENT_PASSWORD", "none", "Its password."),
-    variable("TR_REGION", "us", "Where the organisation's XDR is: us, eu or apjc."),
-    variable("NAME", "none", "The module's name, for ${NAME} in the settings file."),
-    variable("URL", "none", "Where XDR reaches the relay, for ${URL}."),
-    secret("JWT", "none", "The token that XDR sends to the relay, for ${JWT}."),
-];
 
 /// Joins what is wrong into lines.
 pub fn lines<T: Display>(problems: &[T]) -> String {

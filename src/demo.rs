@@ -43,8 +43,9 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     let microsoft = loopback::serve(Arc::new(simulator)).map_err(Failure::io("no simulator"))?;
     let mut config = configure(microsoft, demo.source)?;
     config.relay.sync.lookback = lookback;
-    let verifier = config.verifier.take().ok_or_else(|| Failure::new("the demo has no key"))?;
-    let token = jwt::sign(&credentials()?, None, None, &verifier.key);
+    let verifier = config.verifier.take().ok_or_else(Failure::no_key)?;
+    let key = verifier.secrets.first().ok_or_else(Failure::no_key)?;
+    let token = jwt::sign(&credentials()?, None, None, key);
     let parts = Parts::new(&config)?;
     let front = bind(demo, &config)?;
     let Address::Tcp(address) = *front.address() else {

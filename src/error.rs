@@ -95,10 +95,26 @@ pub enum AuthorizationError {
     WrongType,
     /// The token is not a signed JWT in compact form.
     WrongStructure,
-    /// Its header names an algorithm other than the configured one.
-    WrongAlgorithm,
+    /// Its header names an algorithm that is not configured.
+    WrongAlgorithm {
+        /// Which would be, in a sentence.
+        expected: &'static str,
+    },
     /// No configured key has signed it.
     WrongSignature,
+    /// The published key that it names has not signed it.
+    WrongPublishedSignature,
+    /// It does not say which host publishes its key.
+    HostMissing,
+    /// The host that it names is not one whose keys are believed.
+    WrongHost,
+    /// The host publishes no such key.
+    UnknownKey,
+    /// The host's keys could not be had.
+    KeysUnavailable {
+        /// The host, as configured.
+        host: String,
+    },
     /// It has expired.
     Expired {
         /// Its `exp`.
@@ -118,6 +134,8 @@ pub enum AuthorizationError {
     },
     /// `tenant_id` is neither a GUID nor a domain name.
     WrongTenant,
+    /// The tenant is not one of those that are served.
+    TenantNotServed,
 }
 
 /// An answer of the token endpoint that holds no token.
@@ -193,6 +211,8 @@ pub enum UnexpectedAnswer {
     Token,
     /// A list of alerts.
     Alerts,
+    /// A set of public keys.
+    Keys,
     /// A link to the next page on the same host.
     NextLink,
     /// The rows of a hunting query.
@@ -346,6 +366,7 @@ impl fmt::Display for UnexpectedAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Token => "the token endpoint sent no token",
+            Self::Keys => "the host sent no public keys",
             Self::Alerts => "the answer is no list of alerts",
             Self::NextLink => "the next page is on another host",
             Self::Rows => "the answer is no list of rows",

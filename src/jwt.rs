@@ -1,20 +1,22 @@
 //! JSON Web Tokens (RFC 7519) in compact form, verified by hand.
 //!
 //! The order of the checks is: structure, algorithm, signature, times,
-//! audience, credentials. Nothing that is in a token is looked at before its
-//! signature has been found good, but for the one word that names the algorithm,
-//! and that is only ever compared with the configured one.
+//! audience, credentials, tenant. A token is first an [`Unverified`], of which
+//! nothing can be read from outside. The [`Verifier`] looks at three words of it
+//! before the signature: the algorithm, which is only ever compared with what is
+//! configured, and the names of a host and of a key, which select among those of
+//! the configuration and what they publish.
 
-use base64::Engine;
-use base64::alphabet::URL_SAFE;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::Engine as _;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::Sha256;
 
+use crate::cloud::BaseUrl;
 use crate::credentials::{Credentials, Secret, TenantId};
 use crate::error::AuthorizationError;
+use crate::jwks::{BASE64, KeyId, PublicKey};
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -35,13 +37,35 @@ impl SigningKey {
     }
 }
 
-/// What a token has to be.
-#[derive(Clone, Debug)]
+/// What a token has to be. There is a way to sign one if there are secrets, or
+/// hosts, or both.
+#[derive(Clone, Debug, Default)]
 pub struct Verifier {
-    /// Who signs them.
-    pub key: SigningKey,
-    /// For whom they must be meant, if that is configured.
+    /// Keys for HS256, any of which may have signed.
+    pub secrets: Vec<SigningKey>,
+    /// Hosts whose published keys are believed for RS256.
+    pub hosts: Vec<BaseUrl>,
+    /// For whom tokens must be meant, if that is configured.
     pub audience: Option<String>,
+    /// The tenants that are served; all, if none is named.
+    pub tenants: Vec<TenantId>,
+}
+
+/// A token, taken apart and not believed.
+pub struct Unverified<'a> {
+    signed: &'a str,
+    header: Header,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// The published key that a token has to be verified with.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Which of [`Verifier::hosts`] publishes it.
+    pub host: usize,
+    /// Its name there.
+    pub kid: KeyId,
 }
 
 /// What a good token says. Only [`Verifier::verify`] makes one.
@@ -76,19 +100,12 @@ pub fn bearer(header: Option<&str>) -> Result<&str, AuthorizationError> {
     }
 }
 
-impl Verifier {
-    /// Verifies `token` at the time `now`.
+impl<'a> Unverified<'a> {
+    /// Takes `token` apart.
     ///
     /// # Errors
-    /// The first check that fails, in the order given above.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, AuthorizationError> {
-        let payload = self.verified_payload(token)?;
-        check_times(&payload, now)?;
-        self.check_audience(&payload)?;
-        claims(&payload)
-    }
-
-    fn verified_payload(&self, token: &str) -> Result<Payload, AuthorizationError> {
+    /// When it is not a JWT in compact form.
+    pub fn parse(token: &'a str) -> Result<Self, AuthorizationError> {
         const WRONG: AuthorizationError = AuthorizationError::WrongStructure;
         if token.len() > limits::TOKEN {
             return Err(WRONG);
@@ -97,16 +114,100 @@ impl Verifier {
         let (header, payload) = signed.split_once('.').ok_or(WRONG)?;
         let decode = |part: &str| BASE64.decode(part).map_err(|_| WRONG);
         let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
-        let header: Header = serde_json::from_slice(&header).map_err(|_| WRONG)?;
-        // `crit` names extensions that must be understood; none is.
-        if header.alg != "HS256" || header.crit.is_some() {
-            return Err(AuthorizationError::WrongAlgorithm);
+        let header = serde_json::from_slice(&header).map_err(|_| WRONG)?;
+        Ok(Self { signed, header, payload, signature })
+    }
+}
+
+impl Verifier {
+    /// The published key that `token` wants, or `None` if it wants a secret.
+    ///
+    /// # Errors
+    /// When its algorithm is not configured, or its host is not in the list.
+    pub fn wanted(&self, token: &Unverified<'_>) -> Result<Option<Wanted>, AuthorizationError> {
+        match (self.way(token)?, &token.header.kid) {
+            (Way::Secret, _) => Ok(None),
+            (Way::Published, kid) => {
+                let host = self.host(token)?;
+                let kid = kid.as_ref().and_then(KeyId::read);
+                Ok(Some(Wanted { host, kid: kid.ok_or(AuthorizationError::UnknownKey)? }))
+            }
         }
-        let mut mac = self.key.mac();
-        mac.update(signed.as_bytes());
-        // In constant time, and of the whole signature.
-        mac.verify_slice(&signature).map_err(|_| AuthorizationError::WrongSignature)?;
-        serde_json::from_slice(&payload).map_err(|_| WRONG)
+    }
+
+    /// Verifies `token` at the time `now`, by a secret or by the published key
+    /// that it wants.
+    ///
+    /// # Errors
+    /// The first check that fails, in the order given above.
+    pub fn verify(
+        &self,
+        token: &Unverified<'_>,
+        published: Option<&PublicKey>,
+        now: Timestamp,
+    ) -> Result<Claims, AuthorizationError> {
+        self.check_signature(token, published)?;
+        let payload = serde_json::from_slice(&token.payload);
+        let payload: Payload = payload.map_err(|_| AuthorizationError::WrongStructure)?;
+        check_times(&payload, now)?;
+        self.check_audience(&payload)?;
+        let claims = claims(&payload)?;
+        let is_served =
+            self.tenants.is_empty() || self.tenants.contains(&claims.credentials.tenant);
+        is_served.then_some(claims).ok_or(AuthorizationError::TenantNotServed)
+    }
+
+    /// How the token says that it is signed, if that is configured.
+    fn way(&self, token: &Unverified<'_>) -> Result<Way, AuthorizationError> {
+        // `crit` names extensions that must be understood; none is.
+        match (&*token.header.alg, &token.header.crit) {
+            ("HS256", None) if !self.secrets.is_empty() => Ok(Way::Secret),
+            ("RS256", None) if !self.hosts.is_empty() => Ok(Way::Published),
+            _ => Err(AuthorizationError::WrongAlgorithm {
+                expected: match (self.secrets.is_empty(), self.hosts.is_empty()) {
+                    (false, true) => "HS256 is expected",
+                    (true, false) => "RS256 is expected",
+                    _ => "HS256 or RS256 is expected",
+                },
+            }),
+        }
+    }
+
+    /// Which host of the list the token names.
+    fn host(&self, token: &Unverified<'_>) -> Result<usize, AuthorizationError> {
+        #[derive(Deserialize)]
+        struct Named {
+            jwks_host: Option<Value>,
+        }
+        let named: Named = serde_json::from_slice(&token.payload)
+            .map_err(|_| AuthorizationError::WrongStructure)?;
+        let name = named.jwks_host.as_ref().and_then(Value::as_str);
+        let name = name.ok_or(AuthorizationError::HostMissing)?.trim();
+        let is_named = |host: &BaseUrl| host.authority().eq_ignore_ascii_case(name);
+        self.hosts.iter().position(is_named).ok_or(AuthorizationError::WrongHost)
+    }
+
+    fn check_signature(
+        &self,
+        token: &Unverified<'_>,
+        published: Option<&PublicKey>,
+    ) -> Result<(), AuthorizationError> {
+        let signed = token.signed.as_bytes();
+        match (self.way(token)?, published) {
+            (Way::Secret, _) => {
+                let made_it = |key: &SigningKey| {
+                    let mut mac = key.mac();
+                    mac.update(signed);
+                    // In constant time, and of the whole signature.
+                    mac.verify_slice(&token.signature).is_ok()
+                };
+                let is_good = self.secrets.iter().any(made_it);
+                is_good.then_some(()).ok_or(AuthorizationError::WrongSignature)
+            }
+            (Way::Published, Some(key)) if key.verifies(signed, &token.signature) => Ok(()),
+            (Way::Published, Some(_)) => Err(AuthorizationError::WrongPublishedSignature),
+            (Way::Published, None) => Err(AuthorizationError::UnknownKey),
+        }
     }
 
     fn check_audience(&self, payload: &Payload) -> Result<(), AuthorizationError> {
@@ -121,6 +222,12 @@ impl Verifier {
         };
         meant.then_some(()).ok_or(AuthorizationError::WrongAudience)
     }
+}
+
+/// The two ways to sign.
+enum Way {
+    Secret,
+    Published,
 }
 
 /// An audience is a URL that people write with or without the last slash.
@@ -224,8 +331,9 @@ pub fn sign(
 
 #[derive(Deserialize)]
 struct Header {
-    alg: String,
+    alg: Box<str>,
     crit: Option<Value>,
+    kid: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -240,40 +348,41 @@ struct Payload {
     entities_limit: Option<Value>,
 }
 
-/// base64url without padding. Signers that pad, or leave stray bits in the last
-/// character, were accepted by the original's library.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &URL_SAFE,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jwks::KeySet;
 
     const NOW: i64 = 1_790_000_000;
     const CREDENTIALS: &str = r#""application_id":"11111111-2222-3333-4444-555555555555",
         "tenant_id":"66666666-7777-8888-9999-000000000000","client_secret":"not-a-real-secret""#;
 
     fn verifier() -> Verifier {
-        Verifier {
-            key: SigningKey::new(Secret::new("0123456789abcdef".repeat(4))).unwrap(),
-            audience: None,
-        }
+        Verifier { secrets: vec![key(&"0123456789abcdef".repeat(4))], ..Verifier::default() }
+    }
+
+    fn key(text: &str) -> SigningKey {
+        SigningKey::new(Secret::new(text)).unwrap()
     }
 
     fn token(header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
-        let mut mac = verifier().key.mac();
+        let mut mac = verifier().secrets[0].mac();
         mac.update(signed.as_bytes());
         format!("{signed}.{}", BASE64.encode(mac.finalize().into_bytes()))
     }
 
     fn check(token: &str) -> Result<Claims, AuthorizationError> {
-        verifier().verify(token, Timestamp::from_unix_seconds(NOW))
+        check_by(&verifier(), token, None)
+    }
+
+    fn check_by(
+        verifier: &Verifier,
+        token: &str,
+        published: Option<&PublicKey>,
+    ) -> Result<Claims, AuthorizationError> {
+        let token = Unverified::parse(token)?;
+        verifier.verify(&token, published, Timestamp::from_unix_seconds(NOW))
     }
 
     fn check_payload(payload: &str) -> Result<Claims, AuthorizationError> {
@@ -293,7 +402,7 @@ mod tests {
         assert_eq!(credentials.application, "11111111-2222-3333-4444-555555555555");
         assert_eq!(credentials.tenant.as_str(), "66666666-7777-8888-9999-000000000000");
         assert_eq!(credentials.secret, Secret::new("not-a-real-secret"));
-        let signed = sign(credentials, None, None, &verifier().key);
+        let signed = sign(credentials, None, None, &verifier().secrets[0]);
         assert_eq!(signed.expose(), VECTOR);
     }
 
@@ -322,6 +431,8 @@ mod tests {
             let (signed, _) = VECTOR.rsplit_once('.').unwrap();
             format!("{signed}.{}", BASE64.encode([0; 32]))
         };
+        const WRONG_ALGORITHM: AuthorizationError =
+            WrongAlgorithm { expected: "HS256 is expected" };
         let long = "x".repeat(limits::TOKEN + 1);
         let rows = [
             // Structure.
@@ -334,11 +445,11 @@ mod tests {
             (token(r#"{"alg":"HS256"}"#, "[]"), WrongStructure),
             (token(r#"{"alg":7}"#, &good), WrongStructure),
             // The algorithm is ours to choose, whatever the token says.
-            (token(r#"{"alg":"none"}"#, &good), WrongAlgorithm),
-            (token(r#"{"alg":"hs256"}"#, &good), WrongAlgorithm),
-            (token(r#"{"alg":"HS512"}"#, &good), WrongAlgorithm),
-            (token(r#"{"alg":"RS256"}"#, &good), WrongAlgorithm),
-            (token(r#"{"alg":"HS256","crit":["b64"]}"#, &good), WrongAlgorithm),
+            (token(r#"{"alg":"none"}"#, &good), WRONG_ALGORITHM),
+            (token(r#"{"alg":"hs256"}"#, &good), WRONG_ALGORITHM),
+            (token(r#"{"alg":"HS512"}"#, &good), WRONG_ALGORITHM),
+            (token(r#"{"alg":"RS256"}"#, &good), WRONG_ALGORITHM),
+            (token(r#"{"alg":"HS256","crit":["b64"]}"#, &good), WRONG_ALGORITHM),
             // The signature, whole or cut.
             (other_key, WrongSignature),
             (VECTOR[..VECTOR.len() - 3].to_owned(), WrongSignature),
@@ -386,7 +497,7 @@ mod tests {
         ];
         for (claim, accepted) in rows {
             let token = token(r#"{"alg":"HS256"}"#, &format!("{{{CREDENTIALS},{claim}}}"));
-            let result = verifier.verify(&token, Timestamp::from_unix_seconds(NOW));
+            let result = check_by(&verifier, &token, None);
             let expected = (!accepted).then_some(AuthorizationError::WrongAudience);
             assert_eq!(result.err(), expected, "{claim}");
         }
@@ -446,6 +557,143 @@ mod tests {
         ];
         for (header, expected) in rows {
             assert_eq!(bearer(header), expected);
+        }
+    }
+
+    #[test]
+    fn any_of_several_secrets_may_have_signed() {
+        let (old, new) = (key(&"o".repeat(32)), key(&"n".repeat(32)));
+        let credentials = check(VECTOR).unwrap().credentials().clone();
+        let both = Verifier { secrets: vec![new.clone(), old.clone()], ..Verifier::default() };
+        for by in [&old, &new] {
+            let token = sign(&credentials, None, None, by);
+            assert_eq!(check_by(&both, token.expose(), None).unwrap().credentials(), &credentials);
+            let error = check(token.expose()).unwrap_err();
+            assert_eq!(error, AuthorizationError::WrongSignature);
+        }
+    }
+
+    #[test]
+    fn only_named_tenants_are_served() {
+        let tenant = |name| TenantId::parse(name).unwrap();
+        let only = |name| Verifier { tenants: vec![tenant("a.com"), tenant(name)], ..verifier() };
+        assert!(check_by(&only("66666666-7777-8888-9999-000000000000"), VECTOR, None).is_ok());
+        let error = check_by(&only("contoso.com"), VECTOR, None).unwrap_err();
+        assert_eq!(error, AuthorizationError::TenantNotServed);
+    }
+
+    /// Made with openssl.
+    const PUBLISHED: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjAyQjExNzQyMzRDMjlGOEVGQjY5OTExNDM4RjU5N0ZGM0ZGRUU2QjciLCJ0\
+        eXAiOiJKV1QifQ.eyJhcHBsaWNhdGlvbl9pZCI6IjExMTExMTExLTIyMjItMzMzMy00NDQ0LTU1NTU1NTU1NTU1N\
+        SIsInRlbmFudF9pZCI6IjY2NjY2NjY2LTc3NzctODg4OC05OTk5LTAwMDAwMDAwMDAwMCIsImNsaWVudF9zZWNyZ\
+        XQiOiJub3QtYS1yZWFsLXNlY3JldCIsImp3a3NfaG9zdCI6InZpc2liaWxpdHkuYW1wLmNpc2NvLmNvbSIsImF1Z\
+        CI6Imh0dHBzOi8vcmVsYXkuZXhhbXBsZSJ9.L2ljtgXH7hX0X1KqgGaqA6l58CvUGSwE-ImRbpmfRNhA833c757s\
+        28xewNgFoUf9YPhru9Jz00bMPDcjUsc5zEolWgxChJ1fekD5j1xJ0lvwgnDYVzfLvMI6P2nOsaNs3AlWtKizK0Bq\
+        J7yTU8vvzCCNXPuFdWj0Y1jEcHUs5MLl9snlAqvY9FCnq4XIwX1WtaJFQ4WPoXz74Q4P7C3l_RBS1ucuF4hz4neJ\
+        WT7JiE5aQZjhVsn6MF-0dUBMB5004LnKrrPSoj73hW-rTr0lOLBwjdhzvapQQ8_Td6Oae3iV1vyBfCzluwFVePfp\
+        5XKEfxMa0lfthtfSWrnJyh6bhg";
+    const MODULUS: &str = "52UYr-ynlaUlhkMRxWHtQFXcvw-lo2NXed-14SHQossR-9qDF1q65dvBcKMG8bxMJ_o8-GavIHECT3RrF9kxggWr\
+        TyUuYfV3NaCwh94SfPqsyYFiL5lKmu5HfhOP-vV_wXIXQhuWdwbhkhVAyaD5fIIzRXl35CCC2GHOMKTboemjaiFT\
+        mM2mVbAZ2eF5ipsUx6E3WfagK0RgKlWYllaysSVzqp3BvqOJY8ksYrSOL3Z75jkYT7UdOOck1KOf65bC48UqEg9N\
+        P-_k2HP-2FeNRHA6FiGbayvCxYuEc_OCEWpJEZMc4J9Xfziy7w0Lk0kykoFw9eMHVFBNLD057wqTcw";
+
+    fn published() -> Verifier {
+        let hosts = ["https://visibility.eu.amp.cisco.com", "https://visibility.amp.cisco.com"];
+        let hosts = hosts.map(|host| BaseUrl::parse(host).unwrap()).to_vec();
+        Verifier { hosts, ..Verifier::default() }
+    }
+
+    fn public_key() -> PublicKey {
+        let document = serde_json::json!({"keys": [
+            {"kty": "RSA", "kid": "02B1174234C29F8EFB69911438F597FF3FFEE6B7", "n": MODULUS, "e": "AQAB"}
+        ]});
+        let keys = KeySet::parse(document.to_string().as_bytes()).unwrap();
+        let token = Unverified::parse(PUBLISHED).unwrap();
+        let wanted = published().wanted(&token).unwrap().unwrap();
+        assert_eq!(wanted.host, 1);
+        keys.get(&wanted.kid).unwrap().clone()
+    }
+
+    #[test]
+    fn a_published_key_verifies_what_another_implementation_signed() {
+        let key = public_key();
+        let claims = check_by(&published(), PUBLISHED, Some(&key)).unwrap();
+        assert_eq!(claims.credentials(), check(VECTOR).unwrap().credentials());
+        let wrong = AuthorizationError::WrongPublishedSignature;
+        let (signed, signature) = PUBLISHED.rsplit_once('.').unwrap();
+        for changed in [
+            PUBLISHED.replacen("LCJ0", "LCK0", 1),
+            format!("{signed}.{}", &signature[..signature.len() - 4]),
+            format!("{signed}.{}", signature.replace(&signature[..4], "AAAA")),
+            format!("{signed}."),
+        ] {
+            let error = check_by(&published(), &changed, Some(&key)).unwrap_err();
+            assert!(error == wrong || error == AuthorizationError::WrongStructure, "{changed}");
+        }
+        let unknown = check_by(&published(), PUBLISHED, None).unwrap_err();
+        assert_eq!(unknown, AuthorizationError::UnknownKey);
+    }
+
+    #[test]
+    fn the_way_is_configured_and_never_the_tokens_choice() {
+        let key = public_key();
+        let both = Verifier { secrets: verifier().secrets, ..published() };
+        // Signed by a secret that is the public key, as the old confusion had it.
+        let confused = {
+            let public = SigningKey::new(Secret::new(MODULUS)).unwrap();
+            let credentials = check(VECTOR).unwrap().credentials().clone();
+            sign(&credentials, None, None, &public).expose().to_owned()
+        };
+        let as_rs256 = token(r#"{"alg":"RS256","kid":"k"}"#, &format!("{{{CREDENTIALS}}}"));
+        let rows = [
+            (&verifier(), VECTOR, true),
+            (&verifier(), PUBLISHED, false),
+            (&published(), PUBLISHED, true),
+            (&published(), VECTOR, false),
+            (&both, VECTOR, true),
+            (&both, PUBLISHED, true),
+            (&both, &confused, false),
+            (&both, &as_rs256, false),
+            (&published(), &confused, false),
+        ];
+        for (verifier, token, accepted) in rows {
+            let result = check_by(verifier, token, Some(&key));
+            assert_eq!(result.is_ok(), accepted, "{token}");
+        }
+        let error = check_by(&published(), VECTOR, Some(&key)).unwrap_err();
+        assert_eq!(error, AuthorizationError::WrongAlgorithm { expected: "RS256 is expected" });
+    }
+
+    #[test]
+    fn a_token_selects_a_host_of_the_list_and_nothing_else() {
+        use AuthorizationError::*;
+        let wanted = |host: &str, kid: &str| {
+            let token = token(
+                &format!(r#"{{"alg":"RS256","kid":{kid}}}"#),
+                &format!(r#"{{"jwks_host":{host}}}"#),
+            );
+            let token = Unverified::parse(&token).unwrap();
+            published().wanted(&token).map(|wanted| wanted.unwrap().host)
+        };
+        let rows = [
+            (r#""visibility.amp.cisco.com""#, Ok(1)),
+            (r#"" Visibility.EU.amp.cisco.com ""#, Ok(0)),
+            ("null", Err(HostMissing)),
+            ("7", Err(HostMissing)),
+            (r#""""#, Err(WrongHost)),
+            (r#""evil.example""#, Err(WrongHost)),
+            (r#""visibility.amp.cisco.com.evil.example""#, Err(WrongHost)),
+            (r#""visibility.amp.cisco.com@evil.example""#, Err(WrongHost)),
+            (r#""visibility.amp.cisco.com:444""#, Err(WrongHost)),
+            (r#""visibility.amp.cisco.com/x?y=""#, Err(WrongHost)),
+            (r#""https://visibility.amp.cisco.com""#, Err(WrongHost)),
+            (r#""169.254.169.254/latest/meta-data?x=""#, Err(WrongHost)),
+        ];
+        for (host, expected) in rows {
+            assert_eq!(wanted(host, r#""k""#), expected, "{host}");
+        }
+        for kid in ["null", "7", r#""""#] {
+            assert_eq!(wanted(r#""visibility.amp.cisco.com""#, kid), Err(UnknownKey), "{kid}");
         }
     }
 

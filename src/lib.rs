@@ -85,12 +85,15 @@ pub mod settings;
 pub mod shortfall;
 pub mod time;
 pub mod uuid;
+#[cfg(feature = "edges")]
+pub mod variables;
 
 // Rules: functions of values.
 #[cfg(feature = "edges")]
 pub mod framing;
 pub mod graph;
 pub mod index;
+pub mod jwks;
 pub mod jwt;
 pub mod mapping;
 pub mod mention;
@@ -114,6 +117,7 @@ mod source;
 pub mod sync;
 mod tenants;
 mod tokens;
+pub mod trust;
 mod upstream;
 mod walk;
 

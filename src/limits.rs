@@ -316,6 +316,37 @@ pub const LEEWAY: Duration = Duration::from_secs(60);
 /// The shortest key for HS256 that RFC 7518 section 3.2 allows, in bytes.
 pub const HS256_KEY: usize = 32;
 
+/// Bits of an RSA key: RFC 7518 section 3.3 wants 2,048 or more, and `ring`
+/// takes no more than 8,192.
+pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+
+/// Bytes of an RSA key's exponent; it is 65,537 nearly everywhere.
+pub const RSA_EXPONENT: usize = 8;
+
+/// Bytes of a key's name. Cisco's have 40.
+pub const KEY_ID: usize = 256;
+
+/// Keys of one host that are looked at. Cisco's publish one or two.
+pub const KEYS: usize = 64;
+
+/// How long a host's keys are used before they are fetched again, so that one
+/// that was withdrawn does not count for ever.
+pub const KEYS_FRESH: Duration = Duration::from_secs(3_600);
+
+/// How often at most a host is asked for its keys, whatever tokens want.
+pub const KEYS_PAUSE: Duration = Duration::from_secs(60);
+
+/// Time to fetch a host's keys: less than a request's, which goes on after it.
+pub const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Requests that may wait for keys at once. Anybody can send a token that wants
+/// an unknown one; a quarter of the usual workers may be lost to that, and only
+/// while a host is slow.
+pub const KEYS_WAITING: usize = 4;
+
+/// Bytes of an answer to whom no token was shown: a grant, or a host's keys.
+pub const SMALL_ANSWER: u64 = 256 * 1024;
+
 /// Bytes of text from a stranger that a log line or a message may hold.
 pub const FOREIGN_TEXT: usize = 200;
 

@@ -24,6 +24,7 @@ use graph_relay::relay::Relay;
 use graph_relay::settings::Address;
 use graph_relay::time::{Clock, Now, Timestamp};
 use graph_relay::transport::{Unusable, UreqTransport};
+use graph_relay::trust::Trust;
 use graph_relay::{jwt::Verifier, log};
 
 use crate::front::{Front, Stopper};
@@ -127,7 +128,8 @@ impl Parts {
         verifier: Verifier,
         settings: graph_relay::settings::ServeSettings,
     ) -> Result<ExitCode, Failure> {
-        let api = Arc::new(Api::new(relay, verifier));
+        let trust = Trust::new(verifier, &self.transport, &self.clock, &self.events);
+        let api = Arc::new(Api::new(relay, trust));
         let served = front.serve(api, settings, self.clock, self.events);
         served.map_err(Failure::io("requests are no longer accepted"))?;
         Ok(ExitCode::SUCCESS)

@@ -67,14 +67,31 @@ impl AuthorizationError {
             Self::HeaderMissing => "Authorization header is missing".to_owned(),
             Self::WrongType => "Wrong authorization type".to_owned(),
             Self::WrongStructure => "Wrong JWT structure".to_owned(),
-            Self::WrongAlgorithm => "Wrong JWT algorithm. HS256 is expected".to_owned(),
+            Self::WrongAlgorithm { expected } => format!("Wrong JWT algorithm. {expected}"),
             Self::WrongSignature => "Failed to decode JWT with provided key".to_owned(),
+            Self::WrongPublishedSignature => "Failed to decode JWT with provided key. Make sure \
+                                              domain in custom_jwks_host corresponds to your \
+                                              SecureX instance region."
+                .to_owned(),
+            Self::HostMissing => "jwks_host is missing in JWT payload. Make sure \
+                                  custom_jwks_host field is present in module_type"
+                .to_owned(),
+            Self::WrongHost => "Wrong jwks_host in JWT payload. Make sure domain follows the \
+                                visibility.<region>.cisco.com structure"
+                .to_owned(),
+            Self::UnknownKey => "kid from JWT header not found in API response".to_owned(),
+            Self::KeysUnavailable { host } => {
+                format!("The keys of {host} could not be fetched. Please try again later")
+            }
             Self::Expired { exp } => format!("JWT has expired on {exp}"),
             Self::NotYetValid { nbf } => format!("JWT is not valid before {nbf}"),
             Self::WrongAudience => "Wrong configuration-token-audience".to_owned(),
             Self::WrongPayload { .. } => "Wrong JWT payload structure".to_owned(),
             Self::WrongTenant => "Wrong tenant_id in JWT payload. Make sure it is the tenant's \
                                   GUID or one of its domain names"
+                .to_owned(),
+            Self::TenantNotServed => "This relay does not serve the tenant_id in JWT payload. \
+                                      Make sure it is written as in RELAY_TENANTS"
                 .to_owned(),
         }
     }

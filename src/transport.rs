@@ -144,6 +144,7 @@ impl Transport for UreqTransport {
             }
         };
         let mut response = result.map_err(fail)?;
+        let small = request.bearer.is_none();
         let headers = response.headers().iter().map(|(name, value)| {
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         });
@@ -153,7 +154,7 @@ impl Transport for UreqTransport {
             body: response
                 .body_mut()
                 .with_config()
-                .limit(limits::ANSWER)
+                .limit(if small { limits::SMALL_ANSWER } else { limits::ANSWER })
                 .read_to_vec()
                 .map_err(fail)?,
         })

@@ -34,6 +34,8 @@ fn every_variable_is_heard() {
         KEY,
         ("RELAY_LISTEN", "unix:/run/graph-relay/socket"),
         ("RELAY_AUDIENCE", "https://relay.example"),
+        ("RELAY_JWKS_HOSTS", "cisco, keys.example:8443 http://127.0.0.1:8000"),
+        ("RELAY_TENANTS", "Contoso.com,66666666-7777-8888-9999-000000000000"),
         ("CTR_ENTITIES_LIMIT", "1000"),
         ("RELAY_ALERT_SOURCE", "alerts_v2"),
         ("RELAY_CLOUD", "dod"),
@@ -52,7 +54,19 @@ fn every_variable_is_heard() {
     ])
     .unwrap();
     assert_eq!(config.address, Address::Unix(PathBuf::from("/run/graph-relay/socket")));
-    assert_eq!(config.verifier.unwrap().audience.as_deref(), Some("https://relay.example"));
+    let verifier = config.verifier.unwrap();
+    assert_eq!(verifier.audience.as_deref(), Some("https://relay.example"));
+    let hosts: Vec<&str> = verifier.hosts.iter().map(|host| host.as_str()).collect();
+    let expected = [
+        "https://visibility.amp.cisco.com",
+        "https://visibility.eu.amp.cisco.com",
+        "https://visibility.apjc.amp.cisco.com",
+        "https://keys.example:8443",
+        "http://127.0.0.1:8000",
+    ];
+    assert_eq!(hosts, expected);
+    let tenants: Vec<&str> = verifier.tenants.iter().map(|tenant| tenant.as_str()).collect();
+    assert_eq!(tenants, ["contoso.com", "66666666-7777-8888-9999-000000000000"]);
     let cloud = config.relay.cloud;
     assert_eq!(cloud.graph.as_str(), "https://dod-graph.microsoft.us");
     assert_eq!(cloud.scope, "https://dod-graph.microsoft.us/.default");
@@ -103,6 +117,8 @@ fn what_is_wrong_is_told_with_its_name_and_rule() {
             ("RELAY_GRAPH_URL", "https://graph.example/v1.0"),
             "RELAY_GRAPH_URL must be a scheme and a host",
         ),
+        (("RELAY_JWKS_HOSTS", "cisco"), "RELAY_JWKS_HOSTS wants RELAY_AUDIENCE or RELAY_TENANTS"),
+        (("RELAY_TENANTS", "contoso"), "RELAY_TENANTS must be GUIDs or domain names"),
         (("RELAY_LOOKBACK", "30"), "RELAY_LOOKBACK must be a whole number and a unit"),
         (("RELAY_LOOKBACK", "0d"), "RELAY_LOOKBACK must be more than nothing and at most 3650d"),
         (("RELAY_LOOKBACK", "3651d"), "RELAY_LOOKBACK must be more than nothing"),
@@ -133,6 +149,18 @@ fn a_key_is_long_enough_and_there_is_one() {
         problem([("SECRET_KEY", short)]),
         "SECRET_KEY must have at least 32 bytes; it has 31"
     );
+    let long = "0123456789abcdef0123456789abcdef";
+    let several = format!("{long} {long}\n{short}x");
+    assert_eq!(load([("SECRET_KEY", &several)]).unwrap().verifier.unwrap().secrets.len(), 3);
+    let several = format!("{long} {short}");
+    assert!(problem([("SECRET_KEY", &several)]).ends_with("it has 31"));
+    // Published keys are as good, if it is said whom they are for.
+    let published = |host| load([("RELAY_JWKS_HOSTS", host), ("RELAY_TENANTS", "contoso.com")]);
+    assert!(published("cisco").unwrap().verifier.unwrap().secrets.is_empty());
+    for host in ["http://keys.example", "https://keys.example/path", "user@keys.example"] {
+        let problems = published(host).err().unwrap();
+        assert!(problems[0].starts_with("RELAY_JWKS_HOSTS has a host that "), "{problems:?}");
+    }
     // A look-up from the shell is asked by nobody.
     assert!(Config::load(&Environment::default(), Purpose::LookUp).unwrap().verifier.is_none());
 }

@@ -6,6 +6,7 @@ mod support;
 
 use graph_relay::api::{Request, VERSION};
 use graph_relay::error::{InvalidArgument, TransportError};
+use graph_relay::jwt::Verifier;
 use graph_relay::limits;
 use serde_json::{Value, json};
 use support::*;
@@ -151,8 +152,12 @@ fn every_refused_token_says_why_whatever_the_endpoint_and_body() {
 
 #[test]
 fn times_audience_and_claims_of_a_token_count() {
-    let world =
-        Setup { audience: Some("https://relay.example".to_owned()), ..Setup::default() }.build();
+    let verifier = Verifier {
+        secrets: vec![key()],
+        audience: Some("https://relay.example".to_owned()),
+        ..Verifier::default()
+    };
+    let world = Setup { verifier, ..Setup::default() }.build();
     let ask = |payload: Value| {
         let token = sign_payload(&payload);
         let header = format!("Bearer {token}");

@@ -33,6 +33,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "shortfall",
             "time",
             "uuid",
+            "variables",
         ],
     ),
     (
@@ -41,6 +42,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "framing",
             "graph",
             "index",
+            "jwks",
             "jwt",
             "mapping",
             "mention",
@@ -67,6 +69,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "sync",
             "tenants",
             "tokens",
+            "trust",
             "upstream",
             "walk",
         ],

@@ -26,6 +26,7 @@ use graph_relay::simulator::faults::{Fault, On};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sync::SyncSettings;
 use graph_relay::time::{Clock, Now, Timestamp};
+use graph_relay::trust::Trust;
 use serde_json::{Value, json};
 
 pub(crate) const TENANT: &str = "5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10";
@@ -74,6 +75,8 @@ pub(crate) enum Kind {
     Batch,
     /// One request in a batch.
     Part,
+    /// The public keys of a host.
+    Keys,
 }
 
 /// What becomes of a request instead of reaching the simulator, or before.
@@ -110,6 +113,8 @@ impl Wire {
     /// The next request of `kind` meets `step`.
     pub(crate) fn next(&self, kind: Kind, step: Step) {
         let fault = match step {
+            // Nothing that the simulator does.
+            _ if kind == Kind::Keys => return self.script.lock().unwrap().push((kind, step)),
             Step::Answer(status, body) => Fault::answer(status, None, &body),
             Step::Fail(error) => Fault::Fail(error),
             Step::Hold(_) | Step::Panic => {
@@ -131,6 +136,7 @@ impl Wire {
             Kind::Hunting => On::Hunting,
             Kind::Batch => On::Batch,
             Kind::Part => On::Part,
+            Kind::Keys => unreachable!("the simulator publishes no keys"),
         };
         self.simulator.schedule(on, fault);
     }
@@ -184,6 +190,7 @@ impl Transport for Wire {
                 (Kind::Batch, "batch".to_owned())
             }
             Action::PostQuery(_) => (Kind::Hunting, "hunting".to_owned()),
+            Action::Get if request.url.ends_with("/jwks") => (Kind::Keys, request.url.clone()),
             Action::Get => (Kind::List, note(&request.url)),
             other => unreachable!("the relay does not send {other:?}"),
         };
@@ -202,7 +209,11 @@ impl Transport for Wire {
                 self.holding.fetch_sub(1, Ordering::SeqCst);
             }
             Step::Panic => std::panic::resume_unwind(Box::new(())),
-            _ => {}
+            Step::Answer(status, body) => {
+                return Ok(Response { status, body: body.into_bytes(), ..Response::default() });
+            }
+            Step::Fail(error) => return Err(error),
+            Step::Pass => {}
         }
         self.simulator.send(request, timeout)
     }
@@ -241,7 +252,7 @@ pub(crate) struct Setup {
     pub(crate) sync: SyncSettings,
     pub(crate) entities_limit: usize,
     pub(crate) request_timeout: Duration,
-    pub(crate) audience: Option<String>,
+    pub(crate) verifier: Verifier,
 }
 
 impl Default for Setup {
@@ -253,7 +264,7 @@ impl Default for Setup {
             sync: SyncSettings::default(),
             entities_limit: 100,
             request_timeout: Duration::from_secs(25),
-            audience: None,
+            verifier: Verifier { secrets: vec![key()], ..Verifier::default() },
         }
     }
 }
@@ -279,9 +290,9 @@ impl Setup {
         };
         let hear = Events::new(move |event| heard.lock().unwrap().push(format!("{event:?}")));
         let transport: Arc<dyn Transport> = wire.clone();
+        let trust = Trust::new(self.verifier, &transport, &clock.clock(), &hear);
         let relay = Relay::new(settings, transport, clock.clock(), hear);
-        let verifier = Verifier { key: key(), audience: self.audience };
-        World { clock, wire, api: Arc::new(Api::new(relay, verifier)), events }
+        World { clock, wire, api: Arc::new(Api::new(relay, trust)), events }
     }
 }
 
@@ -361,6 +372,34 @@ pub(crate) fn sign_payload(payload: &Value) -> String {
     let signed = format!("{head}.{}", part(payload.to_string().as_bytes()));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET_KEY.as_bytes());
     format!("{signed}.{}", part(ring::hmac::sign(&key, signed.as_bytes()).as_ref()))
+}
+
+/// A token for any payload, signed by the RSA key of the tests, which is good for
+/// nothing else, under the name `kid`.
+pub(crate) fn sign_published(kid: &str, payload: &Value) -> String {
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let head = part(json!({"alg": "RS256", "kid": kid}).to_string().as_bytes());
+    let signed = format!("{head}.{}", part(payload.to_string().as_bytes()));
+    let key = rsa_key();
+    let mut signature = vec![0; key.public().modulus_len()];
+    let random = ring::rand::SystemRandom::new();
+    key.sign(&ring::signature::RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature)
+        .unwrap();
+    format!("{signed}.{}", part(&signature))
+}
+
+/// The document of a host that publishes that key under these names.
+pub(crate) fn jwks(kids: &[&str]) -> String {
+    let key = ring::rsa::PublicKeyComponents::<Vec<u8>>::from(rsa_key().public());
+    let key = |kid: &&str| {
+        let (n, e) = (URL_SAFE_NO_PAD.encode(&key.n), URL_SAFE_NO_PAD.encode(&key.e));
+        json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e})
+    };
+    json!({"keys": kids.iter().map(key).collect::<Vec<_>>()}).to_string()
+}
+
+fn rsa_key() -> ring::rsa::KeyPair {
+    ring::rsa::KeyPair::from_pkcs8(include_bytes!("test-only-rsa.pk8")).unwrap()
 }
 
 pub(crate) fn body(observables: &[(&str, &str)]) -> String {

@@ -1,0 +1,191 @@
+//! Who may ask: whoever shows a token that a configured secret has signed, or a
+//! key that a configured host publishes.
+//!
+//! A host's keys are kept, and fetched again every hour, or when a token wants
+//! one that is not known, but never more than once a minute, whatever tokens
+//! want. While the host does not answer, those that are known stay good.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::cloud::BaseUrl;
+use crate::error::{AuthorizationError, Error};
+use crate::event::{Event, Events, Level};
+use crate::flight::{Flight, Lead, Ticket, Turn, lock};
+use crate::http::{Action, Request, Transport};
+use crate::jwks::{KeySet, PublicKey};
+use crate::jwt::{Claims, Unverified, Verifier, Wanted};
+use crate::limits;
+use crate::room::Room;
+use crate::time::{Clock, Deadline};
+
+/// Decides who may ask.
+pub struct Trust {
+    verifier: Verifier,
+    hosts: Vec<Arc<Host>>,
+    clock: Clock,
+    room: Room,
+    waiting: AtomicUsize,
+}
+
+/// One host, and the keys that it publishes.
+struct Host {
+    url: BaseUrl,
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+    events: Events,
+    state: Mutex<State>,
+    flight: Flight,
+}
+
+#[derive(Default)]
+struct State {
+    keys: KeySet,
+    /// When it was last asked, by the monotonic clock.
+    asked: Option<Duration>,
+    /// When it last answered.
+    answered: Option<Duration>,
+}
+
+impl Trust {
+    /// Accepts what `verifier` does, with keys that are fetched by `transport`.
+    pub fn new(
+        verifier: Verifier,
+        transport: &Arc<dyn Transport>,
+        clock: &Clock,
+        events: &Events,
+    ) -> Self {
+        let host = |url: &BaseUrl| {
+            Arc::new(Host {
+                url: url.clone(),
+                transport: Arc::clone(transport),
+                clock: clock.clone(),
+                events: events.clone(),
+                state: Mutex::default(),
+                flight: Flight::default(),
+            })
+        };
+        Self {
+            hosts: verifier.hosts.iter().map(host).collect(),
+            verifier,
+            clock: clock.clone(),
+            room: Room::new(limits::KEYS_WAITING),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// What `token` says, if it is to be believed.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn verify(&self, token: &str, deadline: Deadline) -> Result<Claims, Error> {
+        let token = Unverified::parse(token)?;
+        let key = match self.verifier.wanted(&token)? {
+            Some(wanted) => Some(self.key(&wanted, deadline)?),
+            None => None,
+        };
+        Ok(self.verifier.verify(&token, key.as_ref(), self.clock.now().wall)?)
+    }
+
+    fn key(&self, wanted: &Wanted, deadline: Deadline) -> Result<PublicKey, Error> {
+        const UNKNOWN: AuthorizationError = AuthorizationError::UnknownKey;
+        let host = self.hosts.get(wanted.host).ok_or(UNKNOWN)?;
+        if let Some(key) = host.known(wanted) {
+            return Ok(key);
+        }
+        let unavailable = || AuthorizationError::KeysUnavailable { host: host.name().to_owned() };
+        let Some(ticket) = host.launch(limits::KEYS_PAUSE) else {
+            let answers = lock(&host.state).answered.is_some();
+            return Err(if answers { UNKNOWN } else { unavailable() }.into());
+        };
+        let _place = self.room.enter(&self.waiting, true).ok_or_else(unavailable)?;
+        let left = deadline.remaining(self.clock.now()).unwrap_or_default();
+        let patience = left.min(limits::KEYS_TIMEOUT);
+        host.flight.wait(ticket, patience).ok_or_else(unavailable)??;
+        host.known(wanted).ok_or_else(|| UNKNOWN.into())
+    }
+}
+
+impl Host {
+    fn name(&self) -> &str {
+        self.url.authority()
+    }
+
+    /// The key, if it is known. That it may be out of date is seen to, but
+    /// nobody waits for it.
+    fn known(self: &Arc<Self>, wanted: &Wanted) -> Option<PublicKey> {
+        let key = lock(&self.state).keys.get(&wanted.kid).cloned()?;
+        let now = self.clock.now().monotonic;
+        let answered = lock(&self.state).answered.unwrap_or_default();
+        if now.saturating_sub(answered) >= limits::KEYS_FRESH {
+            self.launch(limits::KEYS_PAUSE);
+        }
+        Some(key)
+    }
+
+    /// Fetches the keys on a thread of its own, unless that is under way or has
+    /// been tried within `pause`.
+    fn launch(self: &Arc<Self>, pause: Duration) -> Option<Ticket> {
+        let lead = match self.flight.join() {
+            Turn::Lead(lead) => lead,
+            Turn::Follow(ticket) => return Some(ticket),
+        };
+        let now = self.clock.now().monotonic;
+        let asked = lock(&self.state).asked.replace(now);
+        if let Some(before) = asked.filter(|asked| now.saturating_sub(*asked) < pause) {
+            lock(&self.state).asked = Some(before);
+            lead.end(Ok(()));
+            return None;
+        }
+        let ticket = lead.ticket();
+        let host = Arc::clone(self);
+        // If no thread can be had, the lead is dropped and so ends as a failure.
+        let spawned =
+            thread::Builder::new().name("keys".to_owned()).spawn(move || host.fetch(lead));
+        if spawned.is_err() {
+            self.events.tell(&Event::new(Level::Error, "no thread for keys"));
+        }
+        Some(ticket)
+    }
+
+    fn fetch(&self, lead: Lead) {
+        let result = self.ask();
+        let event = match &result {
+            Ok(keys) => Event::new(Level::Info, "keys fetched").with("keys", keys.len()),
+            Err(error) => Event::new(Level::Warn, "no keys").with("error", error),
+        };
+        self.events.tell(&event.with("host", self.name()));
+        match result {
+            Ok(keys) => {
+                let mut state = lock(&self.state);
+                state.keys = keys;
+                state.answered = Some(self.clock.now().monotonic);
+                drop(state);
+                lead.end(Ok(()));
+            }
+            Err(_) => {
+                let host = self.name().to_owned();
+                lead.end(Err(AuthorizationError::KeysUnavailable { host }.into()));
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<KeySet, Error> {
+        let request = Request {
+            url: self.url.join(PATH),
+            bearer: None,
+            headers: vec![("accept".to_owned(), "application/json".to_owned())],
+            action: Action::Get,
+        };
+        let response = self.transport.send(&request, limits::KEYS_TIMEOUT)?;
+        // A redirect, too, is no document: the list names whom to believe.
+        let is_answer = response.status == 200;
+        let document = if is_answer { response.body.as_slice() } else { b"" };
+        Ok(KeySet::parse(document)?)
+    }
+}
+
+/// Where Cisco's hosts publish their keys.
+const PATH: &str = "/.well-known/jwks";
