@@ -3,6 +3,8 @@ SHELL = bash
 .SHELLFLAGS = -o pipefail -c
 
 CARGO = cargo
+SPAN = 60
+FUZZ = 60
 PREFIX = /usr/local
 DESTDIR =
 # A second opinion on the answers: tests/referee.py, over these alerts, and with
@@ -10,7 +12,7 @@ DESTDIR =
 ALERTS = src/simulator/tenant.json
 VALIDATOR =
 
-.PHONY: demo run test soak check fmt lint doc deps referee units library bless dist install
+.PHONY: demo run test soak attack fuzz check fmt lint doc deps referee units library bless dist install
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
 	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once) $(if $(FAULTS),--faults $(FAULTS))
@@ -41,6 +43,15 @@ deps: ## fewer than 60 packages, and none of them twice
 	@tree="$$($(CARGO) tree --locked -e normal,build --prefix none | sed 's/ (.*//' | sort -u)" && \
 	  count="$$(wc -l <<<"$$tree")" && echo "$$count packages" && test "$$count" -lt 60 && \
 	  ! sed 's/ .*//' <<<"$$tree" | sort | uniq -d | grep .
+
+attack: ## 1,000 bad clients for SPAN seconds, on this machine
+	ulimit -n 4096 && SPAN=$(SPAN) $(CARGO) bench --locked --quiet --bench attack
+
+fuzz: ## each target of fuzz/ for FUZZ seconds; wants cargo-fuzz and a nightly Rust
+	python3 fuzz/seeds.py
+	for target in $$($(CARGO) +nightly fuzz list); do echo "$$target:" && \
+	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ) -timeout=5 -rss_limit_mb=1024 \
+	  -max_len=65536 -print_final_stats=1 || exit 1; done
 
 referee: ## every answer against a second opinion
 	$(CARGO) build --locked --quiet

@@ -68,9 +68,10 @@ pub const CONNECTIONS_LEAST: usize = 16;
 /// streams, listeners, crawls, and some to spare.
 pub const DESCRIPTORS: usize = 64;
 
-/// How long a request waits to be handed on when workers and queue are full,
-/// before it is answered with 503: a burst of short requests is over by then.
-pub const BURST: Duration = Duration::from_millis(100);
+/// How long a request waits when workers and queue are full, before it is
+/// answered with 503. A burst of short requests is over by then, and a person
+/// has not noticed.
+pub const BURST: Duration = Duration::from_millis(250);
 
 /// Stack of a thread that waits on a client. What it keeps is on the heap.
 pub const CLIENT_STACK: usize = 128 * 1024;

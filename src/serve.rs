@@ -112,7 +112,8 @@ impl Door {
     ) -> io::Result<()> {
         // Room as well for those that workers are about to take, or the last
         // of a burst would be sent away from workers with nothing to do.
-        let (queue, jobs) = sync_channel(limits::QUEUE + settings.workers);
+        let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
+        let mut queue = Queue { sender, full_since: None };
         let pool = Pool {
             api,
             jobs: Mutex::new(jobs),
@@ -132,9 +133,9 @@ impl Door {
         let server = Arc::new(server);
         // Nobody else sets it: a door serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
-        let mut result = accept(&server, &queue, &pool, &self.stopper, &pulse);
+        let mut result = accept(&server, &mut queue, &pool, &self.stopper, &pulse);
         if self.stopper.is_asked() {
-            drain(&server, &queue, &pool, settings.drain_timeout);
+            drain(&server, &mut queue, &pool, settings.drain_timeout);
             result = Ok(());
         }
         // Dropping the server connects to the socket, which would wait for ever
@@ -208,6 +209,33 @@ impl Drop for Place {
     }
 }
 
+/// Where jobs wait for a worker.
+struct Queue {
+    sender: SyncSender<Job>,
+    full_since: Option<Instant>,
+}
+
+impl Queue {
+    /// Lets `job` wait, or gives it back. When there is no room, there may be in
+    /// a moment; but that is waited for once, and not for each of those who come
+    /// meanwhile.
+    fn put(&mut self, mut job: Job) -> Option<Job> {
+        loop {
+            match self.sender.try_send(job) {
+                Ok(()) => {
+                    self.full_since = None;
+                    return None;
+                }
+                Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => job = back,
+            }
+            if self.full_since.get_or_insert_with(Instant::now).elapsed() >= limits::BURST {
+                return Some(job);
+            }
+            thread::sleep(BREATH);
+        }
+    }
+}
+
 /// The workers and what they share.
 struct Pool {
     api: Arc<Api>,
@@ -223,7 +251,7 @@ struct Pool {
 /// Queues requests until the door is closed or broken.
 fn accept(
     server: &Server,
-    queue: &SyncSender<Job>,
+    queue: &mut Queue,
     pool: &Pool,
     stopper: &Stopper,
     pulse: &Pulse,
@@ -282,7 +310,7 @@ fn beats(path: &Path) -> io::Result<()> {
 }
 
 /// Finishes what has been accepted, for as long as `timeout`.
-fn drain(server: &Server, queue: &SyncSender<Job>, pool: &Pool, timeout: Duration) {
+fn drain(server: &Server, queue: &mut Queue, pool: &Pool, timeout: Duration) {
     let deadline = Deadline::after(timeout, pool.clock.now());
     while deadline.remaining(pool.clock.now()).is_some() {
         match server.recv_timeout(POLL) {
@@ -299,13 +327,12 @@ fn drain(server: &Server, queue: &SyncSender<Job>, pool: &Pool, timeout: Duratio
 }
 
 impl Pool {
-    fn submit(&self, queue: &SyncSender<Job>, request: Request) {
+    fn submit(&self, queue: &mut Queue, request: Request) {
         let number = self.accepted.fetch_add(1, Ordering::SeqCst) + 1;
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         let place = Place(Arc::clone(&self.in_flight));
         let job = Job { request, number, received: self.clock.now(), _place: place };
-        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.try_send(job)
-        {
+        if let Some(job) = queue.put(job) {
             let busy = "The relay is busy. Please try again.";
             let response = api::failure(503, busy, "unknown");
             self.finish(job, response);
@@ -412,6 +439,9 @@ fn to_http(response: api::Response) -> Response<Cursor<Vec<u8>>> {
     Response::new(status, headers.collect(), Cursor::new(response.body), Some(length), None)
         .with_chunked_threshold(usize::MAX)
 }
+
+/// How often a full queue is looked at.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// How often a stopping service looks whether all is done.
 const POLL: Duration = Duration::from_millis(10);

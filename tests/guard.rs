@@ -333,6 +333,43 @@ fn a_crowd_of_idlers_makes_room() {
 }
 
 #[test]
+fn bad_clients_of_every_kind_at_once_leave_good_ones_served() {
+    let post = post(Bounds { connections: 60, ..bounds() });
+    let address = post.address;
+    let stalled = |length: usize, sent: usize| {
+        let head = format!("POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        head + &" ".repeat(sent)
+    };
+    let word = "x".repeat(12_000);
+    let unread = format!("GET /watchdog HTTP/1.1\r\nHost: x\r\nHealth-Check: {word}\r\n\r\n");
+    let kinds =
+        ["GET / HTTP/1.1\r\nX: ", &stalled(1_000, 10), &stalled(50_000, 10_000), &unread, ""];
+    let mut kept = connect(address);
+    let mut bad = Vec::new();
+    for round in 0..40 {
+        for kind in kinds {
+            let mut stream = connect(address);
+            // It may have had to leave already.
+            let _ = stream.write_all(kind.as_bytes());
+            bad.push(stream);
+        }
+        if round % 4 == 0 {
+            assert_serves(address);
+            kept.write_all(format!("{VERSION}\r\n").as_bytes()).unwrap();
+            let mut answer = [0; 12];
+            kept.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+            let mut rest = [0];
+            while rest != *b"}" {
+                kept.read_exact(&mut rest).unwrap();
+            }
+        }
+    }
+    drop(bad);
+    assert_serves(address);
+}
+
+#[test]
 fn clients_that_reset_their_connections_end_nothing() {
     let post = post(bounds());
     let address = post.address;

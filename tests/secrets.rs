@@ -5,10 +5,17 @@
 
 mod support;
 
+use graph_relay::cloud::BaseUrl;
 use graph_relay::config::{Config, Environment, Purpose, effective};
+use graph_relay::credentials::{Secret, TenantId};
 use graph_relay::error::TransportError;
+use graph_relay::http::{self, Action};
+use graph_relay::jwks::KeySet;
+use graph_relay::jwt::{Unverified, Verifier};
+use graph_relay::time::Timestamp;
 use graph_relay::transport::UreqTransport;
 use serde_json::json;
+use support::program::{Running, exchange};
 use support::*;
 
 const HIT: [(&str, &str); 1] = [("ip", "203.0.113.77")];
@@ -65,6 +72,119 @@ fn no_way_to_fail_shows_a_secret() {
         assert!(!events.is_empty());
         assert_clean(&events, &good);
     }
+}
+
+#[test]
+fn no_refusal_of_a_token_shows_any_of_it() {
+    let hosts = vec![BaseUrl::parse("https://visibility.amp.cisco.com").unwrap()];
+    let verifier = Verifier {
+        secrets: vec![key()],
+        hosts,
+        audience: Some("https://relay.example".to_owned()),
+        tenants: vec![TenantId::parse("contoso.com").unwrap()],
+    };
+    let world = Setup { verifier, ..Setup::default() }.build();
+    let good = json!({
+        "tenant_id": "contoso.com", "application_id": "app", "client_secret": CLIENT_SECRET,
+        "aud": "https://relay.example", "jwks_host": "visibility.amp.cisco.com",
+    });
+    let mut other = good.clone();
+    other["tenant_id"] = json!("other.example");
+    let mut payloads = vec![good.clone(), other];
+    let odd = [
+        json!(null),
+        json!(7),
+        json!(CLIENT_SECRET),
+        json!([CLIENT_SECRET]),
+        json!({"a": CLIENT_SECRET}),
+    ];
+    for claim in
+        ["tenant_id", "application_id", "aud", "exp", "nbf", "jwks_host", "CTR_ENTITIES_LIMIT"]
+    {
+        for value in &odd {
+            let mut payload = good.clone();
+            payload[claim] = value.clone();
+            payloads.push(payload);
+        }
+    }
+    let keys = [
+        Step::Answer(200, jwks(&["k"])),
+        Step::Answer(200, format!("{{\"keys\":\"{CLIENT_SECRET}\"}}")),
+        Step::Answer(500, CLIENT_SECRET.to_owned()),
+        Step::Fail(TransportError::TooLarge),
+    ];
+    let mut answers = String::new();
+    for step in keys {
+        world.wire.next(Kind::Keys, step);
+        for payload in &payloads {
+            for token in [
+                sign_payload(payload),
+                sign_payload(payload) + "x",
+                sign_published("k", payload),
+                sign_published(CLIENT_SECRET, payload),
+                sign_published("k", payload).replace('.', ".."),
+            ] {
+                let header = format!("Bearer {token}");
+                let answer = world.request("POST", "/health", Some(&header), b"").1.to_string();
+                assert_clean(&answer, &sign_payload(payload));
+                answers.push_str(&answer);
+            }
+        }
+        world.clock.pass(61);
+    }
+    for seen in [
+        "Wrong JWT structure",
+        "Wrong tenant_id",
+        "does not serve",
+        "kid from",
+        "could not be fetched",
+    ] {
+        assert!(answers.contains(seen), "no answer says '{seen}'");
+    }
+    assert_clean(&world.events.lock().unwrap().join("\n"), &sign_payload(&good));
+}
+
+#[test]
+fn what_the_guard_refuses_is_not_repeated() {
+    let (_demo, address, _, _) = Running::demo();
+    for request in [
+        format!("{CLIENT_SECRET}\r\n\r\n"),
+        format!("GET {CLIENT_SECRET} HTTP/1.1\r\nHost: x\r\n\r\n"),
+        format!("GET / HTTP/9 {CLIENT_SECRET}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: x\r\nAuthorization {CLIENT_SECRET}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: x\r\nExpect: {CLIENT_SECRET}\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {CLIENT_SECRET}\r\n\r\n"),
+        format!(
+            "GET /{CLIENT_SECRET} HTTP/1.1\r\nHost: {CLIENT_SECRET}\r\nConnection: close\r\n\r\n"
+        ),
+        format!("{CLIENT_SECRET} /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+    ] {
+        let answer = exchange(address, request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 5"), "{answer}");
+        assert_clean(&answer, &sign_payload(&json!({"client_secret": CLIENT_SECRET})));
+    }
+}
+
+#[test]
+fn nothing_that_holds_a_secret_shows_it_to_debug() {
+    let verifier = Verifier { secrets: vec![key()], ..Verifier::default() };
+    let token = sign_payload(&json!({
+        "tenant_id": TENANT, "application_id": "app", "client_secret": CLIENT_SECRET,
+    }));
+    let unverified = Unverified::parse(&token).unwrap();
+    let claims = verifier.verify(&unverified, None, Timestamp::parse(NOW).unwrap()).unwrap();
+    let published = sign_published(CLIENT_SECRET, &json!({"jwks_host": "a.example"}));
+    let hosts = vec![BaseUrl::parse("https://a.example").unwrap()];
+    let other = Verifier { hosts, ..Verifier::default() };
+    let wanted = other.wanted(&Unverified::parse(&published).unwrap()).unwrap().unwrap();
+    let keys = KeySet::parse(jwks(&[CLIENT_SECRET]).as_bytes()).unwrap();
+    let bearer = Some(Secret::new(CLIENT_SECRET));
+    let action = Action::PostForm(Secret::new(CLIENT_SECRET));
+    let request = http::Request { url: "x".to_owned(), bearer, headers: Vec::new(), action };
+    let body = CLIENT_SECRET.as_bytes().to_vec();
+    let response = http::Response { status: 200, body, ..http::Response::default() };
+    let all = format!("{verifier:?} {claims:?} {wanted:?} {keys:?} {request:?} {response:?}");
+    assert_clean(&all, &token);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say so")]
 
+pub(crate) mod nginx;
 pub(crate) mod program;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

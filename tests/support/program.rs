@@ -90,7 +90,13 @@ impl Running {
 
     /// A demo: its address, its Microsoft's address and a header with a token.
     pub(crate) fn demo() -> (Self, SocketAddr, SocketAddr, String) {
-        let mut demo = Self::start(&["demo", "--listen", "127.0.0.1:0"], &[]);
+        Self::demo_with(&[])
+    }
+
+    /// One with these options.
+    pub(crate) fn demo_with(options: &[&str]) -> (Self, SocketAddr, SocketAddr, String) {
+        let usual = ["demo", "--listen", "127.0.0.1:0"];
+        let mut demo = Self::start(&[&usual, options].concat(), &[]);
         let address = demo.wait_for("Serving on http://");
         let token = demo.wait_for("Authorization: Bearer ");
         let microsoft = demo.wait_for("The simulated Microsoft is at http://");

@@ -1,0 +1,33 @@
+//! Any bytes as a page of alerts: read, kept, found by all that it mentions, and
+//! shown.
+#![no_main]
+
+use graph_relay::cloud::Cloud;
+use graph_relay::credentials::TenantId;
+use graph_relay::graph::alerts_v2::Page;
+use graph_relay::index::AlertIndex;
+use graph_relay::mapping::{self, Context};
+use graph_relay::observable::Observable;
+use graph_relay::time::Timestamp;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(page) = Page::parse(data) else { return };
+    let (portal, tenant) = (Cloud::global().portal, TenantId::parse("a.com").unwrap());
+    let now = Timestamp::from_unix_seconds(1_790_000_000);
+    let mut index = AlertIndex::new(100);
+    let mut mentioned = Vec::new();
+    for alert in page.alerts {
+        for evidence in &alert.evidence {
+            evidence.mentions(&mut |kind, value| mentioned.extend(Observable::new(kind, value)));
+        }
+        index.insert(alert);
+    }
+    for observable in mentioned.iter().take(100) {
+        for alert in index.find(observable, 10).alerts {
+            let context = Context { tenant: &tenant, portal: &portal, now };
+            let sighting = mapping::sighting(observable, &alert, context);
+            serde_json::to_vec(&sighting).unwrap();
+        }
+    }
+});

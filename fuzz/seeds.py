@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Writes the inputs that fuzzing starts from, made of the project's fixtures."""
+
+import json
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CORPUS = ROOT / "fuzz" / "corpus"
+
+
+def write(target, seeds):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds):
+        (folder / f"seed-{number}").write_text(seed, newline="")
+    print(f"{target}: {number + 1} seeds")
+
+
+def strings(path):
+    """The string literals of a Rust file, with the escapes that matter undone."""
+    text = (ROOT / path).read_text()
+    for raw, plain in re.findall(r'r#"(.*?)"#|"((?:[^"\\]|\\.)*)"', text, re.S):
+        plain = re.sub(r"\\\n\s*", "", plain)
+        for escape, meant in ((r"\r", "\r"), (r"\n", "\n"), (r"\"", '"')):
+            plain = plain.replace(escape, meant)
+        yield raw or plain
+
+
+alerts = json.loads((ROOT / "src/simulator/tenant.json").read_text())
+link = "https://graph.microsoft.com/v1.0/security/alerts_v2?$skiptoken=x"
+pages = [json.dumps({"value": [alert], "@odata.nextLink": link}) for alert in alerts]
+write("alerts_v2_page", pages + [json.dumps({"value": alerts[:3]})])
+
+tests = list(strings("src/jwt.rs"))
+tokens = [text for text in tests if text.startswith("eyJ")]
+write("jwt", tokens + ["Bearer " + text for text in tokens] + [t for t in tests if "{" in t])
+
+bodies = [text for text in strings("src/payload.rs") if text.startswith(("[", "{"))]
+write("request_body", bodies)
+
+times = [text for text in strings("src/time.rs") if re.search(r"\d", text)]
+write("retry_after", ["120", "2.128"] + times + [time + "\n" + time for time in times])
+
+modulus = next(text for text in tests if re.fullmatch(r"[A-Za-z0-9_-]{342}", text))
+key = {"kty": "RSA", "kid": "k", "use": "sig", "alg": "RS256", "n": modulus, "e": "AQAB"}
+other = {"kty": "EC", "kid": "e", "crv": "P-256", "x": "AA", "y": "AA"}
+write("jwks", [json.dumps({"keys": keys}) for keys in ([key], [other, key], [])])
+
+heads = [text for text in strings("src/framing.rs") if "HTTP/1" in text]
+write("framing", [text.replace("|", "\r\n") + "\r\n\r\n" for text in heads])
