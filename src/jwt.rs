@@ -561,6 +561,24 @@ mod tests {
     }
 
     #[test]
+    fn a_token_may_be_as_long_as_the_bound() {
+        let fixed = token(r#"{"alg":"HS256"}"#, &format!("{{{CREDENTIALS},\"x\":\"\"}}")).len();
+        let with = |length: usize| {
+            let payload = format!("{{{CREDENTIALS},\"x\":\"{}\"}}", "x".repeat(length));
+            token(r#"{"alg":"HS256"}"#, &payload)
+        };
+        // Three bytes are four characters.
+        let mut length = (limits::TOKEN - fixed) / 4 * 3;
+        while with(length + 1).len() <= limits::TOKEN {
+            length += 1;
+        }
+        assert_eq!(with(length).len(), limits::TOKEN);
+        assert!(check(&with(length)).is_ok());
+        let error = check(&with(length + 1)).unwrap_err();
+        assert_eq!(error, AuthorizationError::WrongStructure);
+    }
+
+    #[test]
     fn any_of_several_secrets_may_have_signed() {
         let (old, new) = (key(&"o".repeat(32)), key(&"n".repeat(32)));
         let credentials = check(VECTOR).unwrap().credentials().clone();

@@ -57,9 +57,9 @@
 //! false`, none of the edges and nothing of what they need: no HTTP library, no
 //! TLS, and no code that opens a socket or reads the environment.
 //!
-//! In scope: the relay protocol as bytes ([`api`]), tokens ([`jwt`]), Graph
+//! In scope: the relay protocol as bytes ([`api`]), who may ask ([`trust`]), Graph
 //! ([`graph`]), the index ([`index`]), the mapping ([`mapping`]), registering with
-//! XDR ([`registrar`]), and edges for HTTP in ([`serve`]) and out ([`transport`]).
+//! XDR ([`registrar`]), and edges for HTTP in ([`guard`], [`serve`]) and out ([`transport`]).
 //!
 //! Out of scope: TLS towards callers, anything on disk, other vendors, and
 //! changing anything at Microsoft.

@@ -96,7 +96,7 @@ impl Trust {
             return Ok(key);
         }
         let unavailable = || AuthorizationError::KeysUnavailable { host: host.name().to_owned() };
-        let Some(ticket) = host.launch(limits::KEYS_PAUSE) else {
+        let Some(ticket) = host.launch() else {
             let answers = lock(&host.state).answered.is_some();
             return Err(if answers { UNKNOWN } else { unavailable() }.into());
         };
@@ -116,29 +116,33 @@ impl Host {
     /// The key, if it is known. That it may be out of date is seen to, but
     /// nobody waits for it.
     fn known(self: &Arc<Self>, wanted: &Wanted) -> Option<PublicKey> {
-        let key = lock(&self.state).keys.get(&wanted.kid).cloned()?;
         let now = self.clock.now().monotonic;
-        let answered = lock(&self.state).answered.unwrap_or_default();
+        let state = lock(&self.state);
+        let key = state.keys.get(&wanted.kid).cloned()?;
+        let answered = state.answered.unwrap_or_default();
+        drop(state);
         if now.saturating_sub(answered) >= limits::KEYS_FRESH {
-            self.launch(limits::KEYS_PAUSE);
+            self.launch();
         }
         Some(key)
     }
 
     /// Fetches the keys on a thread of its own, unless that is under way or has
-    /// been tried within `pause`.
-    fn launch(self: &Arc<Self>, pause: Duration) -> Option<Ticket> {
+    /// been tried a moment ago.
+    fn launch(self: &Arc<Self>) -> Option<Ticket> {
         let lead = match self.flight.join() {
             Turn::Lead(lead) => lead,
             Turn::Follow(ticket) => return Some(ticket),
         };
         let now = self.clock.now().monotonic;
-        let asked = lock(&self.state).asked.replace(now);
-        if let Some(before) = asked.filter(|asked| now.saturating_sub(*asked) < pause) {
-            lock(&self.state).asked = Some(before);
+        let mut state = lock(&self.state);
+        if state.asked.is_some_and(|asked| now.saturating_sub(asked) < limits::KEYS_PAUSE) {
+            drop(state);
             lead.end(Ok(()));
             return None;
         }
+        state.asked = Some(now);
+        drop(state);
         let ticket = lead.ticket();
         let host = Arc::clone(self);
         // If no thread can be had, the lead is dropped and so ends as a failure.

@@ -221,6 +221,27 @@ fn a_bad_body_is_told_as_the_original_did() {
 }
 
 #[test]
+fn odd_json_is_taken_for_what_it_says_or_told() {
+    let world = World::new();
+    let header = format!("Bearer {}", token(&credentials()));
+    let ask = |body: &[u8]| world.request("POST", "/observe/observables", Some(&header), body).1;
+    let item = |value: &str| format!(r#"[{{"type":"file_name","value":"{value}"}}]"#).into_bytes();
+    let deep = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat().into_bytes();
+    for body in [deep(10_000), item(r"\ud800"), item(r"\ud800\ud800"), item("\0"), vec![0xff, b'[']]
+    {
+        let answer = ask(&body);
+        assert_eq!(errors(&answer), ["fatal invalid argument"]);
+        assert!(messages(&answer).contains("It is not JSON at line 1"), "{answer}");
+    }
+    assert_eq!(errors(&ask(&deep(100))), ["fatal invalid argument"]);
+    // A name may hold nearly anything; no alert has this one.
+    assert_eq!(ask(&item(r"a\u0000b\ud83d\ude00")), json!({"data": {}}));
+    // Of two members of one name the last counts, as for any reader of JSON here.
+    let twice = br#"[{"type":"md5","type":"ip","value":"x","value":"203.0.113.77"}]"#;
+    assert_eq!(ids(&ask(twice)).len(), 2);
+}
+
+#[test]
 fn a_body_that_did_not_arrive_is_told() {
     let world = World::new();
     let header = format!("Bearer {}", token(&credentials()));

@@ -91,7 +91,8 @@ impl<'a> Client<'a> {
         }
         self.seat.served();
         self.served = true;
-        if keeps_alive { Ok(()) } else { Err(End::Done) }
+        // It may be closing only now, and have overlooked one that was busy.
+        if keeps_alive && !self.shared.is_closing() { Ok(()) } else { Err(End::Done) }
     }
 
     /// Reads up to the end of a head.
