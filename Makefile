@@ -11,8 +11,15 @@ DESTDIR =
 # a CTIM validator if there is one.
 ALERTS = src/simulator/tenant.json
 VALIDATOR =
+# An executable that loads nothing at run time: with musl where rustc has it, else
+# with glibc.
+MACHINE = $(shell uname -m)-unknown-linux
+STATIC_TARGET = $(MACHINE)-$(shell \
+  test -d "$$(rustc --print target-libdir --target $(MACHINE)-musl)" && echo musl || echo gnu)
+STATIC = target/$(STATIC_TARGET)/dist/graph-relay
 
-.PHONY: demo run test soak attack fuzz check fmt lint doc deps referee units library bless dist install
+.PHONY: demo run test soak attack fuzz check fmt lint doc deps referee units library bless dist install \
+  static lambda-zip lambda-try
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
 	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once) $(if $(FAULTS),--faults $(FAULTS))
@@ -35,6 +42,7 @@ fmt:
 
 lint:
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
+	@if cfn-lint --version >/dev/null 2>&1; then cfn-lint contrib/lambda/template.yaml; fi
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items --quiet
@@ -78,3 +86,13 @@ install: ## PREFIX and DESTDIR as usual; settings that are there stay
 	sh contrib/dist/install.sh target/release/graph-relay "$(DESTDIR)" "$(PREFIX)"
 	test -e $(DESTDIR)/etc/graph-relay/graph-relay.env || \
 	  install -D -m 0644 contrib/systemd/graph-relay.env $(DESTDIR)/etc/graph-relay/graph-relay.env
+
+static: ## one executable that needs no file of the machine it runs on
+	RUSTFLAGS='-C target-feature=+crt-static' \
+	  $(CARGO) build --locked --profile dist --target $(STATIC_TARGET)
+
+lambda-zip: static ## target/lambda.zip, as AWS Lambda wants it
+	python3 contrib/lambda/pack.py $(STATIC) target/lambda.zip
+
+lambda-try: lambda-zip ## one invocation of it against a Runtime API on this machine
+	SECRET_KEY="$$($(STATIC) token new)" python3 contrib/lambda/invoke.py target/lambda.zip

@@ -5,14 +5,21 @@
 //! reach the analyst as a general failure of the module, and the text would be
 //! lost on the way.
 
+use std::fmt::Display;
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ctim::Sighting;
 use crate::error::{Error, InvalidArgument, WireError};
+use crate::event::{Event, Level};
+use crate::gateway::quoted_length;
 use crate::jwt::{Claims, bearer};
+use crate::limits;
 use crate::payload;
 use crate::relay::{Relay, Reply};
+use crate::shortfall::Shortfall;
 use crate::time::Deadline;
 use crate::trust::Trust;
 
@@ -100,6 +107,13 @@ impl Api {
 
     /// Answers `request` by `deadline`.
     pub fn handle(&self, request: Request<'_>, deadline: Deadline) -> Response {
+        self.handle_within(usize::MAX, request, deadline)
+    }
+
+    /// Answers `request` by `deadline`, in a body that takes up no more than
+    /// `room` bytes as text in another JSON document. Where Lambda would drop
+    /// an answer for its size, a shorter one that says so is given.
+    pub fn handle_within(&self, room: usize, request: Request<'_>, deadline: Deadline) -> Response {
         let path = request.target.split(['?', '#']).next().unwrap_or_default();
         let Some((_, name, method, endpoint)) = ROUTES.iter().find(|(known, ..)| *known == path)
         else {
@@ -110,7 +124,7 @@ impl Api {
             return Response { allow: Some(method), ..response };
         }
         let (value, summary) = match endpoint {
-            Endpoint::Observe => return self.observe(request, deadline),
+            Endpoint::Observe => return self.observe(room, request, deadline),
             Endpoint::Health => self.health(request, deadline),
             // Empty on purpose, and for everybody, as in the original's first
             // version: there is nothing to protect.
@@ -124,23 +138,21 @@ impl Api {
         success(&value, summary)
     }
 
-    fn observe(&self, request: Request<'_>, deadline: Deadline) -> Response {
-        let endpoint = "observe";
+    fn observe(&self, room: usize, request: Request<'_>, deadline: Deadline) -> Response {
         match self.reply(request, deadline) {
-            Ok(reply) => {
-                let errors: Vec<WireError> =
-                    reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
-                let summary = Summary {
-                    endpoint,
-                    error: None,
-                    sightings: reply.sightings.len(),
-                    warnings: errors.iter().map(|error| error.code).collect(),
-                };
-                success(&Envelope::new(&reply.sightings, errors), summary)
+            Ok(mut reply) => {
+                let response = sightings(&reply);
+                let length = quoted_length(&response.body);
+                if length <= room {
+                    return response;
+                }
+                shorten(&mut reply, length - room + limits::NOTICE);
+                sightings(&reply)
             }
             Err(error) => {
                 let value = json!({"errors": [error.wire()]});
-                let summary = Summary { endpoint, error: Some(error), ..Summary::default() };
+                let summary =
+                    Summary { endpoint: "observe", error: Some(error), ..Summary::default() };
                 success(&value, summary)
             }
         }
@@ -180,6 +192,61 @@ impl Api {
     }
 }
 
+impl Response {
+    /// The headers that go with it.
+    pub fn headers(&self) -> Vec<(&'static str, &'static str)> {
+        let mut headers = vec![("Content-Type", "application/json")];
+        headers.extend(self.allow.map(|method| ("Allow", method)));
+        if self.status == 503 {
+            headers.push(("Retry-After", "1"));
+        }
+        headers
+    }
+
+    /// What to log of it, as the answer to the request called `id` after
+    /// `took`.
+    pub fn event(&self, id: impl Display, took: Duration) -> Event {
+        let summary = &self.summary;
+        let level = match (self.status, summary.endpoint) {
+            (500.., _) => Level::Error,
+            // Asked every few seconds by a machine.
+            (_, "watchdog" | "version") => Level::Debug,
+            _ => Level::Info,
+        };
+        let mut event = Event::new(level, "request")
+            .with("request", id)
+            .with("endpoint", summary.endpoint)
+            .with("status", self.status)
+            .with("ms", took.as_millis())
+            .with("bytes", self.body.len());
+        if summary.endpoint == "observe" {
+            event = event.with("sightings", summary.sightings);
+        }
+        if !summary.warnings.is_empty() {
+            event = event.with("warnings", summary.warnings.join(","));
+        }
+        match &summary.error {
+            Some(error) => event.with("error", error),
+            None => event,
+        }
+    }
+}
+
+/// `path` without the stage or base path under which a gateway has the relay.
+/// Which of the two it is, and whether the gateway has taken it off, differs
+/// from one to the next; the end of the path tells the endpoint in any case.
+pub fn without_base(path: &str) -> &str {
+    let is_name = |segment: &str| {
+        !segment.is_empty()
+            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let known = ROUTES.iter().find(|(route, ..)| {
+        let base = path.strip_suffix(route).and_then(|base| base.strip_prefix('/'));
+        base.is_some_and(|base| base.split('/').all(is_name))
+    });
+    known.map_or(path, |(route, ..)| route)
+}
+
 /// The answer when a request could not be worked on at all: a panic, or no room.
 pub fn failure(status: u16, message: &str, endpoint: &'static str) -> Response {
     Response {
@@ -196,6 +263,51 @@ fn success(value: &impl Serialize, summary: Summary) -> Response {
         // Maps with keys other than text have no JSON; there are none.
         Err(_) => failure(500, "The answer has no JSON form.", summary.endpoint),
     }
+}
+
+/// The answer to observe.
+fn sightings(reply: &Reply) -> Response {
+    let errors: Vec<WireError> =
+        reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
+    let summary = Summary {
+        endpoint: "observe",
+        error: None,
+        sightings: reply.sightings.len(),
+        warnings: errors.iter().map(|error| error.code).collect(),
+    };
+    success(&Envelope::new(&reply.sightings, errors), summary)
+}
+
+/// Leaves out sightings that take up at least `excess` bytes, and says so. The
+/// oldest go first of the observable that has most, so that none loses all
+/// while another keeps many.
+fn shorten(reply: &mut Reply, excess: usize) {
+    let found = reply.sightings.len();
+    let mut ranked: Vec<(usize, usize)> = Vec::with_capacity(found);
+    let mut previous = None;
+    for (position, sighting) in reply.sightings.iter().enumerate() {
+        // Those of one observable stand together, the newest first.
+        let asked = sighting.observables.first();
+        let rank = match ranked.last() {
+            Some((rank, _)) if asked == previous => rank + 1,
+            _ => 0,
+        };
+        previous = asked;
+        ranked.push((rank, position));
+    }
+    ranked.sort_unstable();
+    let mut kept = vec![true; found];
+    let mut freed = 0;
+    while freed < excess
+        && let Some((_, position)) = ranked.pop()
+    {
+        let sighting = reply.sightings.get(position).map(serde_json::to_vec);
+        freed += sighting.and_then(Result::ok).map_or(0, |json| quoted_length(&json));
+        kept.iter_mut().skip(position).take(1).for_each(|kept| *kept = false);
+    }
+    let mut kept = kept.into_iter();
+    reply.sightings.retain(|_| kept.next() == Some(true));
+    reply.shortfalls.push(Shortfall::TooLarge { kept: reply.sightings.len(), found });
 }
 
 fn watchdog(health_check: Option<&str>) -> Value {

@@ -15,6 +15,8 @@ use crate::xdr::api::Region;
 pub enum Command {
     /// Serve.
     Serve,
+    /// Answer AWS Lambda's invocations.
+    Lambda,
     /// Validate the configuration as `Serve` does, and show it.
     Check {
         /// And ask Microsoft, with credentials from the environment.
@@ -125,6 +127,7 @@ impl Command {
         let command = match words.0.pop() {
             None | Some("serve") => Self::Serve,
             Some("check") => Self::Check { online: words.flag("--online") },
+            Some("lambda") => Self::Lambda,
             Some("demo") => Self::Demo(demo(&mut words)?),
             Some("observe") => observe(&mut words)?,
             Some("token") => token(&mut words)?,
@@ -348,6 +351,7 @@ graph-relay answers Cisco XDR's question \"have you seen this?\" for Microsoft G
 
 Usage:
   graph-relay [serve]           serve, as the environment says
+  graph-relay lambda            answer AWS Lambda, as is the default there
   graph-relay check             validate the environment as serve does, and show it
       --online                  and ask Microsoft, with the AZURE_... credentials
   graph-relay demo              serve a simulated tenant, and look something up in it
@@ -409,6 +413,7 @@ mod tests {
             ("serve", Command::Serve),
             ("check", Command::Check { online: false }),
             ("check --online", Command::Check { online: true }),
+            ("lambda", Command::Lambda),
             ("demo", Command::Demo(Demo::default())),
             ("demo --once", Command::Demo(Demo { once: true, ..Demo::default() })),
             ("demo --faults 7", Command::Demo(Demo { faults: Some(7), ..Demo::default() })),

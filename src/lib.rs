@@ -91,6 +91,7 @@ pub mod variables;
 // Rules: functions of values.
 #[cfg(feature = "edges")]
 pub mod framing;
+pub mod gateway;
 pub mod graph;
 pub mod index;
 pub mod jwks;
@@ -131,6 +132,8 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "edges")]
 pub mod guard;
+#[cfg(feature = "edges")]
+pub mod lambda;
 #[cfg(feature = "edges")]
 pub mod log;
 #[cfg(feature = "edges")]

@@ -151,6 +151,33 @@ pub const WORKERS_MAX: usize = 256;
 /// after about 60 s; Cisco's own relays use 25 s.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// What is left of an invocation's time when its answer has to be there: to
+/// post 6 MB and to write a line of log, on the share of a processor that the
+/// smallest function has.
+pub const LAMBDA_MARGIN: Duration = Duration::from_secs(1);
+
+/// Time for Lambda's Runtime API, on this machine, to take an answer.
+pub const LAMBDA_POST: Duration = Duration::from_secs(10);
+
+/// Bytes of an event: Lambda's quota for a request is 6 MB.
+pub const LAMBDA_EVENT: usize = 8 * 1024 * 1024;
+
+/// Bytes of a head from the Runtime API. The longest header known holds 3.5 kB.
+pub const LAMBDA_HEAD: usize = 32 * 1024;
+
+/// Bytes that the warning about a shortened answer takes up, at the most.
+pub const NOTICE: usize = 512;
+
+/// Bytes of a reply to API Gateway or for a function URL: Lambda's quota is
+/// 6 MB; the smaller reading of that.
+pub const LAMBDA_REPLY: usize = 6_000_000;
+
+/// Bytes of a reply to a load balancer, by its documentation.
+pub const BALANCER_REPLY: usize = 1_000_000;
+
+/// Bytes that a reply has besides the body, at the most.
+pub const LAMBDA_REPLY_FRAME: usize = 512;
+
 /// Time for a look-up from the shell, where nobody hangs up: a crawl of 50
 /// pages at several seconds each.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
@@ -300,6 +327,10 @@ pub const REFUSAL: Duration = Duration::from_secs(10);
 /// Time for one outbound call of a crawl, which no inbound request waits for
 /// beyond its own deadline. Pages of several megabytes have been slow.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How much longer than its time a call may take on a busy machine before it is
+/// certain that the process was stopped meanwhile.
+pub const CALL_OVERRUN: Duration = Duration::from_secs(10);
 
 /// Time to connect, DNS and TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

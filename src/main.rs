@@ -20,6 +20,7 @@ use graph_relay::cli::{Command, USAGE};
 use graph_relay::config::{self, Config, Environment, Purpose};
 use graph_relay::event::{Event, Events, Level};
 use graph_relay::http::Transport;
+use graph_relay::lambda::Runtime;
 use graph_relay::relay::Relay;
 use graph_relay::settings::Address;
 use graph_relay::time::{Clock, Now, Timestamp};
@@ -35,6 +36,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let result = match Command::parse(&arguments) {
+        // Lambda starts `bootstrap` without arguments.
+        Ok(Command::Serve) if arguments.is_empty() && std::env::var_os(RUNTIME_API).is_some() => {
+            run(Command::Lambda)
+        }
         Ok(command) => run(command),
         Err(problem) => {
             Err(Failure::usage(format!("{problem}\ngraph-relay: hint: see graph-relay --help")))
@@ -57,6 +62,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process();
     match (command, signals) {
         (Command::Serve, Some(signals)) => serve(&environment, signals),
+        (Command::Lambda, _) => lambda(&environment),
         (Command::Demo(demo), Some(signals)) => demo::run(&demo, signals),
         (Command::Check { online: false }, _) => commands::check(&environment),
         (Command::Check { online: true }, _) => online::check(&environment),
@@ -96,6 +102,28 @@ fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failur
     parts.serve(front, relay, verifier, config.serve)
 }
 
+fn lambda(environment: &Environment) -> Result<ExitCode, Failure> {
+    let address = environment.get(RUNTIME_API).ok_or_else(|| {
+        Failure::usage(format!("{RUNTIME_API} is not set; where it is needed, AWS Lambda sets it"))
+    })?;
+    let runtime = Runtime::at(address);
+    let prepared = Config::load(environment, Purpose::Service).map_err(Failure::from);
+    let prepared = prepared.and_then(|config| {
+        let parts = Parts::new(&config)?;
+        let verifier = config.verifier.ok_or_else(Failure::no_key)?;
+        Ok((parts.api(parts.relay(config.relay), verifier), parts))
+    });
+    let (api, parts) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            runtime.failed_to_start(failure.text.trim_end());
+            return Err(failure);
+        }
+    };
+    let Err(error) = runtime.serve(&api, &parts.clock, &parts.events);
+    Err(Failure::io("Lambda's Runtime API")(error))
+}
+
 /// The edges of a process.
 struct Parts {
     clock: Clock,
@@ -121,6 +149,11 @@ impl Parts {
         Relay::new(settings, transport, self.clock.clone(), self.events.clone())
     }
 
+    fn api(&self, relay: Relay, verifier: Verifier) -> Api {
+        let trust = Trust::new(verifier, &self.transport, &self.clock, &self.events);
+        Api::new(relay, trust)
+    }
+
     fn serve(
         self,
         front: Front,
@@ -128,8 +161,7 @@ impl Parts {
         verifier: Verifier,
         settings: graph_relay::settings::ServeSettings,
     ) -> Result<ExitCode, Failure> {
-        let trust = Trust::new(verifier, &self.transport, &self.clock, &self.events);
-        let api = Arc::new(Api::new(relay, trust));
+        let api = Arc::new(self.api(relay, verifier));
         let served = front.serve(api, settings, self.clock, self.events);
         served.map_err(Failure::io("requests are no longer accepted"))?;
         Ok(ExitCode::SUCCESS)
@@ -194,6 +226,10 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
         _ => Ok(ExitCode::SUCCESS),
     }
 }
+
+/// The variable that tells where Lambda's Runtime API is, and so that this is
+/// Lambda.
+const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 
 /// Why the program ends, in lines for standard error.
 struct Failure {

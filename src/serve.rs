@@ -372,39 +372,13 @@ impl Pool {
     /// Sends the answer, and tells of it.
     fn finish(&self, job: Job, response: api::Response) {
         let took = self.clock.now().monotonic.saturating_sub(job.received.monotonic);
-        let event = describe(&response, job.number, took);
+        let event = response.event(job.number, took);
         let sent = job.request.respond(to_http(response));
         let event = match sent {
             Ok(()) => event,
             Err(error) => event.with("not_sent", error.kind()),
         };
         self.events.tell(&event);
-    }
-}
-
-fn describe(response: &api::Response, number: usize, took: Duration) -> Event {
-    let summary = &response.summary;
-    let level = match (response.status, summary.endpoint) {
-        (500.., _) => Level::Error,
-        // Asked every few seconds by a machine.
-        (_, "watchdog" | "version") => Level::Debug,
-        _ => Level::Info,
-    };
-    let mut event = Event::new(level, "request")
-        .with("request", number)
-        .with("endpoint", summary.endpoint)
-        .with("status", response.status)
-        .with("ms", took.as_millis())
-        .with("bytes", response.body.len());
-    if summary.endpoint == "observe" {
-        event = event.with("sightings", summary.sightings);
-    }
-    if !summary.warnings.is_empty() {
-        event = event.with("warnings", summary.warnings.join(","));
-    }
-    match &summary.error {
-        Some(error) => event.with("error", error),
-        None => event,
     }
 }
 
@@ -427,13 +401,8 @@ fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgument> {
 
 fn to_http(response: api::Response) -> Response<Cursor<Vec<u8>>> {
     let length = response.body.len();
-    let mut headers = vec![("Content-Type", "application/json")];
-    headers.extend(response.allow.map(|method| ("Allow", method)));
-    if response.status == 503 {
-        headers.push(("Retry-After", "1"));
-    }
+    let headers = response.headers().into_iter();
     let headers = headers
-        .into_iter()
         .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
     let status = StatusCode(response.status);
     Response::new(status, headers.collect(), Cursor::new(response.body), Some(length), None)

@@ -123,6 +123,13 @@ pub enum Shortfall {
         /// The observables, and how many alerts mention each.
         observables: Vec<(Observable, usize)>,
     },
+    /// The answer would have been larger than the way back can carry.
+    TooLarge {
+        /// Sightings in the answer.
+        kept: usize,
+        /// Sightings that there are.
+        found: usize,
+    },
     /// Values that are not what their type says, and so were not searched.
     NotSearched {
         /// The observables: type and value.
@@ -159,6 +166,7 @@ impl Shortfall {
             | Self::NotRead { why: Some(why), .. } => why.code(),
             Self::Cut { .. }
             | Self::TooMany { .. }
+            | Self::TooLarge { .. }
             | Self::Rows { .. }
             | Self::NotRead { why: None, .. }
             | Self::More { .. } => "too-many-messages-warning",
@@ -273,6 +281,11 @@ impl Shortfall {
                     first_three(observables.iter().map(each))
                 )
             }
+            Self::TooLarge { kept, found } => format!(
+                "More alerts were found than are shown: an answer with all {found} sightings is \
+                 too large to be sent, so it holds the newest {kept}. Please ask for fewer \
+                 observables at once."
+            ),
             Self::NotSearched { observables } => {
                 let each = |(kind, value): &(&str, String)| format!("{kind} {}", foreign(value));
                 format!(

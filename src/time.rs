@@ -235,8 +235,18 @@ pub struct Now {
     /// The time of day, for whatever is compared with times from outside.
     pub wall: Timestamp,
     /// The time since a fixed point of this process, never set back: for
-    /// deadlines and ages.
+    /// deadlines.
     pub monotonic: Duration,
+}
+
+impl Now {
+    /// How long ago `earlier` was, by the clock that says longer. Where the
+    /// process or its machine is stopped and goes on, as on Lambda, the
+    /// monotonic clock may have stood still; the other may be set back.
+    pub fn since(self, earlier: Self) -> Duration {
+        let monotonic = self.monotonic.saturating_sub(earlier.monotonic);
+        monotonic.max(self.wall.since(earlier.wall))
+    }
 }
 
 /// Tells the time, and lets it pass. The edges make the one that reads the
@@ -293,7 +303,7 @@ impl Skew {
 }
 
 /// The moment by which a request has to be answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Duration);
 
 impl Deadline {

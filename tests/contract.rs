@@ -4,8 +4,11 @@
 
 mod support;
 
-use graph_relay::api::{Request, VERSION};
+use std::time::Duration;
+
+use graph_relay::api::{Request, VERSION, without_base};
 use graph_relay::error::{InvalidArgument, TransportError};
+use graph_relay::gateway::quoted_length;
 use graph_relay::jwt::Verifier;
 use graph_relay::limits;
 use serde_json::{Value, json};
@@ -342,6 +345,70 @@ fn a_thousand_observables_share_the_room_of_one_answer() {
     let answer = world.observe(&all);
     assert_eq!(ids(&answer).len(), limits::SIGHTINGS / 1_000);
     assert_eq!(errors(&answer), ["warning too-many-messages-warning"]);
+}
+
+#[test]
+fn an_answer_fits_the_room_there_is_and_every_observable_keeps_its_newest() {
+    // Twelve for the one address, three for the other.
+    let alerts = (0..15).map(|n| {
+        let ip = if n % 5 == 0 { "192.0.2.2" } else { "192.0.2.1" };
+        alert(&format!("a{n:02}"), &format!("2026-11-20T00:00:{n:02}Z"), ip)
+    });
+    let world = Setup::with_alerts(alerts.collect()).build();
+    let both = [("ip", "192.0.2.1"), ("ip", "192.0.2.2")];
+    let within = |room| {
+        let body = world.observe_within(room, Duration::from_secs(25), &both);
+        (quoted_length(&body), serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let (whole, answer) = within(usize::MAX);
+    assert_eq!((ids(&answer).len(), errors(&answer)), (15, vec![]));
+    assert_eq!(within(whole).1, answer);
+    let mut counts = Vec::new();
+    for tenths in (2..10).rev() {
+        let room = whole * tenths / 10;
+        let (length, answer) = within(room);
+        assert!(length <= room, "{length} in {room}");
+        assert_eq!(errors(&answer), ["warning too-many-messages-warning"]);
+        let found = ids(&answer);
+        let message = messages(&answer);
+        let expected = format!(
+            "all 15 sightings is too large to be sent, so it holds the newest {}",
+            found.len()
+        );
+        assert!(message.contains(&expected), "{message}");
+        assert_eq!(answer["data"]["sightings"]["count"], found.len());
+        // The newest of each, before the second of any.
+        let of = |names: &[&str]| found.iter().filter(|id| names.contains(&id.as_str())).count();
+
+        assert_eq!(found[0], "a14");
+        counts.push((found.len() - of(&["a10", "a05", "a00"]), of(&["a10", "a05", "a00"])));
+    }
+    // The one that has most loses first.
+    assert_eq!(counts, [(10, 3), (8, 3), (7, 3), (5, 3), (3, 3), (3, 2), (2, 1), (1, 1)]);
+}
+
+#[test]
+fn the_endpoint_is_found_below_a_stage_or_a_base_path() {
+    let rows = [
+        ("/health", "/health"),
+        ("/dev/health", "/health"),
+        ("/base/msgraph-relay/respond/trigger", "/respond/trigger"),
+        ("/health/version", "/version"),
+        ("/observe/observe/observables", "/observe/observables"),
+        // These are no bases, and the whole is no endpoint.
+        ("//health", "//health"),
+        ("/dev//health", "/dev//health"),
+        ("/./health", "/./health"),
+        ("/a%2fb/health", "/a%2fb/health"),
+        ("x/health", "x/health"),
+        ("/unhealth", "/unhealth"),
+        ("/dev/health/", "/dev/health/"),
+        ("/dev", "/dev"),
+        ("", ""),
+    ];
+    for (path, endpoint) in rows {
+        assert_eq!(without_base(path), endpoint, "{path}");
+    }
 }
 
 #[test]

@@ -40,6 +40,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "rules",
         &[
             "framing",
+            "gateway",
             "graph",
             "index",
             "jwks",
@@ -75,7 +76,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("surface", &["api"]),
-    ("edges", &["cli", "config", "guard", "log", "loopback", "serve", "transport"]),
+    ("edges", &["cli", "config", "guard", "lambda", "log", "loopback", "serve", "transport"]),
 ];
 
 /// The program joins the edges; it is a crate of its own.

@@ -6,6 +6,7 @@
 
 pub(crate) mod nginx;
 pub(crate) mod program;
+pub(crate) mod runtime;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -26,7 +27,7 @@ use graph_relay::settings::AlertSource;
 use graph_relay::simulator::faults::{Fault, On};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sync::SyncSettings;
-use graph_relay::time::{Clock, Now, Timestamp};
+use graph_relay::time::{Clock, Deadline, Now, Timestamp};
 use graph_relay::trust::Trust;
 use serde_json::{Value, json};
 
@@ -54,6 +55,16 @@ impl TestClock {
 
     pub(crate) fn pass(&self, seconds: u64) {
         self.advance(Duration::from_secs(seconds));
+    }
+
+    /// The process is stopped for so long, as by Lambda between two invocations;
+    /// whether the monotonic clock goes on depends on how.
+    pub(crate) fn stop(&self, seconds: u64, monotonic: bool) {
+        let before = *self.0.lock().unwrap();
+        self.pass(seconds);
+        if !monotonic {
+            self.0.lock().unwrap().monotonic = before.monotonic;
+        }
     }
 
     fn advance(&self, span: Duration) {
@@ -86,6 +97,8 @@ pub(crate) enum Step {
     Fail(TransportError),
     /// It waits for a word.
     Hold(Receiver<()>),
+    /// It waits for a word, and has then been given up.
+    Lose(Receiver<()>),
     /// The transport panics.
     Panic,
     Pass,
@@ -118,7 +131,7 @@ impl Wire {
             _ if kind == Kind::Keys => return self.script.lock().unwrap().push((kind, step)),
             Step::Answer(status, body) => Fault::answer(status, None, &body),
             Step::Fail(error) => Fault::Fail(error),
-            Step::Hold(_) | Step::Panic => {
+            Step::Hold(_) | Step::Lose(_) | Step::Panic => {
                 return self.script.lock().unwrap().push((kind, step));
             }
             Step::Pass => {
@@ -208,6 +221,10 @@ impl Transport for Wire {
                 self.holding.fetch_add(1, Ordering::SeqCst);
                 let _ = word.recv();
                 self.holding.fetch_sub(1, Ordering::SeqCst);
+            }
+            Step::Lose(word) => {
+                let _ = word.recv();
+                return Err(TransportError::Timeout { after: timeout });
             }
             Step::Panic => std::panic::resume_unwind(Box::new(())),
             Step::Answer(status, body) => {
@@ -329,6 +346,26 @@ impl World {
         let header = format!("Bearer {}", token(credentials));
         let body = body(observables);
         self.request("POST", "/observe/observables", Some(&header), body.as_bytes()).1
+    }
+
+    /// The same within `span` and `room`, as it goes out.
+    pub(crate) fn observe_within(
+        &self,
+        room: usize,
+        span: Duration,
+        observables: &[(&str, &str)],
+    ) -> Vec<u8> {
+        let header = format!("Bearer {}", token(&credentials()));
+        let body = body(observables);
+        let request = Request {
+            method: "POST",
+            target: "/observe/observables",
+            authorization: Some(&header),
+            health_check: None,
+            body: Ok(body.as_bytes()),
+        };
+        let deadline = Deadline::after(span, self.api.relay().now());
+        self.api.handle_within(room, request, deadline).body
     }
 
     pub(crate) fn health(&self) -> Value {
