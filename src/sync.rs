@@ -181,8 +181,8 @@ impl Tenant {
 
     /// How long ago the last sync that came through had begun.
     fn age(&self) -> Option<Duration> {
-        let now = self.session.upstream().now().monotonic;
-        lock(&self.state).as_of.map(|as_of| now.saturating_sub(as_of.monotonic))
+        let now = self.session.upstream().now();
+        lock(&self.state).as_of.map(|as_of| now.since(as_of))
     }
 
     /// Syncs, and waits for it.
@@ -214,7 +214,7 @@ impl Tenant {
     /// wait already.
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
         let place = self.queue.place();
-        let asked = self.session.upstream().now().monotonic;
+        let asked = self.session.upstream().now();
         loop {
             if let Some(error) = self.just_failed() {
                 return Some(Err(error));
@@ -225,8 +225,7 @@ impl Tenant {
             let ended = self.flight.wait(ticket, patience)?;
             // One that others had begun may be too old when it ends; one that was
             // begun for this request is as current as can be.
-            let began = lock(&self.state).as_of.map(|as_of| as_of.monotonic);
-            let is_own = began.is_some_and(|began| began >= asked);
+            let is_own = lock(&self.state).as_of.is_some_and(|began| asked.since(began).is_zero());
             let is_old = self.age().is_some_and(|age| age > self.settings.fresh_for * 2);
             if ended.is_err() || is_own || !is_old {
                 return Some(ended);

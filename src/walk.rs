@@ -79,13 +79,21 @@ impl Walk {
     /// The next page, asked for without an order if it is refused with one, and
     /// in smaller pieces if it is too large.
     fn next_page(&mut self, session: &Session) -> Result<Page, Error> {
+        let mut stopped = false;
         loop {
             let url = self.pager.url();
-            let deadline = Deadline::after(limits::CALL_TIMEOUT, session.upstream().now());
+            let asked = session.upstream().now();
+            let deadline = Deadline::after(limits::CALL_TIMEOUT, asked);
             match session.ask(|token| graph::get(url.clone(), token), deadline) {
                 Ok(response) => return Ok(Page::of(&response)?),
                 Err(Error::Graph(problem)) if problem.status == 400 && self.pager.refused() => {}
                 Err(Error::Transport(TransportError::TooLarge)) if self.pager.shrink() => {}
+                // A call that took longer than it may is one in which the process
+                // was stopped, as between two invocations on Lambda. It has not
+                // been refused; it has only come too late.
+                Err(_) if !stopped && has_been_stopped(asked, session.upstream().now()) => {
+                    stopped = true;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -139,8 +147,8 @@ impl Walk {
     }
 
     /// How long ago it was begun.
-    pub(crate) const fn age(&self, now: Now) -> Duration {
-        now.monotonic.saturating_sub(self.begun.monotonic)
+    pub(crate) fn age(&self, now: Now) -> Duration {
+        now.since(self.begun)
     }
 
     /// What to log of it once it is through.
@@ -158,4 +166,8 @@ impl Walk {
             .with("unknown_evidence", self.unknown_evidence)
             .with("ms", self.age(now).as_millis())
     }
+}
+
+fn has_been_stopped(asked: Now, now: Now) -> bool {
+    now.since(asked) > limits::CALL_TIMEOUT + limits::CALL_OVERRUN
 }
