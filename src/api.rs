@@ -5,7 +5,6 @@
 //! reach the analyst as a general failure of the module, and the text would be
 //! lost on the way.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::ctim::Sighting;
 use crate::error::{Error, InvalidArgument, WireError};
-use crate::event::{Event, Level};
+use crate::event::{Event, Level, RequestId};
 use crate::gateway::quoted_length;
 use crate::jwt::{Claims, bearer};
 use crate::limits;
@@ -45,7 +44,9 @@ pub struct Response {
     pub status: u16,
     /// For 405: the one method that is allowed.
     pub allow: Option<&'static str>,
-    /// JSON.
+    /// What the body is: [`JSON`], as far as the protocol goes.
+    pub media_type: &'static str,
+    /// The body.
     pub body: Vec<u8>,
     /// What to log of it.
     pub summary: Summary,
@@ -141,19 +142,47 @@ impl Api {
     fn observe(&self, room: usize, request: Request<'_>, deadline: Deadline) -> Response {
         match self.reply(request, deadline) {
             Ok(mut reply) => {
-                let response = sightings(&reply);
+                let mut response = sightings(&reply);
                 let length = quoted_length(&response.body);
-                if length <= room {
-                    return response;
+                if length > room {
+                    shorten(&mut reply, length - room + limits::NOTICE);
+                    response = sightings(&reply);
                 }
-                shorten(&mut reply, length - room + limits::NOTICE);
-                sightings(&reply)
+                self.count_left_out(&reply);
+                response
             }
             Err(error) => {
                 let value = json!({"errors": [error.wire()]});
                 let summary =
                     Summary { endpoint: "observe", error: Some(error), ..Summary::default() };
                 success(&value, summary)
+            }
+        }
+    }
+
+    /// Counts an answer that has gone, `took` after the request had come.
+    pub fn count(&self, response: &Response, took: Duration) {
+        let metrics = self.relay.metrics();
+        let endpoint = response.summary.endpoint;
+        metrics.requests.add(&[endpoint, response.outcome()], 1);
+        metrics.request_duration.observe(&[endpoint], took);
+        metrics.sightings.add(&[], response.summary.sightings);
+        for code in &response.summary.warnings {
+            metrics.warnings.add(&[code], 1);
+        }
+    }
+
+    fn count_left_out(&self, reply: &Reply) {
+        let dropped = &self.relay.metrics().sightings_dropped;
+        for shortfall in &reply.shortfalls {
+            match shortfall {
+                Shortfall::TooMany { limit, observables } => {
+                    let left_out =
+                        observables.iter().map(|(_, total)| total.saturating_sub(*limit));
+                    dropped.add(&["limit"], left_out.sum());
+                }
+                Shortfall::TooLarge { kept, found } => dropped.add(&["size"], found - kept),
+                _ => {}
             }
         }
     }
@@ -193,9 +222,9 @@ impl Api {
 }
 
 impl Response {
-    /// The headers that go with it.
-    pub fn headers(&self) -> Vec<(&'static str, &'static str)> {
-        let mut headers = vec![("Content-Type", "application/json")];
+    /// The headers that go with it, as the answer to the request called `id`.
+    pub fn headers<'a>(&self, id: &'a RequestId) -> Vec<(&'static str, &'a str)> {
+        let mut headers = vec![("Content-Type", self.media_type), ("X-Request-Id", id.as_str())];
         headers.extend(self.allow.map(|method| ("Allow", method)));
         if self.status == 503 {
             headers.push(("Retry-After", "1"));
@@ -203,18 +232,32 @@ impl Response {
         headers
     }
 
+    /// How it went, as a metric has it.
+    fn outcome(&self) -> &'static str {
+        match (self.status, &self.summary.error) {
+            (200, None) if self.summary.warnings.is_empty() => "ok",
+            (200, None) => "incomplete",
+            (200, Some(Error::InvalidArgument(_) | Error::Authorization(_))) => "refused",
+            (200, Some(_)) => "failed",
+            (404 | 405, _) => "not_found",
+            (503, _) => "busy",
+            _ => "internal_error",
+        }
+    }
+
     /// What to log of it, as the answer to the request called `id` after
     /// `took`.
-    pub fn event(&self, id: impl Display, took: Duration) -> Event {
+    pub fn event(&self, id: &RequestId, took: Duration) -> Event {
         let summary = &self.summary;
         let level = match (self.status, summary.endpoint) {
+            (_, "admin") => Level::Debug,
             (500.., _) => Level::Error,
             // Asked every few seconds by a machine.
             (_, "watchdog" | "version") => Level::Debug,
             _ => Level::Info,
         };
         let mut event = Event::new(level, "request")
-            .with("request", id)
+            .with("request", id.as_str())
             .with("endpoint", summary.endpoint)
             .with("status", self.status)
             .with("ms", took.as_millis())
@@ -252,6 +295,7 @@ pub fn failure(status: u16, message: &str, endpoint: &'static str) -> Response {
     Response {
         status,
         allow: None,
+        media_type: JSON,
         body: json!({"code": status, "message": message}).to_string().into_bytes(),
         summary: Summary { endpoint, ..Summary::default() },
     }
@@ -259,7 +303,7 @@ pub fn failure(status: u16, message: &str, endpoint: &'static str) -> Response {
 
 fn success(value: &impl Serialize, summary: Summary) -> Response {
     match serde_json::to_vec(value) {
-        Ok(body) => Response { status: 200, allow: None, body, summary },
+        Ok(body) => Response { status: 200, allow: None, media_type: JSON, body, summary },
         // Maps with keys other than text have no JSON; there are none.
         Err(_) => failure(500, "The answer has no JSON form.", summary.endpoint),
     }
@@ -351,6 +395,12 @@ impl<'a> Envelope<'a> {
         Self { data: Data { sightings }, errors }
     }
 }
+
+/// The headers in which a caller names its request, the first one first.
+pub const REQUEST_IDS: [&str; 2] = ["X-Request-Id", "X-Correlation-Id"];
+
+/// The media type of every answer of the protocol.
+pub const JSON: &str = "application/json";
 
 /// What `/version` says.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -31,6 +31,8 @@ pub struct Environment(BTreeMap<String, String>);
 pub struct Config {
     /// Where to listen.
     pub address: Address,
+    /// Where machines may ask how it is, if anywhere.
+    pub admin: Option<Address>,
     /// How to serve.
     pub serve: ServeSettings,
     /// Who may ask; `None` for a command that nobody asks.
@@ -146,6 +148,7 @@ impl Config {
             address: reader
                 .value("RELAY_LISTEN", address)
                 .unwrap_or_else(|| Address::Tcp(DEFAULT_ADDRESS.into())),
+            admin: reader.value("RELAY_ADMIN_LISTEN", admin_address),
             serve: ServeSettings {
                 workers,
                 drain_timeout: reader.span("RELAY_DRAIN_TIMEOUT", limits::DRAIN_TIMEOUT, HOUR),
@@ -327,6 +330,16 @@ fn address(text: &str) -> Result<Address, String> {
             let address = parsed(local.as_deref().unwrap_or(text));
             address.map(Address::Tcp).ok_or_else(|| RULE.to_owned())
         }
+    }
+}
+
+/// It is not for strangers: tokens are not asked for there.
+fn admin_address(text: &str) -> Result<Address, String> {
+    match address(text)? {
+        Address::Tcp(address) if !address.ip().is_loopback() => {
+            Err("must be a loopback address and a port, or unix: and an absolute path".to_owned())
+        }
+        address => Ok(address),
     }
 }
 

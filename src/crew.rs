@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::event::RequestId;
 use crate::flight::lock;
 
 /// Does `work` on each of `items`, on this thread and up to `width` - 1 others:
@@ -25,7 +26,7 @@ pub(crate) fn each<T: Sync, R: Send>(
         for _ in 1..width.min(items.len()) {
             // With fewer threads it takes longer, and is done all the same.
             let worker = thread::Builder::new().name("crew".to_owned());
-            let _ = worker.spawn_scoped(scope, guarded(&take_turns));
+            let _ = worker.spawn_scoped(scope, RequestId::carry(guarded(&take_turns)));
         }
         guarded(&take_turns)();
     });

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use graph_relay::admin::Stopping;
 use graph_relay::alert::{Alert, Entity, Evidence};
 use graph_relay::api::VERSION;
 use graph_relay::cli::Demo;
@@ -52,9 +53,10 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
         return Err(Failure::new("the demo listens on TCP"));
     };
     let stopper = front.stopper();
-    stop_on_signal(signals, front.stopper(), Supervisor::none(), parts.events.clone())?;
-    let relay = parts.relay(config.relay);
-    let serving = thread::spawn(move || parts.serve(front, relay, verifier, config.serve));
+    let (none, stopping) = (Supervisor::none(), Stopping::default());
+    stop_on_signal(signals, vec![front.stopper()], none, stopping, parts.events.clone())?;
+    let api = Arc::new(parts.api(parts.relay(config.relay), verifier));
+    let serving = thread::spawn(move || parts.serve(front, api, config.serve));
 
     let kind = if demo.alerts.is_some() { "alerts from the file" } else { "constructed alerts" };
     let answer = look_up(address, &token, &observables);

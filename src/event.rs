@@ -1,8 +1,11 @@
 //! What is worth a line in the log, as data. The edge that writes logs decides
 //! on the form; nothing below it prints.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+
+use crate::limits;
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +48,62 @@ impl Event {
     }
 }
 
+/// By which a request is found again in the log, here and with whoever has sent
+/// it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// What `given` names it, as far as that is plain and short; `own` if there
+    /// is nothing left.
+    pub fn new(given: Option<&str>, own: impl FnOnce() -> String) -> Self {
+        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+        let given = given.unwrap_or_default().chars().filter(plain);
+        let given: String = given.take(limits::REQUEST_ID).collect();
+        Self(if given.is_empty() { own() } else { given }.into())
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// That of the request on which this thread works, if it does.
+    pub fn current() -> Option<Self> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Does `work` as part of this request: whatever is told meanwhile by this
+    /// thread has it.
+    pub fn during<T>(self, work: impl FnOnce() -> T) -> T {
+        /// Sets back what was before, by a panic too.
+        struct Before(Option<RequestId>);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                CURRENT.set(self.0.take());
+            }
+        }
+        let _before = Before(CURRENT.replace(Some(self)));
+        work()
+    }
+
+    /// `work`, to be done by another thread as part of the request of this one.
+    pub fn carry<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+        let current = Self::current();
+        move || match current {
+            Some(id) => id.during(work),
+            None => work(),
+        }
+    }
+}
+
+thread_local! {
+    /// A thread works on one request at a time, from its coming to its answer.
+    /// To hand the id through every call on the way, down to one to Microsoft,
+    /// would be a parameter that none of them looks at.
+    static CURRENT: RefCell<Option<RequestId>> = const { RefCell::new(None) };
+}
+
 /// Where events go.
 #[derive(Clone)]
 pub struct Events(Arc<dyn Fn(&Event) + Send + Sync>);
@@ -60,14 +119,65 @@ impl Events {
         Self::new(|_| {})
     }
 
-    /// Tells of `event`.
+    /// Tells of `event`, as part of the request that this thread works on.
     pub fn tell(&self, event: &Event) {
-        (self.0)(event);
+        let known = event.fields.iter().any(|(key, _)| *key == REQUEST);
+        match RequestId::current().filter(|_| !known) {
+            Some(id) => (self.0)(&event.clone().with(REQUEST, id.as_str())),
+            None => (self.0)(event),
+        }
     }
 }
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Events")
+    }
+}
+
+const REQUEST: &str = "request";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn an_id_is_plain_and_short_or_our_own() {
+        let long = "x".repeat(limits::REQUEST_ID + 1);
+        let rows = [
+            (None, "own"),
+            (Some(""), "own"),
+            (Some("\u{7f} \"<>é\r\n"), "own"),
+            (Some("a-b_c.d:1"), "a-b_c.d:1"),
+            (Some("a level=error\n b"), "alevelerrorb"),
+            (Some(&long), &long[1..]),
+        ];
+        for (given, expected) in rows {
+            assert_eq!(RequestId::new(given, || "own".to_owned()).as_str(), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_during_a_request_has_its_id_and_nothing_afterwards() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hear = Arc::clone(&heard);
+        let events = Events::new(move |event| hear.lock().unwrap().push(event.fields.clone()));
+        let id = |id: &str| RequestId::new(Some(id), String::new);
+        let tell = || events.tell(&Event::new(Level::Info, "x"));
+        id("outer").during(|| {
+            tell();
+            id("inner").during(tell);
+            let panicked = std::panic::catch_unwind(|| {
+                id("inner").during(|| std::panic::resume_unwind(Box::new(())));
+            });
+            assert!(panicked.is_err());
+            events.tell(&Event::new(Level::Info, "x").with("request", "its own"));
+            tell();
+        });
+        tell();
+        let field = |id: &str| vec![("request", id.to_owned())];
+        let expected = ["outer", "inner", "its own", "outer"].map(field);
+        assert_eq!(*heard.lock().unwrap(), [&expected[..], &[vec![]]].concat());
     }
 }

@@ -5,15 +5,13 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use graph_relay::api::Api;
 use graph_relay::event::Events;
 use graph_relay::guard::{self, Bounds, Closer, Guard};
 use graph_relay::limits;
-use graph_relay::serve::{self, Door, Withdraw};
+use graph_relay::serve::{self, Behind, Door, Withdraw};
 use graph_relay::settings::{Address, ServeSettings};
 use graph_relay::time::Clock;
 
@@ -86,13 +84,13 @@ impl Front {
     /// Answers requests until it is closed, then finishes what is in flight.
     pub(crate) fn serve(
         self,
-        api: Arc<Api>,
+        behind: Behind,
         settings: ServeSettings,
         clock: Clock,
         events: Events,
     ) -> io::Result<()> {
         let Some(guard) = self.guard else {
-            return self.door.serve(api, settings, clock, events);
+            return self.door.serve(behind, settings, clock, events);
         };
         // Once the guard has seen every answer off, the door has little to do.
         let rest = limits::DRAIN_REST.min(settings.drain_timeout / 4);
@@ -104,7 +102,7 @@ impl Front {
             guard.serve(drain, told)
         })?;
         let settings = ServeSettings { drain_timeout: rest, ..settings };
-        self.door.serve(api, settings, clock, events)?;
+        self.door.serve(behind, settings, clock, events)?;
         guarding.join().map_err(|_| io::Error::other("the guard has panicked"))?
     }
 }

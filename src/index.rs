@@ -24,6 +24,7 @@ pub struct AlertIndex {
     mentions: HashMap<u64, Slots>,
     hasher: RandomState,
     cut: Option<Timestamp>,
+    evicted: usize,
 }
 
 /// What a look-up found.
@@ -89,6 +90,7 @@ impl AlertIndex {
             mentions: HashMap::new(),
             hasher: RandomState::new(),
             cut: None,
+            evicted: 0,
         }
     }
 
@@ -110,6 +112,11 @@ impl AlertIndex {
     /// If alerts had to go for want of room, the time of the newest of them.
     pub const fn cut(&self) -> Option<Timestamp> {
         self.cut
+    }
+
+    /// How many alerts had to go for want of room, so far.
+    pub const fn evicted(&self) -> usize {
+        self.evicted
     }
 
     /// Adds `alert`, in the place of its older self if there is one. When there
@@ -135,17 +142,20 @@ impl AlertIndex {
         self.alerts.insert(Entry(alert), slot);
         if self.alerts.len() > self.capacity {
             self.cut = self.cut.max(self.remove_oldest());
+            self.evicted += 1;
         }
         self.at(slot).is_some()
     }
 
-    /// Drops the alerts from before `window`.
-    pub fn expire(&mut self, window: Timestamp) {
+    /// Drops the alerts from before `window`; how many they were.
+    pub fn expire(&mut self, window: Timestamp) -> usize {
+        let before = self.len();
         // An alert without any time is `None`, which is the smallest; it stays.
         while self.oldest().is_some_and(|oldest| oldest < window) {
             self.remove_oldest();
         }
         self.cut = self.cut.filter(|cut| *cut >= window);
+        before - self.len()
     }
 
     /// The alerts that mention `observable`, at most `limit` of them.

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::api::{self, Api, Response, without_base};
-use crate::event::{Event, Events, Level};
+use crate::api::{self, Api, REQUEST_IDS, Response, without_base};
+use crate::event::{Event, Events, Level, RequestId};
 use crate::gateway::{Call, NotHttp};
 use crate::limits;
 use crate::time::{Clock, Deadline, Now, Timestamp};
@@ -54,11 +54,16 @@ impl Runtime {
         loop {
             let invocation = self.next()?;
             let received = clock.now();
-            let answered = catch_unwind(AssertUnwindSafe(|| answer(api, &invocation, received)));
+            let call = Call::parse(&invocation.event);
+            let id = request_id(&invocation, call.as_ref().ok());
+            let answered = id.clone().during(|| {
+                catch_unwind(AssertUnwindSafe(|| Ok(answer(api, &invocation, &call?, received))))
+            });
             let (event, status) = match answered {
                 Ok(Ok((response, reply))) => {
                     let took = clock.now().monotonic.saturating_sub(received.monotonic);
-                    let event = response.event(&invocation.id, took);
+                    let event = response.event(&id, took).with("invocation", &invocation.id);
+                    api.count(&response, took);
                     (event, self.post(&invocation.id, "response", None, &reply)?)
                 }
                 Ok(Err(NotHttp)) => {
@@ -170,12 +175,7 @@ impl Runtime {
 }
 
 /// The answer to an invocation, and the document that carries it.
-fn answer(
-    api: &Api,
-    invocation: &Invocation,
-    received: Now,
-) -> Result<(Response, Vec<u8>), NotHttp> {
-    let call = Call::parse(&invocation.event)?;
+fn answer(api: &Api, invocation: &Invocation, call: &Call, received: Now) -> (Response, Vec<u8>) {
     let request = api::Request {
         method: &call.method,
         target: without_base(&call.path),
@@ -185,8 +185,15 @@ fn answer(
     };
     let deadline = deadline(api, invocation, received);
     let response = api.handle_within(call.room(), request, deadline);
-    let reply = call.reply(response.status, &response.headers(), &response.body);
-    Ok((response, reply))
+    let id = request_id(invocation, Some(call));
+    let reply = call.reply(response.status, &response.headers(&id), &response.body);
+    (response, reply)
+}
+
+/// The caller's, or else the invocation's.
+fn request_id(invocation: &Invocation, call: Option<&Call>) -> RequestId {
+    let header = |name| call.and_then(|call| call.header(name));
+    RequestId::new(REQUEST_IDS.into_iter().find_map(header), || invocation.id.clone())
 }
 
 /// The request's own time, or what Lambda leaves of it.

@@ -108,6 +108,7 @@ mod crew;
 mod flight;
 mod hunt;
 mod legacy;
+pub mod metrics;
 mod pace;
 mod reader;
 pub mod registrar;
@@ -123,6 +124,7 @@ mod upstream;
 mod walk;
 
 // Surface: the protocol.
+pub mod admin;
 pub mod api;
 
 // Edges: each translates between the above and one thing outside.

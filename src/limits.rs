@@ -136,6 +136,10 @@ pub const ENTITIES_MAX: usize = 1_000;
 /// More observables share it evenly.
 pub const SIGHTINGS: usize = 10_000;
 
+/// Characters of a request's id that come from outside: a UUID is 36, a trace of
+/// AWS 35.
+pub const REQUEST_ID: usize = 64;
+
 /// Requests waiting for a worker. At 16 workers and a few milliseconds each,
 /// 64 waiting requests are answered within a second or the tenant is in trouble.
 pub const QUEUE: usize = 64;

@@ -15,18 +15,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use graph_relay::admin::{Admin, Stopping};
 use graph_relay::api::{Api, VERSION};
 use graph_relay::cli::{Command, USAGE};
 use graph_relay::config::{self, Config, Environment, Purpose};
 use graph_relay::event::{Event, Events, Level};
 use graph_relay::http::Transport;
+use graph_relay::jwt::Verifier;
 use graph_relay::lambda::Runtime;
+use graph_relay::log;
 use graph_relay::relay::Relay;
-use graph_relay::settings::Address;
+use graph_relay::serve::Behind;
+use graph_relay::settings::{Address, ServeSettings};
 use graph_relay::time::{Clock, Now, Timestamp};
 use graph_relay::transport::{Unusable, UreqTransport};
 use graph_relay::trust::Trust;
-use graph_relay::{jwt::Verifier, log};
 
 use crate::front::{Front, Stopper};
 use crate::signals::Signals;
@@ -94,12 +97,19 @@ fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failur
             .map_err(Failure::io("cannot listen"))?,
     };
     let supervisor = Supervisor::of(environment)?;
-    announce(&front, &parts.events);
+    let bind = |address| Front::bind(address, &ADMIN, timeout);
+    let admin = config.admin.as_ref().map(bind).transpose();
+    let admin = admin.map_err(Failure::io("cannot listen at RELAY_ADMIN_LISTEN"))?;
+    announce("listening", &front, &parts.events);
     supervisor.ready()?;
     supervisor.watch(front.address().clone(), parts.events.clone())?;
-    stop_on_signal(signals, front.stopper(), supervisor, parts.events.clone())?;
-    let relay = parts.relay(config.relay);
-    parts.serve(front, relay, verifier, config.serve)
+    let stopping = Stopping::default();
+    let events = parts.events.clone();
+    let stoppers = [&front].into_iter().chain(&admin).map(Front::stopper).collect();
+    stop_on_signal(signals, stoppers, supervisor, stopping.clone(), events)?;
+    let api = Arc::new(parts.api(parts.relay(config.relay), verifier));
+    let _admin = admin.map(|front| AdminDoor::open(front, &api, stopping, &parts)).transpose()?;
+    parts.serve(front, api, config.serve)
 }
 
 fn lambda(environment: &Environment) -> Result<ExitCode, Failure> {
@@ -109,6 +119,10 @@ fn lambda(environment: &Environment) -> Result<ExitCode, Failure> {
     let runtime = Runtime::at(address);
     let prepared = Config::load(environment, Purpose::Service).map_err(Failure::from);
     let prepared = prepared.and_then(|config| {
+        if config.admin.is_some() {
+            let problem = "RELAY_ADMIN_LISTEN has no use on Lambda, which counts by itself";
+            return Err(Failure::usage(problem));
+        }
         let parts = Parts::new(&config)?;
         let verifier = config.verifier.ok_or_else(Failure::no_key)?;
         Ok((parts.api(parts.relay(config.relay), verifier), parts))
@@ -157,14 +171,51 @@ impl Parts {
     fn serve(
         self,
         front: Front,
-        relay: Relay,
-        verifier: Verifier,
-        settings: graph_relay::settings::ServeSettings,
+        api: Arc<Api>,
+        settings: ServeSettings,
     ) -> Result<ExitCode, Failure> {
-        let api = Arc::new(self.api(relay, verifier));
-        let served = front.serve(api, settings, self.clock, self.events);
+        let served = front.serve(Behind::Relay(api), settings, self.clock, self.events);
         served.map_err(Failure::io("requests are no longer accepted"))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The door for machines, open until the relay has ended: who asks meanwhile
+/// learns that it is stopping.
+struct AdminDoor {
+    stopper: Stopper,
+    serving: Option<thread::JoinHandle<()>>,
+}
+
+impl AdminDoor {
+    fn open(
+        front: Front,
+        api: &Arc<Api>,
+        stopping: Stopping,
+        parts: &Parts,
+    ) -> Result<Self, Failure> {
+        announce("listening for machines", &front, &parts.events);
+        let stopper = front.stopper();
+        let admin = Behind::Admin(Admin::new(Arc::clone(api), stopping));
+        let (clock, events) = (parts.clock.clone(), parts.events.clone());
+        let serve = move || {
+            // Whoever watches notices that nobody answers any more.
+            if let Err(error) = front.serve(admin, ADMIN, clock, events.clone()) {
+                let event = Event::new(Level::Error, "no longer listening for machines");
+                events.tell(&event.with("error", error));
+            }
+        };
+        let thread = thread::Builder::new().name("admin".to_owned()).spawn(serve);
+        let serving = Some(thread.map_err(Failure::io("no thread for machines"))?);
+        Ok(Self { stopper, serving })
+    }
+}
+
+impl Drop for AdminDoor {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        // It has logged what there is to say.
+        let _ = self.serving.take().map(thread::JoinHandle::join);
     }
 }
 
@@ -177,8 +228,8 @@ fn way_out(config: &Config) -> Result<UreqTransport, Failure> {
     })
 }
 
-fn announce(front: &Front, events: &Events) {
-    let event = Event::new(Level::Info, "listening").with("version", VERSION);
+fn announce(what: &'static str, front: &Front, events: &Events) {
+    let event = Event::new(Level::Info, what).with("version", VERSION);
     events.tell(&match front.address() {
         Address::Unix(path) => event.with("unix", path.display()),
         Address::Tcp(address) => event.with("tcp", address),
@@ -188,18 +239,21 @@ fn announce(front: &Front, events: &Events) {
 /// The first signal closes the front, a second one ends the process.
 fn stop_on_signal(
     signals: Signals,
-    stopper: Stopper,
+    stoppers: Vec<Stopper>,
     supervisor: Supervisor,
+    stopping: Stopping,
     events: Events,
 ) -> Result<(), Failure> {
     let wait = move || {
         events.tell(&Event::new(Level::Info, "signal").with("signal", signals.wait()));
         supervisor.stopping();
-        stopper.stop();
+        stopping.begin();
+        // The others stay open until it has ended.
+        stoppers.first().iter().for_each(|stopper| stopper.stop());
         events.tell(&Event::new(Level::Info, "stopping"));
         signals.wait();
         events.tell(&Event::new(Level::Warn, "ended at once by a second signal"));
-        stopper.abandon();
+        stoppers.iter().for_each(Stopper::abandon);
         std::process::exit(1);
     };
     let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
@@ -226,6 +280,10 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
         _ => Ok(ExitCode::SUCCESS),
     }
 }
+
+/// One worker for the scraper, one for a probe meanwhile; none of their answers is
+/// worth waiting for in the end.
+const ADMIN: ServeSettings = ServeSettings { workers: 2, drain_timeout: Duration::ZERO };
 
 /// The variable that tells where Lambda's Runtime API is, and so that this is
 /// Lambda.

@@ -18,6 +18,7 @@ use crate::event::Events;
 use crate::http::Transport;
 use crate::limits;
 use crate::mapping::{self, Context};
+use crate::metrics::Metrics;
 use crate::observable::Observable;
 use crate::payload::Question;
 use crate::settings::AlertSource;
@@ -68,7 +69,20 @@ impl Relay {
     ) -> Self {
         let upstream =
             Arc::new(Upstream::new(settings.cloud.clone(), transport, clock.clone(), events));
+        let started = clock.now().wall.unix_seconds();
+        upstream.metrics().start_time.set(u64::try_from(started).unwrap_or_default());
         Self { source: Source::new(settings.source, upstream, settings.sync), settings, clock }
+    }
+
+    /// What has been counted so far.
+    pub fn metrics(&self) -> &Metrics {
+        self.source.upstream().metrics()
+    }
+
+    /// The same, with what there is in memory now.
+    pub fn take_stock(&self) -> &Metrics {
+        self.source.take_stock();
+        self.metrics()
     }
 
     /// The time, by the relay's clock.

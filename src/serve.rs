@@ -18,12 +18,22 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
-use crate::api::{self, Api};
+use crate::admin::Admin;
+use crate::api::{self, Api, REQUEST_IDS};
 use crate::error::InvalidArgument;
-use crate::event::{Event, Events, Level};
+use crate::event::{Event, Events, Level, RequestId};
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::settings::ServeSettings;
-use crate::time::{Clock, Deadline, Now};
+use crate::time::{Clock, Deadline, Now, Timestamp};
+
+/// Who answers behind a door.
+pub enum Behind {
+    /// The relay.
+    Relay(Arc<Api>),
+    /// The endpoints for machines.
+    Admin(Admin),
+}
 
 /// A bound door.
 pub struct Door {
@@ -105,7 +115,7 @@ impl Door {
     /// that.
     pub fn serve(
         self,
-        api: Arc<Api>,
+        behind: Behind,
         settings: ServeSettings,
         clock: Clock,
         events: Events,
@@ -115,13 +125,16 @@ impl Door {
         let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
         let mut queue = Queue { sender, full_since: None };
         let pool = Pool {
-            api,
+            behind,
             jobs: Mutex::new(jobs),
             in_flight: Arc::default(),
             accepted: AtomicUsize::new(0),
+            started: clock.now().wall,
             clock,
             events,
         };
+        let workers = u64::try_from(settings.workers).unwrap_or_default();
+        pool.count(|metrics| metrics.workers.set(workers));
         let pool = Arc::new(pool);
         for number in 0..settings.workers {
             let pool = Arc::clone(&pool);
@@ -195,7 +208,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 /// A request, when it came, and its place among those in flight.
 struct Job {
     request: Request,
-    number: usize,
+    id: RequestId,
     received: Now,
     _place: Place,
 }
@@ -238,12 +251,14 @@ impl Queue {
 
 /// The workers and what they share.
 struct Pool {
-    api: Arc<Api>,
+    behind: Behind,
     jobs: Mutex<Receiver<Job>>,
     /// Requests queued or being answered.
     in_flight: Arc<AtomicUsize>,
-    /// Requests so far: by its number, one is found in the log.
+    /// Requests so far, and since when: what a request is called that has no
+    /// name of its own.
     accepted: AtomicUsize,
+    started: Timestamp,
     clock: Clock,
     events: Events,
 }
@@ -322,17 +337,39 @@ fn drain(server: &Server, queue: &mut Queue, pool: &Pool, timeout: Duration) {
         }
     }
     let left = pool.in_flight.load(Ordering::SeqCst);
-    let level = if left == 0 { Level::Info } else { Level::Warn };
+    let level = match left {
+        _ if !pool.is_relay() => Level::Debug,
+        0 => Level::Info,
+        _ => Level::Warn,
+    };
     pool.events.tell(&Event::new(level, "stopped").with("unanswered", left));
 }
 
 impl Pool {
+    const fn is_relay(&self) -> bool {
+        matches!(self.behind, Behind::Relay(_))
+    }
+
+    /// Counts what happens in front of the relay; what happens in front of the
+    /// metrics is not worth any.
+    fn count(&self, count: impl FnOnce(&Metrics)) {
+        if let Behind::Relay(api) = &self.behind {
+            count(api.relay().metrics());
+        }
+    }
+
     fn submit(&self, queue: &mut Queue, request: Request) {
         let number = self.accepted.fetch_add(1, Ordering::SeqCst) + 1;
+        let given = REQUEST_IDS.into_iter().find_map(|name| header(&request, name));
+        let prefix = if self.is_relay() { "" } else { "admin-" };
+        let own = || format!("{prefix}{:x}-{number}", self.started.unix_seconds());
+        let id = RequestId::new(given, own);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         let place = Place(Arc::clone(&self.in_flight));
-        let job = Job { request, number, received: self.clock.now(), _place: place };
+        let job = Job { request, id, received: self.clock.now(), _place: place };
+        self.count(|metrics| metrics.requests_waiting.add(&[], 1));
         if let Some(job) = queue.put(job) {
+            self.count(|metrics| metrics.requests_waiting.subtract_one());
             let busy = "The relay is busy. Please try again.";
             let response = api::failure(503, busy, "unknown");
             self.finish(job, response);
@@ -343,22 +380,33 @@ impl Pool {
         loop {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(mut job) = job else { return };
-            let answered = catch_unwind(AssertUnwindSafe(|| self.answer(&mut job)));
+            self.count(|metrics| {
+                metrics.requests_waiting.subtract_one();
+                metrics.workers_busy.add(&[], 1);
+            });
+            let id = job.id.clone();
+            let answered = id.during(|| catch_unwind(AssertUnwindSafe(|| self.answer(&mut job))));
             let response = answered.unwrap_or_else(|_| {
+                self.count(|metrics| metrics.panics.add(&[], 1));
                 api::failure(500, "The relay failed to answer. This has been logged.", "unknown")
             });
             // A panic costs this answer, not the worker.
             let _ = catch_unwind(AssertUnwindSafe(|| self.finish(job, response)));
+            self.count(|metrics| metrics.workers_busy.subtract_one());
         }
     }
 
     fn answer(&self, job: &mut Job) -> api::Response {
-        let deadline = self.api.relay().deadline(job.received);
-        let body = read_body(&mut job.request);
-        let header = |name: &'static str| {
-            let found = job.request.headers().iter().find(|header| header.field.equiv(name));
-            found.map(|header| header.value.as_str())
+        let api = match &self.behind {
+            Behind::Relay(api) => api,
+            Behind::Admin(admin) => {
+                let (method, target) = (job.request.method().as_str(), job.request.url());
+                return admin.handle(method, target, header(&job.request, "Accept"));
+            }
         };
+        let deadline = api.relay().deadline(job.received);
+        let body = read_body(&mut job.request);
+        let header = |name| header(&job.request, name);
         let request = api::Request {
             method: job.request.method().as_str(),
             target: job.request.url(),
@@ -366,20 +414,29 @@ impl Pool {
             health_check: header("Health-Check"),
             body: body.as_deref(),
         };
-        self.api.handle(request, deadline)
+        api.handle(request, deadline)
     }
 
     /// Sends the answer, and tells of it.
     fn finish(&self, job: Job, response: api::Response) {
         let took = self.clock.now().monotonic.saturating_sub(job.received.monotonic);
-        let event = response.event(job.number, took);
-        let sent = job.request.respond(to_http(response));
+        let event = response.event(&job.id, took);
+        if let Behind::Relay(api) = &self.behind {
+            api.count(&response, took);
+        }
+        let sent = job.request.respond(to_http(response, &job.id));
         let event = match sent {
             Ok(()) => event,
             Err(error) => event.with("not_sent", error.kind()),
         };
         self.events.tell(&event);
     }
+}
+
+/// The first header of this name.
+fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
+    let found = request.headers().iter().find(|header| header.field.equiv(name));
+    found.map(|header| header.value.as_str())
 }
 
 fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgument> {
@@ -399,9 +456,9 @@ fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgument> {
     }
 }
 
-fn to_http(response: api::Response) -> Response<Cursor<Vec<u8>>> {
+fn to_http(response: api::Response, id: &RequestId) -> Response<Cursor<Vec<u8>>> {
     let length = response.body.len();
-    let headers = response.headers().into_iter();
+    let headers = response.headers(id).into_iter();
     let headers = headers
         .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
     let status = StatusCode(response.status);

@@ -46,6 +46,22 @@ impl Source {
         }
     }
 
+    /// Counts what there is in memory.
+    pub(crate) fn take_stock(&self) {
+        let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        let (tenants, alerts) = match self {
+            Self::AlertsV2(tenants) => {
+                let all = tenants.all();
+                (all.len(), all.iter().map(|tenant| tenant.indexed()).sum())
+            }
+            Self::Hunting(tenants) => (tenants.all().len(), 0),
+            Self::Legacy(tenants) => (tenants.all().len(), 0),
+        };
+        let metrics = self.upstream().metrics();
+        metrics.index_tenants.set(count(tenants));
+        metrics.index_alerts.set(count(alerts));
+    }
+
     /// The alerts that mention each of `observables`, the newest `limit` of each.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::alert::Alert;
 use crate::error::Error;
-use crate::event::{Event, Level};
+use crate::event::{Event, Level, RequestId};
 use crate::flight::{Flight, Lead, Ticket, Turn, lock};
 use crate::graph;
 use crate::graph::alerts_v2::Page;
@@ -157,6 +157,11 @@ impl Tenant {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many alerts there are in memory.
+    pub(crate) fn indexed(&self) -> usize {
+        self.index().len()
+    }
+
     /// Brings the index up to date, as far as the deadline allows, and says
     /// what is missing all the same.
     ///
@@ -176,6 +181,9 @@ impl Tenant {
             _ => shortfalls.extend(self.wait_for_sync(deadline)?),
         }
         shortfalls.extend(self.standing_shortfalls());
+        if let Some(age) = self.age() {
+            self.session.upstream().metrics().index_age.observe(&[], age);
+        }
         Ok(shortfalls)
     }
 
@@ -274,7 +282,8 @@ impl Tenant {
         let tenant = Arc::clone(self);
         // If no thread can be had, the lead is dropped and so ends as a failure.
         let thread = thread::Builder::new().name("sync".to_owned());
-        let spawned = thread.spawn(move || tenant.sync_and_land(lead));
+        // It goes on for others too, but it is this request that began it.
+        let spawned = thread.spawn(RequestId::carry(move || tenant.sync_and_land(lead)));
         if spawned.is_err() {
             self.session.upstream().tell(&Event::new(Level::Error, "no thread for a sync"));
         }
@@ -340,6 +349,7 @@ impl Tenant {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
+                    self.count(&walk, "failed");
                     if walk.can_go_on(&error) {
                         lock(&self.state).unfinished = Some(walk);
                     }
@@ -371,6 +381,7 @@ impl Tenant {
                 Ok(false) => return self.note(walk),
                 Err(error) if walk.can_go_on(&error) => break,
                 Err(_) => {
+                    self.count(&walk, "failed");
                     lock(&self.state).sweep_due = now.monotonic + limits::RECRAWL;
                     return;
                 }
@@ -391,26 +402,42 @@ impl Tenant {
 
     /// Keeps `alerts`, as far as there is room; true if any of them was kept.
     fn keep(&self, alerts: Vec<Alert>, window: Timestamp) -> bool {
+        let dropped = &self.session.upstream().metrics().alerts_dropped;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let evicted = index.evicted();
         let mut kept = false;
         for alert in alerts {
             if alert.time().is_none_or(|time| time >= window) {
                 kept |= index.insert(alert);
+            } else {
+                dropped.add(&["window"], 1);
             }
         }
+        dropped.add(&["memory"], index.evicted() - evicted);
         kept
     }
 
     /// Takes note of a walk that is through.
     fn note(&self, walk: Walk) {
         let window = walk.begun.wall.minus(self.settings.lookback);
+        self.count(&walk, "ok");
+        let dropped = &self.session.upstream().metrics().alerts_dropped;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.expire(window);
+        dropped.add(&["window"], index.expire(window));
         let event = walk.event(self.session.upstream().now());
         let event = event.with("tenant", self.session.credentials().tenant.as_str());
         self.session.upstream().tell(&event.with("indexed", index.len()));
         drop(index);
-        lock(&self.state).note(walk, window);
+        let mut state = lock(&self.state);
+        let known = &state.unreadable;
+        let fresh = walk.unreadable.iter().filter(|digest| !known.contains_key(digest)).count();
+        dropped.add(&["unreadable"], fresh);
+        state.note(walk, window);
+    }
+
+    fn count(&self, walk: &Walk, outcome: &str) {
+        let kind = if walk.property == Property::Created { "crawl" } else { "refresh" };
+        self.session.upstream().metrics().walks.add(&[kind, outcome], 1);
     }
 }
 

@@ -59,6 +59,11 @@ impl<T> Tenants<T> {
         &self.upstream
     }
 
+    /// All that are known.
+    pub(crate) fn all(&self) -> Vec<Arc<T>> {
+        lock(&self.known).tenants.values().map(|(_, tenant)| Arc::clone(tenant)).collect()
+    }
+
     /// The tenant of `credentials`. When there are too many, the one that has not
     /// been used for longest is forgotten.
     pub(crate) fn of(&self, credentials: &Credentials) -> Arc<T> {

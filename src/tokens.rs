@@ -123,13 +123,19 @@ impl Tokens {
             return Err(why);
         }
         let request = login::request(credentials, upstream.cloud());
-        let response = upstream.send(&request, &self.pace, deadline)?;
-        let grant = login::grant(&response).inspect_err(|why| {
-            if why.is_refusal() {
+        let response = upstream.send(&request, &self.pace, deadline);
+        let grant = response.and_then(|response| login::grant(&response));
+        let outcome = match &grant {
+            Ok(_) => "ok",
+            Err(why) if why.is_refusal() => {
                 let until = upstream.now().monotonic + limits::REFUSAL;
                 *lock(&self.refused) = Some((until, why.clone()));
+                "refused"
             }
-        })?;
+            Err(_) => "failed",
+        };
+        upstream.metrics().token_fetches.add(&[outcome], 1);
+        let grant = grant?;
         // A token that lives hardly longer than the margin is of some use too.
         let margin = limits::TOKEN_MARGIN.min(grant.lifetime / 2);
         *lock(&self.held) = Some(Held {

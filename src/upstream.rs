@@ -10,6 +10,7 @@ use crate::event::{Event, Events, Level};
 use crate::flight::lock;
 use crate::http::{Action, Request, Response, Transport};
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::pace::{Pace, TooEarly, back_off};
 use crate::time::{Clock, Deadline, Now, Skew, Timestamp};
 
@@ -21,6 +22,7 @@ pub(crate) struct Upstream {
     events: Events,
     /// The last time that Microsoft has told, and the time here then.
     told: Mutex<Option<(Timestamp, Timestamp)>>,
+    metrics: Metrics,
 }
 
 impl Upstream {
@@ -30,7 +32,18 @@ impl Upstream {
         clock: Clock,
         events: Events,
     ) -> Self {
-        Self { cloud, transport, clock, events, told: Mutex::default() }
+        Self {
+            cloud,
+            transport,
+            clock,
+            events,
+            told: Mutex::default(),
+            metrics: Metrics::default(),
+        }
+    }
+
+    pub(crate) const fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub(crate) const fn cloud(&self) -> &Cloud {
@@ -73,9 +86,15 @@ impl Upstream {
         let mut attempt = 0;
         loop {
             self.wait_for_turn(pace, deadline)?;
+            if attempt > 0 {
+                self.metrics.retries.add(&[kind(&request.action), "busy"], 1);
+            }
             let response = self.exchange(request, deadline)?;
             if !is_busy(response.status) {
                 return Ok(response);
+            }
+            if response.status == 429 {
+                self.metrics.throttles.add(&["microsoft"], 1);
             }
             let now = self.now();
             let asked = pace.pause_after(&response, now.wall);
@@ -108,7 +127,11 @@ impl Upstream {
     /// When they come too late.
     pub(crate) fn reserve(&self, pace: &Pace, turns: u32, deadline: Deadline) -> Result<(), Error> {
         let early = |TooEarly { until, status }| Error::Throttled { until, status };
-        let wait = pace.take(turns, self.now(), self.patience(deadline)).map_err(early)?;
+        let wait = pace.take(turns, self.now(), self.patience(deadline));
+        if wait != Ok(Duration::ZERO) {
+            self.metrics.throttles.add(&["relay"], 1);
+        }
+        let wait = wait.map_err(early)?;
         if !wait.is_zero() {
             self.clock.wait(wait);
         }
@@ -133,6 +156,8 @@ impl Upstream {
             (&result, &request.action)
             && let Some(left) = self.remaining(deadline)
         {
+            self.metrics.retries.add(&[kind(&request.action), "broken"], 1);
+            let begun = self.now();
             result = self.transport.send(request, left.min(timeout));
             self.trace(request, &result, begun);
         }
@@ -141,6 +166,9 @@ impl Upstream {
 
     fn trace(&self, request: &Request, result: &Result<Response, TransportError>, begun: Now) {
         let took = self.now().monotonic.saturating_sub(begun.monotonic);
+        let kind = kind(&request.action);
+        self.metrics.calls.add(&[kind, outcome(result)], 1);
+        self.metrics.call_duration.observe(&[kind], took);
         // The query is left out: it says nothing that is needed here.
         let path = request.url.split('?').next().unwrap_or_default();
         let event = Event::new(Level::Debug, "call").with("url", path).with("ms", took.as_millis());
@@ -158,6 +186,36 @@ impl Upstream {
             Err(error) => event.with("error", format!("{error:?}")),
         };
         self.events.tell(&event);
+    }
+}
+
+/// What a call is for, as a metric has it.
+const fn kind(action: &Action) -> &'static str {
+    match action {
+        Action::PostForm(_) | Action::PostFormBasic { .. } => "token",
+        Action::Get
+        | Action::PostQuery(_)
+        | Action::PostJson(_)
+        | Action::PatchJson(_)
+        | Action::Delete => "graph",
+    }
+}
+
+/// What has come of a call, as a metric has it.
+fn outcome(result: &Result<Response, TransportError>) -> &'static str {
+    match result {
+        Ok(response) => match response.status {
+            429 => "429",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            500.. => "5xx",
+            _ => "4xx",
+        },
+        Err(TransportError::Resolve { .. } | TransportError::Connect { .. }) => "unreachable",
+        Err(TransportError::Proxy { .. }) => "proxy",
+        Err(TransportError::Tls { .. }) => "tls",
+        Err(TransportError::Timeout { .. }) => "timeout",
+        Err(TransportError::TooLarge | TransportError::Broken { .. }) => "broken",
     }
 }
 

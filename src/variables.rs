@@ -23,11 +23,16 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// What a service reads.
-pub const VARIABLES: [Variable; 22] = [
+pub const VARIABLES: [Variable; 23] = [
     variable(
         "RELAY_LISTEN",
         "127.0.0.1:9090",
         "Where to listen: an address and a port, or unix:/path.",
+    ),
+    variable(
+        "RELAY_ADMIN_LISTEN",
+        "nowhere",
+        "Where /livez, /readyz and /metrics are: a loopback address and a port, or unix:/path.",
     ),
     secret(
         "SECRET_KEY",

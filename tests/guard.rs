@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use graph_relay::event::Events;
 use graph_relay::guard::{self, Bounds, Closer, Guard};
 use graph_relay::limits;
-use graph_relay::serve::Door;
+use graph_relay::serve::{Behind, Door};
 use graph_relay::settings::ServeSettings;
 use serde_json::json;
 use support::program::{PATIENCE, exchange, json_of};
@@ -51,7 +51,7 @@ fn post(bounds: Bounds) -> Post {
     let (address, closer, behind) = (guard.address(), guard.closer(), guard.behind());
     let settings = ServeSettings { workers: WORKERS, drain_timeout: PATIENCE };
     let (api, clock) = (Arc::clone(&world.api), world.clock.clock());
-    thread::spawn(move || door.serve(api, settings, clock, Events::none()));
+    thread::spawn(move || door.serve(Behind::Relay(api), settings, clock, Events::none()));
     thread::spawn(move || guard.serve(PATIENCE, Events::none()));
     Post { address, closer, wire: world.wire, behind }
 }

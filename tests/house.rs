@@ -60,6 +60,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "flight",
             "hunt",
             "legacy",
+            "metrics",
             "pace",
             "reader",
             "registrar",
@@ -75,7 +76,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "walk",
         ],
     ),
-    ("surface", &["api"]),
+    ("surface", &["admin", "api"]),
     ("edges", &["cli", "config", "guard", "lambda", "log", "loopback", "serve", "transport"]),
 ];
 

@@ -5,25 +5,21 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use graph_relay::event::Events;
 use graph_relay::lambda::Runtime;
 use graph_relay::limits;
-use graph_relay::loopback;
-use graph_relay::simulator::{Behaviour, Simulator, constructed_alerts};
-use graph_relay::time::{Clock, Now, Timestamp};
+use graph_relay::simulator::constructed_alerts;
 use serde_json::{Map, Value, json};
-use support::runtime::{FakeRuntime, Framing, PATIENCE};
+use support::runtime::{FakeRuntime, Framing};
+use support::service::{PATIENCE, PROGRAM, Program, Scratch, exchange, http, microsoft, relay};
 use support::*;
 
 /// A request as it is before anybody has put it into a form.
@@ -161,17 +157,8 @@ fn events(asked: &Asked) -> Vec<(&'static str, Value)> {
 /// Asks over a socket.
 fn over_http(socket: &Path, asked: &Asked) -> Answered {
     let Asked { method, path, headers, body } = asked;
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
-    }
-    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // An early answer may end it.
-    let _ = stream.write_all(request.as_bytes());
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = exchange(socket, &http(method, path, &headers, body));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let header = |name: &str| {
         let found = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
@@ -189,95 +176,16 @@ fn over_lambda(runtime: &FakeRuntime, event: &Value) -> Answered {
     (reply["statusCode"].as_u64().unwrap(), HEADERS.map(header), body)
 }
 
-fn system_clock() -> Clock {
-    let start = Instant::now();
-    let read = move || {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Now { wall: Timestamp::from_unix_seconds(0).plus(wall), monotonic: start.elapsed() }
-    };
-    Clock::new(read, std::thread::sleep)
-}
-
-/// A simulated Microsoft with these alerts; its URL.
-fn microsoft(alerts: Vec<Value>) -> String {
-    let simulator = Simulator::new(Behaviour::default(), system_clock());
-    let simulator = simulator.with_tenant(credentials(), alerts);
-    format!("http://{}", loopback::serve(Arc::new(simulator)).unwrap())
-}
-
-/// The program, ended with the test.
-struct Program(Child, Option<Scratch>);
-
-impl Program {
-    fn start(program: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(program);
-        command.env_clear().envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stderr(Stdio::piped());
-        Self(command.spawn().unwrap(), None)
-    }
-
-    /// As a function, by the name and without the arguments that Lambda uses.
-    fn bootstrap(runtime: &FakeRuntime, microsoft: &str, more: &[(&str, &str)]) -> Self {
-        let address = runtime.address.to_string();
-        let usual = [("AWS_LAMBDA_RUNTIME_API", address.as_str())];
-        let environment = [&usual, &relay(microsoft)[..], more].concat();
-        let folder = Scratch::new();
-        let bootstrap = folder.0.join("bootstrap");
-        symlink(PROGRAM, &bootstrap).unwrap();
-        let mut program = Self::start(&bootstrap, &environment);
-        program.1 = Some(folder);
-        program
-    }
-
-    /// Waits for its end; the exit code and what it has logged.
-    fn end(mut self) -> (i32, String) {
-        let mut log = String::new();
-        self.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        (self.0.wait().unwrap().code().unwrap(), log)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It has ended as a rule.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_graph-relay");
-
-fn relay(microsoft: &str) -> [(&str, &str); 5] {
-    [
-        ("SECRET_KEY", SECRET_KEY),
-        ("RELAY_GRAPH_URL", microsoft),
-        ("RELAY_LOGIN_URL", microsoft),
-        ("RELAY_LOOKBACK", "3650d"),
-        // Nothing that is on this machine is asked for by a proxy.
-        ("HTTPS_PROXY", "http://127.0.0.1:1"),
-    ]
-}
-
-/// A folder that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        static FOLDERS: AtomicUsize = AtomicUsize::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::SeqCst);
-        let name = format!("graph-relay-lambda-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What is left is in the folder for what is temporary.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// The program as a function, by the name and without the arguments that Lambda
+/// uses.
+fn bootstrap(runtime: &FakeRuntime, microsoft: &str, more: &[(&str, &str)]) -> Program {
+    let address = runtime.address.to_string();
+    let usual = [("AWS_LAMBDA_RUNTIME_API", address.as_str())];
+    let environment = [&usual, &relay(microsoft)[..], more].concat();
+    let folder = Scratch::new();
+    let bootstrap = folder.0.join("bootstrap");
+    symlink(PROGRAM, &bootstrap).unwrap();
+    Program::start(&bootstrap, &environment).keeping(folder)
 }
 
 #[test]
@@ -288,13 +196,8 @@ fn every_endpoint_answers_through_lambda_as_it_does_through_http() {
     let listen = format!("unix:{}", socket.display());
     let environment = [&relay(&microsoft)[..], &[("RELAY_LISTEN", &*listen)]].concat();
     let _service = Program::start(Path::new(PROGRAM), &environment);
-    let start = Instant::now();
-    while UnixStream::connect(&socket).is_err() {
-        assert!(start.elapsed() < PATIENCE, "it does not listen");
-        std::thread::yield_now();
-    }
     let runtime = FakeRuntime::start();
-    let _function = Program::bootstrap(&runtime, &microsoft, &[]);
+    let _function = bootstrap(&runtime, &microsoft, &[]);
     let mut sightings = 0;
     for asked in endpoint_suite() {
         let expected = over_http(&socket, &asked);
@@ -310,7 +213,7 @@ fn every_endpoint_answers_through_lambda_as_it_does_through_http() {
 #[test]
 fn a_load_balancer_finds_the_function_healthy_by_its_watchdog() {
     let runtime = FakeRuntime::start();
-    let _function = Program::bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+    let _function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
     for headers in ["headers", "multiValueHeaders"] {
         let agent = "ELB-HealthChecker/2.0";
         let agent = if headers == "headers" { json!(agent) } else { json!([agent]) };
@@ -327,7 +230,7 @@ fn a_load_balancer_finds_the_function_healthy_by_its_watchdog() {
 #[test]
 fn events_come_in_any_framing_and_over_connections_that_end() {
     let runtime = FakeRuntime::start();
-    let _function = Program::bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+    let _function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
     let (_, version) = events(&ask("POST", "/version")).remove(3);
     let framings =
         [Framing::Length, Framing::Chunked, Framing::Close, Framing::Drop, Framing::Length];
@@ -343,7 +246,7 @@ fn events_come_in_any_framing_and_over_connections_that_end() {
 #[test]
 fn an_event_that_is_no_request_is_an_error_and_the_next_one_is_answered() {
     let runtime = FakeRuntime::start();
-    let _function = Program::bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+    let _function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
     runtime.invoke("odd", &json!({"source": "aws.events"}), PATIENCE, Framing::Length);
     let post = runtime.posted();
     assert_eq!(post.path, "/2018-06-01/runtime/invocation/odd/error");
@@ -377,7 +280,7 @@ fn the_answer_is_there_before_lambda_gives_up() {
     let microsoft = format!("http://{}", silent.local_addr().unwrap());
     let runtime = FakeRuntime::start();
     let more = [("RELAY_REQUEST_TIMEOUT", "1h")];
-    let _function = Program::bootstrap(&runtime, &microsoft, &more);
+    let _function = bootstrap(&runtime, &microsoft, &more);
     let good = format!("Bearer {}", token(&credentials()));
     let asked = ask("POST", "/observe/observables").with("Authorization", good);
     let (_, event) = events(&asked.saying(body(&[("ip", "203.0.113.77")]))).remove(0);
@@ -401,7 +304,7 @@ fn an_answer_that_a_load_balancer_would_drop_is_shortened_and_says_so() {
     let microsoft = microsoft(alerts.collect());
     let runtime = FakeRuntime::start();
     let limit = [("CTR_ENTITIES_LIMIT", "1000")];
-    let _function = Program::bootstrap(&runtime, &microsoft, &limit);
+    let _function = bootstrap(&runtime, &microsoft, &limit);
     let good = format!("Bearer {}", token(&credentials()));
     let asked = ask("POST", "/observe/observables").with("Authorization", good);
     let asked = asked.saying(body(&[("ip", "192.0.2.1")]));
@@ -443,6 +346,35 @@ fn what_is_wrong_with_the_environment_is_told_to_lambda_too() {
 }
 
 #[test]
+fn a_listener_has_no_place_where_the_process_is_stopped() {
+    let runtime = FakeRuntime::start();
+    let listen = [("RELAY_ADMIN_LISTEN", "127.0.0.1:9091")];
+    let (code, log) = bootstrap(&runtime, "http://127.0.0.1:1", &listen).end();
+    let problem = "graph-relay: RELAY_ADMIN_LISTEN has no use on Lambda, which counts by itself";
+    assert_eq!((code, log.trim_end()), (2, problem));
+    let body: Value = serde_json::from_slice(&runtime.posted().body).unwrap();
+    assert_eq!(body["errorMessage"], problem);
+}
+
+#[test]
+fn a_callers_name_for_a_request_is_in_answer_and_log_beside_the_invocations() {
+    let runtime = FakeRuntime::start();
+    let function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+    for (name, expected) in [("X-Correlation-Id", "trace-7"), ("X-Other", "id-1")] {
+        let (_, event) = events(&ask("POST", "/nowhere").with(name, "trace-7")).remove(3);
+        runtime.invoke("id-1", &event, PATIENCE, Framing::Length);
+        let reply: Value = serde_json::from_slice(&runtime.posted().body).unwrap();
+        assert_eq!(reply["headers"]["X-Request-Id"], expected);
+    }
+    runtime.serve_raw("HTTP/1.1 500 Oops\r\n");
+    let (_, log) = function.end();
+    for id in ["trace-7", "id-1"] {
+        let line = log.lines().find(|line| line.contains(&format!("request={id} "))).unwrap();
+        assert!(line.contains(" invocation=id-1"), "{line}");
+    }
+}
+
+#[test]
 fn a_runtime_api_that_fails_or_is_not_understood_ends_the_process() {
     let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n", "x".repeat(limits::LAMBDA_HEAD));
     let heads = [
@@ -460,7 +392,7 @@ fn a_runtime_api_that_fails_or_is_not_understood_ends_the_process() {
     ];
     for (head, problem) in heads {
         let runtime = FakeRuntime::start();
-        let function = Program::bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+        let function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
         runtime.serve_raw(head);
         let (code, log) = function.end();
         let last = log.lines().last().unwrap();
@@ -469,12 +401,12 @@ fn a_runtime_api_that_fails_or_is_not_understood_ends_the_process() {
     }
     // It takes no answer any more.
     let runtime = FakeRuntime::that_takes_answers_with(500);
-    let function = Program::bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+    let function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
     runtime.invoke("an-id", &json!({}), PATIENCE, Framing::Length);
     assert_eq!(function.end().0, 1);
     // An answer that is refused is told of, and the next one awaited.
     let runtime = FakeRuntime::that_takes_answers_with(413);
-    let function = Program::bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+    let function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
     for (_, event) in events(&ask("POST", "/nowhere")) {
         runtime.invoke("an-id", &event, PATIENCE, Framing::Length);
         runtime.posted();

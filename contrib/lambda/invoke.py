@@ -33,8 +33,13 @@ class RuntimeApi(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     outcome = None
+    done = False
 
     def do_GET(self):
+        if self.outcome:
+            # It asks for the next one, so it has written its log.
+            RuntimeApi.done = self.close_connection = True
+            return
         data = json.dumps(event).encode()
         self.send_response(200)
         self.send_header("Lambda-Runtime-Aws-Request-Id", "0")
@@ -63,7 +68,7 @@ with tempfile.TemporaryDirectory() as folder, HTTPServer(("127.0.0.1", 0), Runti
     environment = dict(os.environ, AWS_LAMBDA_RUNTIME_API=f"127.0.0.1:{server.server_port}")
     function = subprocess.Popen([f"{folder}/bootstrap"], env=environment, cwd=folder)
     server.timeout = 30
-    while RuntimeApi.outcome is None and function.poll() is None:
+    while not RuntimeApi.done and function.poll() is None:
         server.handle_request()
     function.kill()
     function.wait()

@@ -13,4 +13,4 @@ entry.create_system = 3  # Unix, so that the mode counts
 entry.external_attr = 0o100755 << 16
 entry.compress_type = zipfile.ZIP_DEFLATED
 with open(executable, "rb") as file, zipfile.ZipFile(target, "w") as archive:
-    archive.writestr(entry, file.read(), compresslevel=9)
+    archive.writestr(entry, file.read(), compresslevel=6)

@@ -7,6 +7,7 @@
 pub(crate) mod nginx;
 pub(crate) mod program;
 pub(crate) mod runtime;
+pub(crate) mod service;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};

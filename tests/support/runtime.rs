@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use super::service::PATIENCE;
 
 /// How an event is framed on the wire.
 #[derive(Clone, Copy, Debug)]

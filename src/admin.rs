@@ -1,0 +1,78 @@
+//! What machines ask of the process itself: whether it lives, whether new
+//! requests are welcome, and what it has counted.
+//!
+//! None of it asks Microsoft. An outage there is in the metrics and in the
+//! answers to `/health`; to end the process for it would lose the alerts that
+//! are in memory, and mend nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use crate::api::{self, Api, Response, Summary};
+use crate::metrics::Format;
+
+/// The endpoints for machines.
+pub struct Admin {
+    api: Arc<Api>,
+    stopping: Stopping,
+}
+
+/// Whether the process is about to end, for all who have to know.
+#[derive(Clone, Default)]
+pub struct Stopping(Arc<AtomicBool>);
+
+impl Stopping {
+    /// It is, from now on.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Admin {
+    /// Tells of `api`.
+    pub const fn new(api: Arc<Api>, stopping: Stopping) -> Self {
+        Self { api, stopping }
+    }
+
+    /// Answers a request; `accept` is its header of that name.
+    pub fn handle(&self, method: &str, target: &str, accept: Option<&str>) -> Response {
+        let path = target.split('?').next().unwrap_or_default();
+        let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| path == **endpoint) else {
+            return api::failure(404, "There are /livez, /readyz and /metrics.", "admin");
+        };
+        if !matches!(method, "GET" | "HEAD") {
+            let response = api::failure(405, "The method is not allowed.", "admin");
+            return Response { allow: Some("GET"), ..response };
+        }
+        match *endpoint {
+            "/metrics" => self.metrics(accept),
+            "/readyz" if self.stopping.has_begun() => {
+                api::failure(503, "The relay is stopping.", "admin")
+            }
+            _ => page(api::JSON, json!({"status": "ok"}).to_string()),
+        }
+    }
+
+    fn metrics(&self, accept: Option<&str>) -> Response {
+        let asked = accept.is_some_and(|types| types.contains("application/openmetrics-text"));
+        let (format, media_type) = if asked {
+            (Format::OpenMetrics, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        } else {
+            (Format::Prometheus, "text/plain; version=0.0.4; charset=utf-8")
+        };
+        page(media_type, self.api.relay().take_stock().render(format))
+    }
+}
+
+fn page(media_type: &'static str, body: String) -> Response {
+    let summary = Summary { endpoint: "admin", ..Summary::default() };
+    Response { status: 200, allow: None, media_type, body: body.into_bytes(), summary }
+}
+
+const ENDPOINTS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
