@@ -37,10 +37,25 @@ pub enum Command {
     Sign(Sign),
     /// Register the relay with XDR, or the opposite.
     Module(Module),
+    /// Print the manual page.
+    Manual,
+    /// Print the script that completes commands in a shell.
+    Completions(Shell),
     /// Tell the version.
     Version,
     /// Tell how to use it.
     Help,
+}
+
+/// A shell that completes commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// fish.
+    Fish,
 }
 
 /// How to demonstrate.
@@ -132,6 +147,13 @@ impl Command {
             Some("observe") => observe(&mut words)?,
             Some("token") => token(&mut words)?,
             Some("module") => module(&mut words)?,
+            Some("manual") => Self::Manual,
+            Some("completions") => match words.0.pop() {
+                Some("bash") => Self::Completions(Shell::Bash),
+                Some("zsh") => Self::Completions(Shell::Zsh),
+                Some("fish") => Self::Completions(Shell::Fish),
+                _ => return Err("completions wants 'bash', 'zsh' or 'fish'".to_owned()),
+            },
             Some("--version" | "-V" | "version") => Self::Version,
             Some("--help" | "-h" | "help") => Self::Help,
             Some(other) => return Err(format!("unknown command '{other}'")),
@@ -380,10 +402,13 @@ Usage:
       --types                   list types of modules
       --json                    with all that may be seen of them
       --region us|eu|apjc       (add, edit, remove, list) default: TR_REGION, else us
-      --api-url URL             instead of the region's; plain http on loopback only
-      --client-id ID            default: TR_API_CLIENT_ID
-      --client-password -       from standard input; default: TR_API_CLIENT_PASSWORD
+      --api-url URL             (add, edit, remove, list) instead of the region's; plain http on loopback only
+      --client-id ID            (add, edit, remove, list) default: TR_API_CLIENT_ID
+      --client-password -       (add, edit, remove, list) from standard input; default: TR_API_CLIENT_PASSWORD
   graph-relay module type       print a type of module for this relay
+  graph-relay manual            print the manual page, for man
+  graph-relay completions bash|zsh|fish
+                                print the script that completes commands in that shell
   graph-relay --version
   graph-relay --help
 
@@ -458,6 +483,10 @@ mod tests {
             ("module type", Command::Module(Module::of(Deed::Type))),
             ("module add --help", Command::Help),
             ("module --help", Command::Help),
+            ("manual", Command::Manual),
+            ("completions bash", Command::Completions(Shell::Bash)),
+            ("completions zsh", Command::Completions(Shell::Zsh)),
+            ("completions fish", Command::Completions(Shell::Fish)),
             ("--version", Command::Version),
             ("demo --help", Command::Help),
             ("observe --help", Command::Help),
@@ -481,6 +510,8 @@ mod tests {
             ("demo --listen 9090", "--listen wants an address and a port"),
             ("observe ip", "observe ip wants a value"),
             ("observe ip AzureAD", "'AzureAD' cannot be of type ip"),
+            ("completions csh", "completions wants 'bash', 'zsh' or 'fish'"),
+            ("manual x", "unexpected 'x'"),
             ("token", "token wants 'new' or 'sign'"),
             ("token sign --expires soon", "--expires must be"),
             ("token sign --client-secret x", "the client secret is taken from"),

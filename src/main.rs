@@ -4,6 +4,7 @@
 mod commands;
 mod demo;
 mod front;
+mod manual;
 mod module;
 mod online;
 mod signals;
@@ -75,6 +76,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         (Command::NewKey, _) => commands::new_key(),
         (Command::Sign(sign), _) => commands::sign(&environment, sign),
         (Command::Module(module), _) => module::run(&environment, &module),
+        (Command::Manual, _) => print(&manual::page()),
+        (Command::Completions(shell), _) => print(&manual::script(shell)),
         (Command::Help, _) => print(&format!(
             "{USAGE}\nEnvironment:\n{}\nFor observe and token sign:\n{}\nFor module:\n{}",
             config::describe(&config::VARIABLES),

@@ -81,8 +81,8 @@ const LAYERS: [(&str, &[&str]); 5] = [
 ];
 
 /// The program joins the edges; it is a crate of its own.
-const PROGRAM: [&str; 8] =
-    ["main", "commands", "demo", "front", "module", "online", "signals", "systemd"];
+const PROGRAM: [&str; 9] =
+    ["main", "commands", "demo", "front", "manual", "module", "online", "signals", "systemd"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -12,6 +12,12 @@ for unit in graph-relay.service graph-relay.socket; do
   sed "s|/usr/local/bin/|$3/bin/|" "contrib/systemd/$unit" >"$to/lib/systemd/system/$unit"
   chmod 0644 "$to/lib/systemd/system/$unit"
 done
+# What it says of itself.
+says() { mkdir -p "$(dirname "$to/share/$1")" && "$to/bin/graph-relay" $2 >"$to/share/$1"; }
+says man/man1/graph-relay.1 manual
+says bash-completion/completions/graph-relay 'completions bash'
+says zsh/site-functions/_graph-relay 'completions zsh'
+says fish/vendor_completions.d/graph-relay.fish 'completions fish'
 install -D -m 0644 contrib/systemd/graph-relay.env "$to/share/graph-relay/graph-relay.env"
 # Further examples, each in its folder.
 for folder in contrib/nginx; do
