@@ -70,8 +70,9 @@ units: ## the systemd units, where systemd is installed
 	$(CARGO) build --locked --quiet
 	sh tests/units.sh $(CURDIR)/target/debug/graph-relay
 
-library: ## the library without its edges, and the example that embeds it
+library: ## the library without its edges, the program as it is packed, and the example
 	$(CARGO) clippy --locked --no-default-features --lib --examples --quiet -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features edges --bins --quiet -- -D warnings
 	$(CARGO) test --locked --no-default-features --doc --quiet
 	$(CARGO) run --locked --no-default-features --example embed --quiet >/dev/null
 
@@ -89,7 +90,8 @@ install: ## PREFIX and DESTDIR as usual; settings that are there stay
 
 static: ## one executable that needs no file of the machine it runs on
 	RUSTFLAGS='-C target-feature=+crt-static' \
-	  $(CARGO) build --locked --profile dist --target $(STATIC_TARGET)
+	  $(CARGO) build --locked --profile dist --target $(STATIC_TARGET) \
+	  --no-default-features --features edges
 
 lambda-zip: static ## target/lambda.zip, as AWS Lambda wants it
 	python3 contrib/lambda/pack.py $(STATIC) target/lambda.zip

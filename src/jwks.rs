@@ -11,6 +11,7 @@ use ring::rsa::PublicKeyComponents;
 use ring::signature::RSA_PKCS1_2048_8192_SHA256;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::cloud::BaseUrl;
 use crate::error::UnexpectedAnswer;
@@ -102,13 +103,14 @@ impl KeySet {
     /// known before is better than that.
     pub fn parse(body: &[u8]) -> Result<Self, UnexpectedAnswer> {
         #[derive(Deserialize)]
-        struct Wire {
-            keys: Vec<Value>,
+        struct Wire<'a> {
+            #[serde(borrow)]
+            keys: Vec<&'a RawValue>,
         }
-        let wire: Wire = serde_json::from_slice(body).map_err(|_| UnexpectedAnswer::Keys)?;
+        let wire: Wire<'_> = serde_json::from_slice(body).map_err(|_| UnexpectedAnswer::Keys)?;
         let mut keys = HashMap::new();
         for value in wire.keys.into_iter().take(limits::KEYS) {
-            let wire = serde_json::from_value::<WireKey>(value);
+            let wire = serde_json::from_str::<WireKey>(value.get());
             if let Some((kid, key)) = wire.ok().as_ref().and_then(PublicKey::read) {
                 keys.entry(kid).or_insert(key);
             }

@@ -2,6 +2,7 @@
 //! and does what it was told.
 
 mod commands;
+#[cfg(feature = "demo")]
 mod demo;
 mod front;
 mod manual;
@@ -67,7 +68,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match (command, signals) {
         (Command::Serve, Some(signals)) => serve(&environment, signals),
         (Command::Lambda, _) => lambda(&environment),
+        #[cfg(feature = "demo")]
         (Command::Demo(demo), Some(signals)) => demo::run(&demo, signals),
+        #[cfg(not(feature = "demo"))]
+        (Command::Demo(_), _) => {
+            Err(Failure::usage("this program was packed without the demo; `make demo` has it"))
+        }
         (Command::Check { online: false }, _) => commands::check(&environment),
         (Command::Check { online: true }, _) => online::check(&environment),
         (Command::Observe { observables, bundle }, _) => {

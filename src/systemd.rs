@@ -40,6 +40,7 @@ struct Ear {
 
 impl Supervisor {
     /// Nobody.
+    #[cfg(feature = "demo")]
     pub(crate) const fn none() -> Self {
         Self(None)
     }

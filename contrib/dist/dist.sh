@@ -33,7 +33,8 @@ make_in() {
     RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,--icf=all,-z,pack-relative-relocs \
       --remap-path-prefix=$place/source=/graph-relay \
       --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-      cargo build --locked --quiet --profile dist --target "$target" --bin graph-relay
+      cargo build --locked --quiet --profile dist --target "$target" --bin graph-relay \
+      --no-default-features --features edges
     program="$CARGO_TARGET_DIR/$target/dist/graph-relay"
     sh contrib/dist/install.sh "$program" "$place" "/$name"
     python3 contrib/dist/sbom.py "$target" "$epoch" \

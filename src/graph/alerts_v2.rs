@@ -123,10 +123,12 @@ fn digest(row: &str) -> u64 {
 /// Reads one alert; `None` when it is no object or has no id, and so can
 /// neither be linked to nor told from another.
 pub fn parse_alert(json: &str) -> Option<Alert> {
-    let wire = serde_json::from_str(json).ok().or_else(|| {
-        // What is doubled or cut costs itself: of two values, the last counts.
+    let read = |json: &str| serde_json::from_str::<WireAlert>(json).ok();
+    let wire = read(json).or_else(|| {
+        // What is doubled or cut costs itself: of two values, the last counts. It is
+        // written anew, so that there is but one way to read an alert.
         let value: Value = serde_json::from_str(&without_lone_surrogates(json)).ok()?;
-        WireAlert::deserialize(value).ok()
+        read(&value.to_string())
     })?;
     let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
     let evidence = wire.evidence.0.into_iter().filter_map(|object| object.0);

@@ -11,6 +11,7 @@ use super::{Object, masked};
 /// A module as XDR has it. What this program does not need to understand is kept
 /// as it came.
 #[derive(Clone, Deserialize)]
+#[serde(try_from = "Object")]
 pub struct Instance {
     /// Its id.
     pub id: String,
@@ -18,8 +19,20 @@ pub struct Instance {
     pub name: String,
     /// The id of its type.
     pub module_type_id: String,
-    #[serde(flatten)]
     rest: Object,
+}
+
+impl TryFrom<Object> for Instance {
+    type Error = &'static str;
+
+    fn try_from(mut rest: Object) -> Result<Self, Self::Error> {
+        let mut take = |name: &str| match rest.remove(name) {
+            Some(Value::String(text)) => Ok(text),
+            _ => Err("a module without an id, a name or a type"),
+        };
+        let (id, name, module_type_id) = (take("id")?, take("name")?, take("module_type_id")?);
+        Ok(Self { id, name, module_type_id, rest })
+    }
 }
 
 impl Instance {
