@@ -49,3 +49,24 @@ write("jwks", [json.dumps({"keys": keys}) for keys in ([key], [other, key], [])]
 
 heads = [text for text in strings("src/framing.rs") if "HTTP/1" in text]
 write("framing", [text.replace("|", "\r\n") + "\r\n\r\n" for text in heads])
+
+nasty = ["O'Brien.exe", "a&b#c%41+d.exe", "x' or severity ne '", 'say "hi"', "C:\\x\\y", "\u2028é\t"]
+write("literals", nasty)
+
+old = {
+    "id": "a",
+    "title": "t",
+    "severity": "high",
+    "createdDateTime": "2026-11-20T08:00:00Z",
+    "vendorInformation": {"provider": "IPC", "vendor": "Microsoft"},
+    "fileStates": [{"name": "a.exe", "path": "C:\\x\\a.exe", "fileHash": {"hashType": "sha256", "hashValue": "ab" * 32}}],
+    "hostStates": [{"netBiosName": "WS-1", "fqdn": "ws-1.example", "privateIpAddress": "10.0.0.1"}],
+    "networkConnections": [{"destinationAddress": "203.0.113.7", "destinationUrl": "bad.example/x", "urlParameters": "q=1"}],
+}
+write("legacy_page", [json.dumps({"value": [old]}), json.dumps({"value": [dict(old, fileStates=None), 7]})])
+
+headers = {"authorization": "Bearer x", "content-type": "application/json"}
+rest = {"httpMethod": "POST", "path": "/health", "headers": headers, "body": "e30=", "isBase64Encoded": True}
+url = {"version": "2.0", "rawPath": "/dev/health", "headers": headers, "body": "{}", "requestContext": {"stage": "dev", "http": {"method": "POST", "path": "/health"}}}
+balancer = dict(rest, requestContext={"elb": {"targetGroupArn": "x"}}, multiValueHeaders={"authorization": ["Bearer x"]})
+write("lambda_event", [json.dumps(event) for event in (rest, url, balancer)])
