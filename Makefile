@@ -18,7 +18,7 @@ STATIC_TARGET = $(MACHINE)-$(shell \
   test -d "$$(rustc --print target-libdir --target $(MACHINE)-musl)" && echo musl || echo gnu)
 STATIC = target/$(STATIC_TARGET)/dist/graph-relay
 
-.PHONY: demo run test soak attack fuzz check fmt lint doc deps referee units library bless dist install \
+.PHONY: demo run test soak bench attack fuzz check fmt lint doc deps referee units library bless dist install \
   static lambda-zip lambda-try
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
@@ -33,6 +33,9 @@ test: ## all tests
 
 soak: ## the randomised faults, for a thousand seeds
 	SEEDS=1000 $(CARGO) test --locked --release --test chaos
+
+bench: ## what the relay costs, beside the same work without it; ONLY="front index" for some of it
+	@ONLY='$(ONLY)' $(CARGO) bench --locked --quiet --bench performance
 
 check: fmt lint doc deps referee units library test ## all that CI asks for
 	@git diff --exit-code tests/

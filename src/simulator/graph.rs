@@ -1,5 +1,7 @@
 //! `/security/alerts_v2`.
 
+use std::cmp::Reverse;
+
 use serde_json::{Map, Value, json};
 
 use super::filter::Filter;
@@ -133,7 +135,11 @@ fn sort(rows: &mut [&Value], order: Option<&str>, behaviour: Order) -> Result<()
         (None, _) | (_, Order::Ignored) => ("createdDateTime", false),
     };
     let time = |row: &Value| row.get(property).and_then(Value::as_str).and_then(Timestamp::parse);
-    rows.sort_by(|a, b| if ascending { time(a).cmp(&time(b)) } else { time(b).cmp(&time(a)) });
+    if ascending {
+        rows.sort_by_cached_key(|row| time(row));
+    } else {
+        rows.sort_by_cached_key(|row| Reverse(time(row)));
+    }
     Ok(())
 }
 
