@@ -3,7 +3,7 @@
 //! It is a Unix socket and nothing else, since tiny_http is not for strangers:
 //! before it stands a proxy, or the guard.
 
-use std::io::{self, Cursor, Read as _};
+use std::io::{self, Cursor, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tiny_http::{Header, Request, Response, Server, StatusCode};
+use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
 
 use crate::admin::Admin;
 use crate::api::{self, Api, REQUEST_IDS};
@@ -208,6 +208,8 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 /// A request, when it came, and its place among those in flight.
 struct Job {
     request: Request,
+    /// Whether its body was read to the end.
+    is_read: bool,
     id: RequestId,
     received: Now,
     _place: Place,
@@ -366,7 +368,8 @@ impl Pool {
         let id = RequestId::new(given, own);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         let place = Place(Arc::clone(&self.in_flight));
-        let job = Job { request, id, received: self.clock.now(), _place: place };
+        let received = self.clock.now();
+        let job = Job { request, is_read: false, id, received, _place: place };
         self.count(|metrics| metrics.requests_waiting.add(&[], 1));
         if let Some(job) = queue.put(job) {
             self.count(|metrics| metrics.requests_waiting.subtract_one());
@@ -406,6 +409,7 @@ impl Pool {
         };
         let deadline = api.relay().deadline(job.received);
         let body = read_body(&mut job.request);
+        job.is_read = body.is_ok();
         let header = |name| header(&job.request, name);
         let request = api::Request {
             method: job.request.method().as_str(),
@@ -424,7 +428,11 @@ impl Pool {
         if let Behind::Relay(api) = &self.behind {
             api.count(&response, took);
         }
-        let sent = job.request.respond(to_http(response, &job.id));
+        let response = to_http(response, &job.id);
+        // Before it gives its writer away, tiny_http reads what is left of the body,
+        // which a client that waits for the answer may never send.
+        let sent =
+            if job.is_read { send(job.request, response) } else { job.request.respond(response) };
         let event = match sent {
             Ok(()) => event,
             Err(error) => event.with("not_sent", error.kind()),
@@ -456,6 +464,20 @@ fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgument> {
     }
 }
 
+/// Sends `response` in one piece: tiny_http writes small ones, each of them a
+/// system call. A client that has gone is no failure, as it is none there.
+fn send(request: Request, response: Response<Cursor<Vec<u8>>>) -> io::Result<()> {
+    let head_only = *request.method() == Method::Head;
+    let mut bytes = Vec::with_capacity(HEAD + response.data_length().unwrap_or_default());
+    let version = request.http_version().clone();
+    response.raw_print(&mut bytes, version, request.headers(), head_only, None)?;
+    let mut writer = request.into_writer();
+    match writer.write_all(&bytes).and_then(|()| writer.flush()) {
+        Err(error) if GONE.contains(&error.kind()) => Ok(()),
+        sent => sent,
+    }
+}
+
 fn to_http(response: api::Response, id: &RequestId) -> Response<Cursor<Vec<u8>>> {
     let length = response.body.len();
     let headers = response.headers(id).into_iter();
@@ -468,6 +490,13 @@ fn to_http(response: api::Response, id: &RequestId) -> Response<Cursor<Vec<u8>>>
 
 /// How often a full queue is looked at.
 const BREATH: Duration = Duration::from_millis(1);
+
+/// Bytes of the head of an answer, or a little more.
+const HEAD: usize = 256;
+
+/// What writing to a client that has gone fails with.
+const GONE: [io::ErrorKind; 3] =
+    [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
 
 /// How often a stopping service looks whether all is done.
 const POLL: Duration = Duration::from_millis(10);

@@ -153,6 +153,18 @@ fn bad_requests_get_clear_answers_and_the_next_one_is_served() {
     );
     assert_eq!(status(chunked.as_bytes()), "411");
 
+    // Announced by a client that waits for an answer before it sends any of it.
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "POST /observe/observables HTTP/1.1\r\nHost: relay\r\n{header}\r\nContent-Length: {}\r\n\r\n",
+        big.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 9];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 ");
+
     // A body that ends too early, in a connection that stays open to be answered.
     let mut stream = TcpStream::connect(address).unwrap();
     let half = format!(
