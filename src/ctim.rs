@@ -197,10 +197,8 @@ pub struct ObservedTime {
 impl ObservedTime {
     /// From `start` to `end`, if that is at least a millisecond later.
     pub fn new(start: Timestamp, end: Option<Timestamp>) -> Self {
-        Self {
-            start_time: Time(start),
-            end_time: end.filter(|end| *end > start && end.ctim() != start.ctim()).map(Time),
-        }
+        let is_later = |end: &Timestamp| end.unix_milliseconds() > start.unix_milliseconds();
+        Self { start_time: Time(start), end_time: end.filter(is_later).map(Time) }
     }
 }
 
@@ -284,7 +282,7 @@ pub struct Target {
 }
 
 /// An edge of XDR's graph (CTIM: ObservedRelation).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Relation {
     /// Who says so.
     pub origin: String,

@@ -146,7 +146,7 @@ impl Hunt {
         deadline: Deadline,
         shortfalls: &mut Vec<Shortfall>,
     ) {
-        let is_missing = |o: &&Observable| o.kind() == Kind::Sha256 && !rows.has_hash(&o.normal());
+        let is_missing = |o: &&Observable| o.kind() == Kind::Sha256 && !rows.has_hash(o.normal());
         let missing: Vec<Observable> = observables.iter().filter(is_missing).cloned().collect();
         if missing.is_empty() {
             return;

@@ -160,7 +160,7 @@ impl AlertIndex {
 
     /// The alerts that mention `observable`, at most `limit` of them.
     pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
-        let key = self.key(observable.kind(), &observable.normal());
+        let key = self.key(observable.kind(), observable.normal());
         let slots = self.mentions.get(&key).map(Slots::as_slice).unwrap_or_default();
         let mut found: Vec<&Arc<Alert>> = slots.iter().filter_map(|slot| self.at(*slot)).collect();
         // `http` and `https` share a key, so there only a comparison counts.

@@ -86,11 +86,7 @@ impl Kind {
     /// Finer than the normal form in one respect: `http` and `https` are
     /// different URLs, while a URL without a scheme equals either.
     pub fn same(self, a: &str, b: &str) -> bool {
-        let alike = match (self.normal(a), self.normal(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => false,
-        };
-        alike && (self != Self::Url || schemes_agree(a, b))
+        Observable::new(self, a).is_some_and(|observable| observable.is(self, b))
     }
 }
 
@@ -106,14 +102,16 @@ fn schemes_agree(a: &str, b: &str) -> bool {
 pub struct Observable {
     kind: Kind,
     value: String,
+    /// Every value that it may be is compared with this.
+    normal: Box<str>,
 }
 
 impl Observable {
     /// The observable `value` of type `kind`, or `None` when it cannot be one:
     /// a hash of the wrong length, an address that is none.
     pub fn new(kind: Kind, value: &str) -> Option<Self> {
-        kind.normal(value)?;
-        Some(Self { kind, value: value.to_owned() })
+        let normal = kind.normal(value)?.into();
+        Some(Self { kind, value: value.to_owned(), normal })
     }
 
     /// Its type.
@@ -127,13 +125,15 @@ impl Observable {
     }
 
     /// Its value in the normal form of its type.
-    pub fn normal(&self) -> Cow<'_, str> {
-        self.kind.normal(&self.value).unwrap_or(Cow::Borrowed(&self.value))
+    pub fn normal(&self) -> &str {
+        &self.normal
     }
 
     /// Whether `value`, of type `kind`, is this observable.
     pub fn is(&self, kind: Kind, value: &str) -> bool {
-        self.kind == kind && kind.same(&self.value, value)
+        self.kind == kind
+            && kind.normal(value).is_some_and(|normal| *normal == *self.normal)
+            && (kind != Kind::Url || schemes_agree(&self.value, value))
     }
 }
 

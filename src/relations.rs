@@ -2,7 +2,6 @@
 //! other, and with the observable that was asked for.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use crate::alert::{Alert, Device, Entity, Evidence, File, Message, Process};
 use crate::ctim::{Observable, ObservableType as T, Relation};
@@ -18,8 +17,7 @@ pub(crate) fn relations(
     hosts: &[Device],
     origin: &str,
 ) -> Vec<Relation> {
-    let mut graph =
-        Graph { asked, searched, hosts, origin, relations: Vec::new(), seen: HashSet::new() };
+    let mut graph = Graph { asked, searched, hosts, origin, relations: Vec::new() };
     for host in hosts {
         graph.host(host);
     }
@@ -28,12 +26,14 @@ pub(crate) fn relations(
     }
     graph.registry(alert);
     graph.tie_in();
-    let mut relations = graph.relations;
+    // Of what is said twice the first is kept, in its place.
+    let mut said: Vec<(Relation, usize)> = graph.relations.into_iter().zip(0..).collect();
+    said.sort_unstable();
+    said.dedup_by(|(later, _), (first, _)| later == first);
     let touches =
         |relation: &Relation| relation.source == *searched || relation.related == *searched;
-    relations.sort_by_key(|relation| !touches(relation));
-    relations.truncate(limits::RELATIONS);
-    relations
+    said.sort_unstable_by_key(|(relation, place)| (!touches(relation), *place));
+    said.into_iter().map(|(relation, _)| relation).take(limits::RELATIONS).collect()
 }
 
 struct Graph<'a> {
@@ -42,11 +42,10 @@ struct Graph<'a> {
     hosts: &'a [Device],
     origin: &'a str,
     relations: Vec<Relation>,
-    seen: HashSet<(Observable, &'static str, Observable)>,
 }
 
 impl Graph<'_> {
-    /// Adds an edge, if both ends are known and differ, and it is new.
+    /// Adds an edge, if both ends are known and differ.
     fn add(
         &mut self,
         source: Option<Observable>,
@@ -57,8 +56,7 @@ impl Graph<'_> {
             return;
         };
         let (source, related) = (self.as_asked(source), self.as_asked(related));
-        let edge = (source.clone(), relation, related.clone());
-        if source != related && self.seen.insert(edge) {
+        if source != related {
             self.relations.push(Relation {
                 origin: self.origin.to_owned(),
                 relation,
@@ -71,6 +69,7 @@ impl Graph<'_> {
     /// What was asked for appears as it was asked, so that it is one node.
     fn as_asked(&self, node: Observable) -> Observable {
         let kind = match node.kind() {
+            kind if kind != self.searched.kind() => None,
             T::Ip | T::Ipv6 => Some(Kind::Ip),
             T::Sha256 => Some(Kind::Sha256),
             T::FileName => Some(Kind::FileName),
@@ -80,9 +79,8 @@ impl Graph<'_> {
             T::Url => Some(Kind::Url),
             _ => None,
         };
-        let same_type = node.kind() == self.searched.kind();
         let same = kind.is_some_and(|kind| self.asked.is(kind, node.value()));
-        if same && same_type { self.searched.clone() } else { node }
+        if same { self.searched.clone() } else { node }
     }
 
     fn evidence(&mut self, evidence: &Evidence) {

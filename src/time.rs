@@ -86,6 +86,11 @@ impl Timestamp {
         Self(self.0.saturating_sub(ticks(span)))
     }
 
+    /// Whole milliseconds since 1970-01-01T00:00:00Z, as precise as CTIM is.
+    pub const fn unix_milliseconds(self) -> i64 {
+        self.0.div_euclid(TICKS_PER_SECOND / 1_000)
+    }
+
     /// The time as CTIM wants it: `2026-01-31T23:59:59.000Z`.
     pub fn ctim(self) -> String {
         self.render(3)
@@ -102,10 +107,29 @@ impl Timestamp {
         let clock = seconds.rem_euclid(86_400);
         let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
         let fraction = self.0.rem_euclid(TICKS_PER_SECOND) / 10_i64.pow(7 - digits);
-        let width = usize::try_from(digits).unwrap_or(7);
-        format!(
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:0width$}Z"
-        )
+        // By hand: a sighting has a dozen times, and `format!` took a tenth of it.
+        let mut text = String::with_capacity(28);
+        for (number, width, after) in [
+            (year, 4, '-'),
+            (month, 2, '-'),
+            (day, 2, 'T'),
+            (hour, 2, ':'),
+            (minute, 2, ':'),
+            (second, 2, '.'),
+            (fraction, digits, 'Z'),
+        ] {
+            push_padded(&mut text, number, width);
+            text.push(after);
+        }
+        text
+    }
+}
+
+/// Appends the last `width` digits of `number`.
+fn push_padded(text: &mut String, number: i64, width: u32) {
+    for place in (0..width).rev() {
+        let digit = number / 10_i64.pow(place) % 10;
+        text.push(char::from(b'0' + u8::try_from(digit).unwrap_or_default()));
     }
 }
 

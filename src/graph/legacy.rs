@@ -100,7 +100,7 @@ fn spellings(observable: &Observable) -> Vec<String> {
     let lower = typed.to_lowercase();
     let normal = observable.normal().to_lowercase();
     let mut spellings = match observable.kind() {
-        Kind::Ip => vec![typed.to_owned(), observable.normal().into_owned()],
+        Kind::Ip => vec![typed.to_owned(), observable.normal().to_owned()],
         // Some providers double the backslash.
         Kind::FilePath => vec![lower, normal.replace('\\', "\\\\"), normal],
         Kind::Url => url_spellings(&lower),
