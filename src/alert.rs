@@ -4,60 +4,62 @@
 //! of evidence are brought down to what an observable can be found in, and what
 //! a sighting can be made of.
 
+use std::sync::Arc;
+
 use crate::time::Timestamp;
 
 /// One alert. Any text may be missing; times that CTIM cannot hold are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alert {
     /// Graph's id, which also names the alert's page in the portal.
-    pub id: Box<str>,
+    pub id: Arc<str>,
     /// The id in the product that raised it.
-    pub provider_alert_id: Option<Box<str>>,
+    pub provider_alert_id: Option<Arc<str>>,
     /// The incident that it belongs to.
-    pub incident_id: Option<Box<str>>,
+    pub incident_id: Option<Arc<str>>,
     /// The tenant.
-    pub tenant_id: Option<Box<str>>,
+    pub tenant_id: Option<Arc<str>>,
     /// The alert's page in the portal.
-    pub web_url: Option<Box<str>>,
+    pub web_url: Option<Arc<str>>,
     /// The incident's page in the portal.
-    pub incident_web_url: Option<Box<str>>,
+    pub incident_web_url: Option<Arc<str>>,
     /// What it is called.
-    pub title: Option<Box<str>>,
+    pub title: Option<Arc<str>>,
     /// What it means.
-    pub description: Option<Box<str>>,
+    pub description: Option<Arc<str>>,
     /// What to do.
-    pub recommended_actions: Option<Box<str>>,
+    pub recommended_actions: Option<Arc<str>>,
     /// The tactic, as `Execution`.
-    pub category: Option<Box<str>>,
+    pub category: Option<Arc<str>>,
     /// MITRE ATT&CK technique ids.
-    pub techniques: Vec<Box<str>>,
+    pub techniques: Vec<Arc<str>>,
     /// How bad it is.
     pub severity: Severity,
     /// `new`, `inProgress`, `resolved`.
-    pub status: Option<Box<str>>,
+    pub status: Option<Arc<str>>,
     /// What an analyst called it: `truePositive`, `falsePositive` …
-    pub classification: Option<Box<str>>,
+    pub classification: Option<Arc<str>>,
     /// And why: `malware`, `phishing` …
-    pub determination: Option<Box<str>>,
+    pub determination: Option<Arc<str>>,
     /// The product, as `microsoftDefenderForEndpoint`.
-    pub service_source: Option<Box<str>>,
+    pub service_source: Option<Arc<str>>,
     /// The technology in it, as `antivirus`.
-    pub detection_source: Option<Box<str>>,
+    pub detection_source: Option<Arc<str>>,
     /// The product's name for people.
-    pub product_name: Option<Box<str>>,
+    pub product_name: Option<Arc<str>>,
     /// Who looks after it.
-    pub assigned_to: Option<Box<str>>,
+    pub assigned_to: Option<Arc<str>>,
     /// The actor it is attributed to.
-    pub actor: Option<Box<str>>,
+    pub actor: Option<Arc<str>>,
     /// The threat found.
-    pub threat: Option<Box<str>>,
+    pub threat: Option<Arc<str>>,
     /// How sure the provider is, in percent (legacy API alone).
     pub confidence: Option<i64>,
     /// What the alert was seen by, in CTIM's words, where its source says so in
     /// words of its own (legacy API alone).
     pub sensor: Option<&'static str>,
     /// Further pages about it (legacy API alone).
-    pub links: Vec<Box<str>>,
+    pub links: Vec<Arc<str>>,
     /// When it was raised.
     pub created: Option<Timestamp>,
     /// When it, or its evidence, last changed.
@@ -75,6 +77,72 @@ impl Alert {
     /// alerts, or whatever else is known.
     pub fn time(&self) -> Option<Timestamp> {
         self.created.or(self.first_activity).or(self.last_activity).or(self.updated)
+    }
+}
+
+impl Alert {
+    /// Calls `each` for every text that other alerts are likely to hold too: what
+    /// products say, machines, accounts, and the programs that are everywhere. Not
+    /// for ids, hashes and whatever else is an alert's own.
+    pub fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
+        let own = [
+            &mut self.incident_id,
+            &mut self.tenant_id,
+            &mut self.incident_web_url,
+            &mut self.title,
+            &mut self.description,
+            &mut self.recommended_actions,
+            &mut self.category,
+            &mut self.status,
+            &mut self.classification,
+            &mut self.determination,
+            &mut self.service_source,
+            &mut self.detection_source,
+            &mut self.product_name,
+            &mut self.assigned_to,
+            &mut self.actor,
+            &mut self.threat,
+        ];
+        own.into_iter().flatten().chain(&mut self.techniques).for_each(&mut *each);
+        for evidence in &mut self.evidence {
+            evidence.roles.iter_mut().for_each(&mut *each);
+            evidence.entity.common_texts(each);
+        }
+    }
+}
+
+impl Entity {
+    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
+        match self {
+            Self::File(file) => file.common_texts(each),
+            Self::Process(process) => process.common_texts(each),
+            Self::Device(device) => device.common_texts(each),
+            Self::User(account) => account.common_texts(each),
+            Self::Mailbox { address, account } => {
+                address.iter_mut().for_each(&mut *each);
+                account.common_texts(each);
+            }
+            Self::Message(message) => {
+                message.recipients.iter_mut().for_each(&mut *each);
+                message.files.iter_mut().for_each(|file| file.common_texts(each));
+            }
+            Self::Malware { files, processes } => {
+                files.iter_mut().for_each(|file| file.common_texts(each));
+                processes.iter_mut().for_each(|process| process.common_texts(each));
+            }
+            Self::Directory(names) => names.iter_mut().for_each(each),
+            Self::Logon { host, account } => {
+                host.iter_mut().for_each(|host| host.common_texts(each));
+                account.iter_mut().for_each(|account| account.common_texts(each));
+            }
+            Self::Resource(resource) => resource.name.iter_mut().for_each(each),
+            Self::Ip(_)
+            | Self::Url(_)
+            | Self::Dns { .. }
+            | Self::Connection { .. }
+            | Self::Registry(_)
+            | Self::Unknown => {}
+        }
     }
 }
 
@@ -99,7 +167,7 @@ pub struct Evidence {
     /// What was done about it.
     pub remedy: Remedy,
     /// Its part in the story, as `attacker`, `destination`, `commandAndControl`.
-    pub roles: Vec<Box<str>>,
+    pub roles: Vec<Arc<str>>,
     /// What it is.
     pub entity: Entity,
 }
@@ -141,37 +209,37 @@ pub enum Entity {
     /// A mailbox or its configuration.
     Mailbox {
         /// Its address.
-        address: Option<Box<str>>,
+        address: Option<Arc<str>>,
         /// Whose it is.
         account: Account,
     },
     /// A mail or chat message.
     Message(Box<Message>),
     /// An address.
-    Ip(Box<str>),
+    Ip(Arc<str>),
     /// A URL.
-    Url(Box<str>),
+    Url(Arc<str>),
     /// A name that was resolved.
     Dns {
         /// The name.
-        name: Option<Box<str>>,
+        name: Option<Arc<str>>,
         /// The server asked.
-        server: Option<Box<str>>,
+        server: Option<Arc<str>>,
         /// The machine that asked.
-        host: Option<Box<str>>,
+        host: Option<Arc<str>>,
         /// The answer.
-        addresses: Vec<Box<str>>,
+        addresses: Vec<Arc<str>>,
     },
     /// A network connection.
     Connection {
         /// From.
-        source: Option<Box<str>>,
+        source: Option<Arc<str>>,
         /// To.
-        destination: Option<Box<str>>,
+        destination: Option<Arc<str>>,
         /// The name of where it went (legacy API alone).
-        domain: Option<Box<str>>,
+        domain: Option<Arc<str>>,
         /// What was asked for there (legacy API alone).
-        urls: Vec<Box<str>>,
+        urls: Vec<Arc<str>>,
     },
     /// Malware, with what it was found in.
     Malware {
@@ -181,9 +249,9 @@ pub enum Entity {
         processes: Vec<Process>,
     },
     /// Active Directory domains.
-    Directory(Vec<Box<str>>),
+    Directory(Vec<Arc<str>>),
     /// A key or value of a registry, with its hive.
-    Registry(Box<str>),
+    Registry(Arc<str>),
     /// A logon, to a machine or to the cloud.
     Logon {
         /// The machine.
@@ -202,17 +270,22 @@ pub enum Entity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are Graph's fileDetails")]
 pub struct File {
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     /// The directory as a rule; some providers give the whole path.
-    pub path: Option<Box<str>>,
-    pub sha256: Option<Box<str>>,
-    pub sha1: Option<Box<str>>,
-    pub md5: Option<Box<str>>,
+    pub path: Option<Arc<str>>,
+    pub sha256: Option<Arc<str>>,
+    pub sha1: Option<Arc<str>>,
+    pub md5: Option<Arc<str>>,
     /// Defender's id of the machine that it is on.
-    pub device_id: Option<Box<str>>,
+    pub device_id: Option<Arc<str>>,
 }
 
 impl File {
+    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
+        let own = [&mut self.name, &mut self.path, &mut self.device_id];
+        own.into_iter().flatten().for_each(each);
+    }
+
     /// Directory and name together, if both are known.
     pub fn full_path(&self) -> Option<String> {
         let (path, name) = (self.path.as_deref()?, self.name.as_deref()?);
@@ -231,62 +304,97 @@ pub struct Process {
     pub image: File,
     pub parent: Option<File>,
     pub account: Option<Account>,
-    pub device_id: Option<Box<str>>,
+    pub device_id: Option<Arc<str>>,
+}
+
+impl Process {
+    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
+        for program in std::iter::once(&mut self.image).chain(&mut self.parent) {
+            program.common_texts(each);
+            let hashes = [&mut program.sha256, &mut program.sha1, &mut program.md5];
+            hashes.into_iter().flatten().for_each(&mut *each);
+        }
+        self.account.iter_mut().for_each(|account| account.common_texts(each));
+        self.device_id.iter_mut().for_each(each);
+    }
 }
 
 /// A machine, or what is known of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
     /// Defender's id of it.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// Its name.
-    pub host_name: Option<Box<str>>,
+    pub host_name: Option<Arc<str>>,
     /// Its name in DNS.
-    pub dns_name: Option<Box<str>>,
+    pub dns_name: Option<Arc<str>>,
     /// The domain that it is joined to.
-    pub dns_domain: Option<Box<str>>,
+    pub dns_domain: Option<Arc<str>>,
     /// Its addresses.
-    pub addresses: Vec<Box<str>>,
+    pub addresses: Vec<Arc<str>>,
     /// The address that the internet sees.
-    pub external_address: Option<Box<str>>,
+    pub external_address: Option<Arc<str>>,
     /// Addresses from which somebody used it, which are not its own.
-    pub visitors: Vec<Box<str>>,
+    pub visitors: Vec<Arc<str>>,
     /// Its hardware addresses.
-    pub macs: Vec<Box<str>>,
+    pub macs: Vec<Arc<str>>,
     /// Operating system, in words.
-    pub os: Option<Box<str>>,
+    pub os: Option<Arc<str>>,
     /// Where it was reported, for a device of the Internet of Things.
-    pub url: Option<Box<str>>,
+    pub url: Option<Arc<str>>,
+}
+
+impl Device {
+    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
+        let own = [
+            &mut self.id,
+            &mut self.host_name,
+            &mut self.dns_name,
+            &mut self.dns_domain,
+            &mut self.external_address,
+            &mut self.os,
+            &mut self.url,
+        ];
+        let lists = [&mut self.addresses, &mut self.macs];
+        own.into_iter().flatten().chain(lists.into_iter().flatten()).for_each(each);
+    }
 }
 
 /// A user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are Graph's userAccount")]
 pub struct Account {
-    pub name: Option<Box<str>>,
-    pub domain: Option<Box<str>>,
-    pub principal_name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
+    pub domain: Option<Arc<str>>,
+    pub principal_name: Option<Arc<str>>,
     /// Addresses from which the account was used.
-    pub visitors: Vec<Box<str>>,
+    pub visitors: Vec<Arc<str>>,
+}
+
+impl Account {
+    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
+        let own = [&mut self.name, &mut self.domain, &mut self.principal_name];
+        own.into_iter().flatten().for_each(each);
+    }
 }
 
 /// A mail or chat message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// The Message-ID of a mail.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// The subject.
-    pub subject: Option<Box<str>>,
+    pub subject: Option<Arc<str>>,
     /// The addresses that it claims to be from.
-    pub senders: Vec<Box<str>>,
+    pub senders: Vec<Arc<str>>,
     /// The domains of those.
-    pub sender_domains: Vec<Box<str>>,
+    pub sender_domains: Vec<Arc<str>>,
     /// The address that it came from.
-    pub sender_ip: Option<Box<str>>,
+    pub sender_ip: Option<Arc<str>>,
     /// Whom it was for.
-    pub recipients: Vec<Box<str>>,
+    pub recipients: Vec<Arc<str>>,
     /// Links in it.
-    pub urls: Vec<Box<str>>,
+    pub urls: Vec<Arc<str>>,
     /// Files with it.
     pub files: Vec<File>,
 }
@@ -295,11 +403,11 @@ pub struct Message {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resource {
     /// What identifies it: a resource id, or its name.
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     /// Its addresses.
-    pub addresses: Vec<Box<str>>,
+    pub addresses: Vec<Arc<str>>,
     /// Its pages.
-    pub urls: Vec<Box<str>>,
+    pub urls: Vec<Arc<str>>,
     /// The file in it, for a blob.
     pub files: Vec<File>,
 }

@@ -1,6 +1,7 @@
 //! Finds alerts by advanced hunting: a query names them, and then they are read.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -98,7 +99,7 @@ impl Hunt {
         }
         self.tell(&reading);
         let doubtful = reading.alerts.iter().filter(|alert| !named.confirms(alert));
-        let doubtful: Vec<Box<str>> = doubtful.map(|alert| alert.id.clone()).collect();
+        let doubtful: Vec<Arc<str>> = doubtful.map(|alert| alert.id.clone()).collect();
         if !doubtful.is_empty() {
             shortfalls.push(Shortfall::Unconfirmed { alerts: doubtful });
         }
@@ -238,14 +239,14 @@ struct Named<'a> {
     hits: Vec<Hits>,
     observables: &'a [Observable],
     /// What each alert is named for.
-    reasons: HashMap<Box<str>, Vec<&'a Observable>>,
+    reasons: HashMap<Arc<str>, Vec<&'a Observable>>,
 }
 
 impl<'a> Named<'a> {
     /// Those in `rows`, the newest `limit` of each observable.
     fn new(observables: &'a [Observable], rows: &AlertIndex, limit: usize) -> Self {
         let hits: Vec<Hits> = observables.iter().map(|o| rows.find(o, limit)).collect();
-        let mut reasons: HashMap<Box<str>, Vec<&Observable>> = HashMap::new();
+        let mut reasons: HashMap<Arc<str>, Vec<&Observable>> = HashMap::new();
         for (observable, hits) in observables.iter().zip(&hits) {
             for alert in &hits.alerts {
                 reasons.entry(alert.id.clone()).or_default().push(observable);
@@ -256,7 +257,7 @@ impl<'a> Named<'a> {
 
     /// The ids of all, the newest of each observable before the second newest of
     /// any.
-    fn in_turn(&self) -> Vec<Box<str>> {
+    fn in_turn(&self) -> Vec<Arc<str>> {
         let most = self.hits.iter().map(|hits| hits.alerts.len()).max().unwrap_or_default();
         let rank = |rank: usize| self.hits.iter().filter_map(move |hits| hits.alerts.get(rank));
         let mut seen = HashSet::new();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::alert::Alert;
 use crate::observable::{Kind, Observable};
+use crate::postings::{Postings, Slot};
 use crate::shortfall::Shortfall;
+use crate::texts::Texts;
 use crate::time::Timestamp;
 
 /// The alerts of one tenant.
@@ -21,10 +23,11 @@ pub struct AlertIndex {
     by_time: BTreeSet<(Option<Timestamp>, Slot)>,
     /// Which alerts mention a value, under the hash of type and normal form.
     /// Two values may share a hash: every hit is compared again.
-    mentions: HashMap<u64, Slots>,
+    mentions: Postings,
     hasher: RandomState,
     cut: Option<Timestamp>,
     evicted: usize,
+    texts: Texts,
 }
 
 /// What a look-up found.
@@ -44,8 +47,6 @@ pub struct Found {
     /// Why there may be more.
     pub shortfalls: Vec<Shortfall>,
 }
-
-type Slot = u32;
 
 /// An alert that is found by its id, without a copy of the id.
 #[derive(Debug)]
@@ -71,13 +72,6 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
-/// One slot as a rule, many for `powershell.exe`; sorted.
-#[derive(Debug)]
-enum Slots {
-    One(Slot),
-    Many(Vec<Slot>),
-}
-
 impl AlertIndex {
     /// An empty index that keeps at most `capacity` alerts.
     pub fn new(capacity: usize) -> Self {
@@ -87,10 +81,11 @@ impl AlertIndex {
             slots: Vec::new(),
             free: Vec::new(),
             by_time: BTreeSet::new(),
-            mentions: HashMap::new(),
+            mentions: Postings::default(),
             hasher: RandomState::new(),
             cut: None,
             evicted: 0,
+            texts: Texts::default(),
         }
     }
 
@@ -121,8 +116,9 @@ impl AlertIndex {
 
     /// Adds `alert`, in the place of its older self if there is one. When there
     /// is no room, the oldest alert goes; false if that is this one.
-    pub fn insert(&mut self, alert: Alert) -> bool {
+    pub fn insert(&mut self, mut alert: Alert) -> bool {
         self.remove(&alert.id);
+        self.texts.share(&mut alert);
         let alert = Arc::new(alert);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -130,10 +126,7 @@ impl AlertIndex {
             Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
         });
         for key in self.keys(&alert) {
-            self.mentions
-                .entry(key)
-                .and_modify(|slots| slots.add(slot))
-                .or_insert(Slots::One(slot));
+            self.mentions.add(key, slot);
         }
         self.by_time.insert((alert.time(), slot));
         if let Some(place) = self.place(slot) {
@@ -161,7 +154,7 @@ impl AlertIndex {
     /// The alerts that mention `observable`, at most `limit` of them.
     pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
         let key = self.key(observable.kind(), observable.normal());
-        let slots = self.mentions.get(&key).map(Slots::as_slice).unwrap_or_default();
+        let slots = self.mentions.of(key);
         let mut found: Vec<&Arc<Alert>> = slots.iter().filter_map(|slot| self.at(*slot)).collect();
         // `http` and `https` share a key, so there only a comparison counts.
         if observable.kind() == Kind::Url {
@@ -187,11 +180,7 @@ impl AlertIndex {
             return;
         };
         for key in self.keys(&alert) {
-            if let Some(slots) = self.mentions.get_mut(&key)
-                && slots.drop(slot)
-            {
-                self.mentions.remove(&key);
-            }
+            self.mentions.remove(key, slot);
         }
         self.by_time.remove(&(alert.time(), slot));
         if let Some(place) = self.place(slot) {
@@ -223,43 +212,6 @@ impl AlertIndex {
 
     fn key(&self, kind: Kind, normal: &str) -> u64 {
         self.hasher.hash_one((kind, normal))
-    }
-}
-
-impl Slots {
-    fn as_slice(&self) -> &[Slot] {
-        match self {
-            Self::One(slot) => std::slice::from_ref(slot),
-            Self::Many(slots) => slots,
-        }
-    }
-
-    fn add(&mut self, slot: Slot) {
-        match self {
-            Self::One(one) => {
-                let mut both = vec![*one, slot];
-                both.sort_unstable();
-                *self = Self::Many(both);
-            }
-            Self::Many(slots) => {
-                if let Err(place) = slots.binary_search(&slot) {
-                    slots.insert(place, slot);
-                }
-            }
-        }
-    }
-
-    /// Takes `slot` out; true when nothing is left.
-    fn drop(&mut self, slot: Slot) -> bool {
-        match self {
-            Self::One(one) => *one == slot,
-            Self::Many(slots) => {
-                if let Ok(place) = slots.binary_search(&slot) {
-                    slots.remove(place);
-                }
-                slots.is_empty()
-            }
-        }
     }
 }
 

@@ -99,8 +99,10 @@ pub mod jwt;
 pub mod mapping;
 pub mod mention;
 pub mod payload;
+mod postings;
 mod relations;
 mod targets;
+mod texts;
 pub mod xdr;
 
 // Flow: what happens when.

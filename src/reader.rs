@@ -2,8 +2,8 @@
 //! refused, and not again what was read a moment ago.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::alert::Alert;
@@ -27,7 +27,7 @@ pub(crate) struct Reader {
     /// Whether batches are refused.
     unbatched: AtomicBool,
     /// When each was read.
-    kept: Mutex<HashMap<Box<str>, (Duration, Alert)>>,
+    kept: Mutex<HashMap<Arc<str>, (Duration, Alert)>>,
 }
 
 /// What has come of reading.
@@ -35,17 +35,17 @@ pub(crate) struct Reader {
 pub(crate) struct Reading {
     pub(crate) alerts: Vec<Alert>,
     /// Ids under which there is nothing.
-    pub(crate) gone: Vec<Box<str>>,
+    pub(crate) gone: Vec<Arc<str>>,
     /// Alerts that have come and could not be understood.
     pub(crate) unreadable: usize,
     /// Ids that could not be asked for, and why not.
-    pub(crate) unread: Vec<Box<str>>,
+    pub(crate) unread: Vec<Arc<str>>,
     pub(crate) why: Option<Error>,
     /// Ids to ask for again after a while, and what was said of the last of them.
-    busy: Vec<Box<str>>,
+    busy: Vec<Arc<str>>,
     refusal: Option<Problem>,
     /// Ids to ask for one by one.
-    alone: Vec<Box<str>>,
+    alone: Vec<Arc<str>>,
 }
 
 impl Reader {
@@ -72,7 +72,7 @@ impl Reader {
     pub(crate) fn read(
         &self,
         session: &Session,
-        ids: Vec<Box<str>>,
+        ids: Vec<Arc<str>>,
         is_current: impl Fn(&Alert) -> bool,
         deadline: Deadline,
     ) -> Reading {
@@ -96,7 +96,7 @@ impl Reader {
     fn read_together(
         &self,
         session: &Session,
-        ids: &[Box<str>],
+        ids: &[Arc<str>],
         deadline: Deadline,
         reading: &mut Reading,
     ) {
@@ -118,7 +118,7 @@ impl Reader {
     fn batch(
         &self,
         session: &Session,
-        ids: &[Box<str>],
+        ids: &[Arc<str>],
         deadline: Deadline,
     ) -> Result<Vec<Part>, Error> {
         // Each of them counts.
@@ -196,10 +196,10 @@ impl Reader {
     fn take_kept(
         &self,
         session: &Session,
-        ids: Vec<Box<str>>,
+        ids: Vec<Arc<str>>,
         is_current: impl Fn(&Alert) -> bool,
         reading: &mut Reading,
-    ) -> Vec<Box<str>> {
+    ) -> Vec<Arc<str>> {
         let now = session.upstream().now().monotonic;
         let mut kept = lock(&self.kept);
         kept.retain(|_, (read, _)| now.saturating_sub(*read) < limits::ALERT_KEPT);
@@ -226,7 +226,7 @@ impl Reader {
 }
 
 impl Reading {
-    fn fail(&mut self, ids: &[Box<str>], why: Error) {
+    fn fail(&mut self, ids: &[Arc<str>], why: Error) {
         if !ids.is_empty() {
             self.unread.extend_from_slice(ids);
             self.why.get_or_insert(why);

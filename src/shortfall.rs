@@ -1,6 +1,8 @@
 //! What may be missing from an answer. A false "nothing found" is the costliest
 //! thing a relay can say, so each of these goes to the analyst as a warning.
 
+use std::sync::Arc;
+
 use crate::error::{Error, WireError, foreign};
 use crate::limits;
 use crate::message::RETIRED;
@@ -85,12 +87,12 @@ pub enum Shortfall {
     /// Alerts that hunting names are not there.
     Gone {
         /// Their ids.
-        alerts: Vec<Box<str>>,
+        alerts: Vec<Arc<str>>,
     },
     /// Alerts that hunting names do not hold what was asked for.
     Unconfirmed {
         /// Their ids.
-        alerts: Vec<Box<str>>,
+        alerts: Vec<Arc<str>>,
     },
     /// Hashes could not be looked for as devices have reported them.
     Unbridged {

@@ -5,6 +5,7 @@
 //! targets too; users and resources stand in where there is neither.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::alert::{Account, Alert, Device, Entity, File};
 use crate::credentials::TenantId;
@@ -54,7 +55,7 @@ fn join(hosts: &mut Vec<Device>, device: &Device) {
         hosts.push(device.clone());
         return;
     };
-    let fill = |mine: &mut Option<Box<str>>, theirs: &Option<Box<str>>| {
+    let fill = |mine: &mut Option<Arc<str>>, theirs: &Option<Arc<str>>| {
         if mine.is_none() {
             mine.clone_from(theirs);
         }

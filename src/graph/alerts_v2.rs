@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::lenient::{List, Object, Text, without_lone_surrogates};
 use super::wire::WireEvidence;
-use crate::alert::{Alert, Severity};
+use crate::alert::{Alert, Evidence, Severity};
 use crate::error::{UnexpectedAnswer, foreign};
 use crate::http::Response;
 use crate::time::Timestamp;
@@ -88,7 +88,8 @@ impl Page {
             next_link: Text,
         }
         let wire: Wire<'_> = serde_json::from_slice(body).map_err(|_| UnexpectedAnswer::Alerts)?;
-        let mut page = Self { next_link: wire.next_link.0.map(String::from), ..Self::default() };
+        let mut page =
+            Self { next_link: wire.next_link.0.as_deref().map(str::to_owned), ..Self::default() };
         for row in wire.value {
             match read(row.get()) {
                 Some(alert) => page.alerts.push(alert),
@@ -131,7 +132,10 @@ pub fn parse_alert(json: &str) -> Option<Alert> {
         read(&value.to_string())
     })?;
     let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
-    let evidence = wire.evidence.0.into_iter().filter_map(|object| object.0);
+    let objects = wire.evidence.0.into_iter().filter_map(|object| object.0);
+    let mut evidence: Vec<Evidence> = objects.map(|wire| (*wire).into()).collect();
+    // It is kept for as long as the alert is.
+    evidence.shrink_to_fit();
     Some(Alert {
         id: wire.id.0?,
         provider_alert_id: wire.provider_alert_id.0,
@@ -158,7 +162,7 @@ pub fn parse_alert(json: &str) -> Option<Alert> {
         updated: time(wire.last_update_date_time),
         first_activity: time(wire.first_activity_date_time),
         last_activity: time(wire.last_activity_date_time),
-        evidence: evidence.map(|wire| (*wire).into()).collect(),
+        evidence,
         ..Alert::default()
     })
 }

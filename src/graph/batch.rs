@@ -73,8 +73,8 @@ pub fn responses(body: &[u8], count: usize) -> Result<Vec<Option<Response>>, Une
         let place = part.id.parse().ok().and_then(|number: usize| responses.get_mut(number));
         let text = part.body.map(RawValue::get).unwrap_or_default();
         let headers = part.headers.into_iter();
-        let headers =
-            headers.filter_map(|(name, value)| Some((name.to_lowercase(), value.0?.into())));
+        let headers = headers
+            .filter_map(|(name, value)| Some((name.to_lowercase(), value.0?.as_ref().to_owned())));
         if let Some(place) = place {
             *place = Some(Response {
                 status: part.status,

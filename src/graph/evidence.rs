@@ -1,5 +1,7 @@
 //! What evidence says, by its type: from its wire form into [`Entity`].
 
+use std::sync::Arc;
+
 use super::lenient::{List, Object, Text};
 use super::wire::{WireAccount, WireEvidence, WireFile};
 use crate::alert::{
@@ -108,7 +110,7 @@ impl WireEvidence {
     }
 
     /// `WindowsServer2022` and `21H2` as `Windows Server 2022 21H2`.
-    fn os(&self) -> Option<Box<str>> {
+    fn os(&self) -> Option<Arc<str>> {
         let platform = first([&self.os_platform, &self.operating_system])?;
         let platform = platform.replace("WindowsServer", "Windows Server");
         let mut words = String::new();
@@ -288,15 +290,15 @@ fn nothing() -> Entity {
     Entity::Resource(Box::default())
 }
 
-fn first<const N: usize>(texts: [&Text; N]) -> Option<Box<str>> {
+fn first<const N: usize>(texts: [&Text; N]) -> Option<Arc<str>> {
     texts.into_iter().find_map(|text| text.0.clone())
 }
 
-fn ip_of(nested: &Object<WireEvidence>) -> Option<Box<str>> {
+fn ip_of(nested: &Object<WireEvidence>) -> Option<Arc<str>> {
     nested.0.as_ref().and_then(|evidence| evidence.ip_address.0.clone())
 }
 
-fn addresses(nested: &List<Object<WireEvidence>>) -> Vec<Box<str>> {
+fn addresses(nested: &List<Object<WireEvidence>>) -> Vec<Arc<str>> {
     nested.0.iter().filter_map(ip_of).collect()
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -142,10 +143,10 @@ fn spellings(observable: &Observable) -> Vec<String> {
 /// What hunting knows of the alerts that mention an observable, or may.
 #[derive(Debug, Default)]
 pub struct Rows {
-    alerts: HashMap<Box<str>, Alert>,
+    alerts: HashMap<Arc<str>, Alert>,
     /// The SHA-256 of a file by its SHA-1, both in lower case.
-    pub twins: HashMap<Box<str>, Box<str>>,
-    hashes: HashSet<Box<str>>,
+    pub twins: HashMap<Arc<str>, Arc<str>>,
+    hashes: HashSet<Arc<str>>,
     /// Rows that name no alert.
     pub unreadable: usize,
     /// If an answer was as long as may be, the time of its oldest row.
@@ -260,7 +261,7 @@ impl Row {
 
 /// Fills in the SHA-256 of every file in `alert` that has none of its own, where
 /// `twins` knows it by its SHA-1.
-pub fn complete(alert: &mut Alert, twins: &HashMap<Box<str>, Box<str>>) {
+pub fn complete(alert: &mut Alert, twins: &HashMap<Arc<str>, Arc<str>>) {
     for evidence in &mut alert.evidence {
         for file in files(&mut evidence.entity) {
             if file.sha256.is_none() {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -13,12 +14,12 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 
 /// A non-empty string, or nothing.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Text(pub(crate) Option<Box<str>>);
+pub(crate) struct Text(pub(crate) Option<Arc<str>>);
 
 /// A string, or the one in an object under `ipAddress` or `url`: what is text in
 /// some types of evidence is evidence of its own in others.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Inner(pub(crate) Option<Box<str>>);
+pub(crate) struct Inner(pub(crate) Option<Arc<str>>);
 
 /// The elements of an array, or none.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl<T> Default for Object<T> {
 
 impl List<Text> {
     /// The strings in it.
-    pub(crate) fn texts(self) -> Vec<Box<str>> {
+    pub(crate) fn texts(self) -> Vec<Arc<str>> {
         self.0.into_iter().filter_map(|text| text.0).collect()
     }
 }

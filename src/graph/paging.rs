@@ -9,6 +9,7 @@
 //! seen before, or is counted against a bound.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cloud::BaseUrl;
@@ -59,7 +60,7 @@ pub struct Pager {
     full_page: usize,
     /// The rows of a page that looks cut, until the next one tells.
     suspect: Option<usize>,
-    seen: HashSet<Box<str>>,
+    seen: HashSet<Arc<str>>,
     pages: usize,
     idle: usize,
     doubtful: bool,
