@@ -2,8 +2,6 @@
 //! Microsoft, or a bare tiny_http server that gives the same bytes.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,16 +13,18 @@ use graph_relay::api::Api;
 use graph_relay::cloud::Cloud;
 use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::error::TransportError;
-use graph_relay::event::Level;
+use graph_relay::event::{Events, Level};
+use graph_relay::guard::{Bounds, Guard};
 use graph_relay::http::{Request, Response, Transport};
 use graph_relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::log;
 use graph_relay::relay::{Relay, Settings};
 use graph_relay::serve::Door;
-use graph_relay::settings::{Address, AlertSource, LogFormat, ServeSettings};
+use graph_relay::settings::{AlertSource, LogFormat, ServeSettings};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sync::SyncSettings;
 use graph_relay::time::{Clock, Now, Timestamp};
+use graph_relay::trust::Trust;
 
 use crate::tenant::Tenant;
 
@@ -90,11 +90,14 @@ impl Scene {
     }
 }
 
-fn parse(address: &str) -> Address {
-    match address.strip_prefix("unix:") {
-        Some(path) => Address::Unix(path.into()),
-        None => Address::Tcp(address.parse().unwrap()),
+/// The socket to listen on: `address` itself, or behind a guard on TCP.
+fn place(address: &str) -> (PathBuf, Option<Guard>) {
+    if let Some(path) = address.strip_prefix("unix:") {
+        return (path.into(), None);
     }
+    let bounds = Bounds::new(16, Duration::from_secs(300));
+    let guard = Guard::bind(address.parse().unwrap(), bounds).unwrap();
+    (guard.behind(), Some(guard))
 }
 
 /// Serves until standard input ends.
@@ -112,12 +115,15 @@ pub(crate) fn relay(address: &str, scene: &[&str]) {
     };
     // As it is run: with a line of the log for every request.
     let events = log::to_stderr(Level::Info, LogFormat::Text, clock());
-    let transport = Arc::new(Far { simulator, answer_time });
-    let relay = Relay::new(settings, transport, clock(), events.clone());
+    let transport: Arc<dyn Transport> = Arc::new(Far { simulator, answer_time });
+    let relay = Relay::new(settings, Arc::clone(&transport), clock(), events.clone());
     let key = SigningKey::new(Secret::new(KEY)).unwrap();
-    let api = Arc::new(Api::new(relay, Verifier { key, audience: None }));
-    let door = Door::bind(&parse(address)).unwrap();
-    announce(door.address());
+    let verifier = Verifier { secrets: vec![key], ..Verifier::default() };
+    let trust = Trust::new(verifier, &transport, &clock(), &events);
+    let api = Arc::new(Api::new(relay, trust));
+    let (path, guard) = place(address);
+    let door = Door::bind(&path).unwrap();
+    open(&path, guard);
     let stopper = door.stopper();
     thread::spawn(move || {
         wait_for_the_end();
@@ -130,22 +136,11 @@ pub(crate) fn relay(address: &str, scene: &[&str]) {
 /// Gives the same bytes to whoever asks, as quickly as tiny_http can.
 pub(crate) fn bare(address: &str, answer: &str) {
     let answer = std::fs::read(answer).unwrap();
-    let (listener, address): (tiny_http::Listener, _) = match parse(address) {
-        Address::Unix(path) => {
-            let _ = std::fs::remove_file(&path);
-            (UnixListener::bind(&path).unwrap().into(), Address::Unix(path))
-        }
-        Address::Tcp(address) => {
-            let listener = TcpListener::bind(address).unwrap();
-            // Inherited; without it, tiny_http waits 40 ms for acknowledgements.
-            let socket = TcpStream::from(OwnedFd::from(listener.try_clone().unwrap()));
-            socket.set_nodelay(true).unwrap();
-            let address = Address::Tcp(listener.local_addr().unwrap());
-            (listener.into(), address)
-        }
-    };
+    let (path, guard) = place(address);
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
     let server = Arc::new(tiny_http::Server::from_listener(listener, None).unwrap());
-    announce(&address);
+    open(&path, guard);
     for _ in 0..8 {
         let (server, answer) = (Arc::clone(&server), answer.clone());
         thread::spawn(move || {
@@ -163,11 +158,14 @@ pub(crate) fn bare(address: &str, answer: &str) {
     wait_for_the_end();
 }
 
-fn announce(address: &Address) {
-    match address {
-        Address::Unix(path) => println!("unix:{}", path.display()),
-        Address::Tcp(address) => println!("{address}"),
-    }
+/// Lets clients in, and says where.
+fn open(path: &Path, guard: Option<Guard>) {
+    let Some(guard) = guard else {
+        println!("unix:{}", path.display());
+        return;
+    };
+    println!("{}", guard.address());
+    thread::spawn(move || guard.serve(Duration::ZERO, Events::none()).unwrap());
 }
 
 fn wait_for_the_end() {
