@@ -19,7 +19,7 @@ use graph_relay::http::{Request, Response, Transport};
 use graph_relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::log;
 use graph_relay::relay::{Relay, Settings};
-use graph_relay::serve::Door;
+use graph_relay::serve::{Behind, Door};
 use graph_relay::settings::{AlertSource, LogFormat, ServeSettings};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sync::SyncSettings;
@@ -130,7 +130,7 @@ pub(crate) fn relay(address: &str, scene: &[&str]) {
         stopper.stop();
     });
     let settings = ServeSettings { workers: 16, drain_timeout: Duration::from_secs(1) };
-    door.serve(api, settings, clock(), events).unwrap();
+    door.serve(Behind::Relay(api), settings, clock(), events).unwrap();
 }
 
 /// Gives the same bytes to whoever asks, as quickly as tiny_http can.
