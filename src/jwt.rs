@@ -73,6 +73,14 @@ pub struct Wanted {
 pub struct Claims {
     credentials: Credentials,
     entities_limit: Option<usize>,
+    times: Times,
+}
+
+/// From when until when a token is good.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    exp: Option<Timestamp>,
+    nbf: Option<Timestamp>,
 }
 
 impl Claims {
@@ -84,6 +92,14 @@ impl Claims {
     /// Sightings per observable for this request, if the token says so.
     pub const fn entities_limit(&self) -> Option<usize> {
         self.entities_limit
+    }
+
+    /// Looks at the clock once more: all else that makes a token good stays so.
+    ///
+    /// # Errors
+    /// When its time is up at `now`.
+    pub fn check_times(&self, now: Timestamp) -> Result<(), AuthorizationError> {
+        self.times.check(now)
     }
 }
 
@@ -149,9 +165,10 @@ impl Verifier {
         self.check_signature(token, published)?;
         let payload = serde_json::from_slice(&token.payload);
         let payload: Payload = payload.map_err(|_| AuthorizationError::WrongStructure)?;
-        check_times(&payload, now)?;
+        let times = Times::of(&payload)?;
+        times.check(now)?;
         self.check_audience(&payload)?;
-        let claims = claims(&payload)?;
+        let claims = claims(&payload, times)?;
         let is_served =
             self.tenants.is_empty() || self.tenants.contains(&claims.credentials.tenant);
         is_served.then_some(claims).ok_or(AuthorizationError::TenantNotServed)
@@ -235,18 +252,23 @@ fn same_url(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
 
-fn check_times(payload: &Payload, now: Timestamp) -> Result<(), AuthorizationError> {
-    if let Some(exp) = date(payload.exp.as_ref(), "exp")?
-        && now >= exp.plus(limits::LEEWAY)
-    {
-        return Err(AuthorizationError::Expired { exp });
+impl Times {
+    fn of(payload: &Payload) -> Result<Self, AuthorizationError> {
+        let (exp, nbf) = (payload.exp.as_ref(), payload.nbf.as_ref());
+        Ok(Self { exp: date(exp, "exp")?, nbf: date(nbf, "nbf")? })
     }
-    if let Some(nbf) = date(payload.nbf.as_ref(), "nbf")?
-        && now < nbf.minus(limits::LEEWAY)
-    {
-        return Err(AuthorizationError::NotYetValid { nbf });
+
+    fn check(self, now: Timestamp) -> Result<(), AuthorizationError> {
+        match self {
+            Self { exp: Some(exp), .. } if now >= exp.plus(limits::LEEWAY) => {
+                Err(AuthorizationError::Expired { exp })
+            }
+            Self { nbf: Some(nbf), .. } if now < nbf.minus(limits::LEEWAY) => {
+                Err(AuthorizationError::NotYetValid { nbf })
+            }
+            _ => Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// A NumericDate: seconds since 1970, whole or not.
@@ -264,7 +286,7 @@ fn date(
     Ok(Some(Timestamp::from_unix_seconds(seconds)))
 }
 
-fn claims(payload: &Payload) -> Result<Claims, AuthorizationError> {
+fn claims(payload: &Payload, times: Times) -> Result<Claims, AuthorizationError> {
     let text = |value: &Option<Value>, claim| {
         let text = value.as_ref().and_then(Value::as_str).map(str::trim);
         text.filter(|text| !text.is_empty())
@@ -281,6 +303,7 @@ fn claims(payload: &Payload) -> Result<Claims, AuthorizationError> {
             secret: Secret::new(secret),
         },
         entities_limit: payload.entities_limit.as_ref().and_then(entities_limit),
+        times,
     })
 }
 

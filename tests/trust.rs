@@ -182,6 +182,39 @@ fn only_named_tenants_are_served() {
     assert!(other.starts_with("Authorization failed: This relay does not serve"), "{other}");
 }
 
+#[test]
+fn a_token_that_is_known_again_is_good_for_its_time_and_to_the_letter() {
+    let world = world();
+    let now = world.clock.wall().unix_seconds();
+    let mut claims = payload(EUROPE);
+    claims["exp"] = json!(now + 100);
+    let token = sign_payload(&claims);
+    assert_eq!([ask(&world, &token), ask(&world, &token)], ["ok", "ok"]);
+    let (head, last) = token.split_at(token.len() - 10);
+    let other = if last.starts_with('A') { 'B' } else { 'A' };
+    let why = ask(&world, &format!("{head}{other}{}", &last[1..]));
+    assert!(why.contains("with provided key"), "{why}");
+    world.clock.pass(159);
+    assert_eq!(ask(&world, &token), "ok");
+    world.clock.pass(1);
+    assert!(ask(&world, &token).contains("JWT has expired"));
+}
+
+#[test]
+fn more_good_tokens_than_are_known_again_are_good_all_the_same() {
+    let world = world();
+    let tokens: Vec<String> = (0..=limits::TOKENS_KNOWN)
+        .map(|number| {
+            let mut claims = payload(EUROPE);
+            claims["jti"] = json!(number);
+            sign_payload(&claims)
+        })
+        .collect();
+    for token in tokens.iter().chain(&tokens) {
+        assert_eq!(ask(&world, token), "ok");
+    }
+}
+
 /// A host that publishes keys, once: what it was asked, and what it says.
 fn publish(answer: String) -> (String, thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
