@@ -15,6 +15,7 @@ use crate::ctim::Sighting;
 use crate::error::{Error, InvalidArgument, WireError};
 use crate::event::{Event, Level, RequestId};
 use crate::gateway::quoted_length;
+use crate::json;
 use crate::jwt::{Claims, bearer};
 use crate::limits;
 use crate::payload;
@@ -144,7 +145,9 @@ impl Api {
         match self.reply(request, deadline) {
             Ok(mut reply) => {
                 let mut response = sightings(&reply);
-                let length = quoted_length(&response.body);
+                // Nothing is longer than twice what it was, once it is quoted.
+                let may_be_large = response.body.len() > room / 2;
+                let length = if may_be_large { quoted_length(&response.body) } else { 0 };
                 if length > room {
                     shorten(&mut reply, length - room + limits::NOTICE);
                     response = sightings(&reply);
@@ -303,7 +306,11 @@ pub fn failure(status: u16, message: &str, endpoint: &'static str) -> Response {
 }
 
 fn success(value: &impl Serialize, summary: Summary) -> Response {
-    match serde_json::to_vec(value) {
+    respond(serde_json::to_vec(value), summary)
+}
+
+fn respond(body: Result<Vec<u8>, serde_json::Error>, summary: Summary) -> Response {
+    match body {
         Ok(body) => Response { status: 200, allow: None, media_type: JSON, body, summary },
         // Maps with keys other than text have no JSON; there are none.
         Err(_) => failure(500, "The answer has no JSON form.", summary.endpoint),
@@ -320,7 +327,7 @@ fn sightings(reply: &Reply) -> Response {
         sightings: reply.sightings.len(),
         warnings: errors.iter().map(|error| error.code).collect(),
     };
-    success(&Envelope::new(&reply.sightings, errors), summary)
+    respond(json::to_vec(&Envelope::new(&reply.sightings, errors)), summary)
 }
 
 /// Leaves out sightings that take up at least `excess` bytes, and says so. The

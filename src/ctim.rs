@@ -5,10 +5,13 @@
 //! given: so a field without a value is left out, and text that CTIM would
 //! refuse cannot be put into these types.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 
 use crate::limits;
-use crate::observable::{address, is_hex, is_host};
+use crate::observable::{is_hex, is_host, normal_address};
 use crate::time::Timestamp;
 
 /// The version of CTIM that the documents claim.
@@ -45,7 +48,7 @@ pub enum ObservableType {
 pub struct Observable {
     #[serde(rename = "type")]
     kind: ObservableType,
-    value: String,
+    value: Arc<str>,
 }
 
 impl Observable {
@@ -56,38 +59,54 @@ impl Observable {
     /// address given as `ip`, a path given as `file_name`, a single label given
     /// as `domain`.
     pub fn new(kind: ObservableType, value: &str) -> Option<Self> {
+        let (kind, value) = Self::read(kind, value)?;
+        Some(Self { kind, value: value.into() })
+    }
+
+    /// The same of a text that somebody has, without a copy where it can stay as
+    /// it is.
+    pub fn of(kind: ObservableType, text: &Arc<str>) -> Option<Self> {
+        let (kind, value) = Self::read(kind, text)?;
+        let value = match value {
+            Cow::Borrowed(value) if value.len() == text.len() => Arc::clone(text),
+            value => value.into(),
+        };
+        Some(Self { kind, value })
+    }
+
+    fn read(kind: ObservableType, value: &str) -> Option<(ObservableType, Cow<'_, str>)> {
         use ObservableType as T;
         let value = value.trim();
         if value.is_empty() || value.len() > limits::VALUE || value.chars().all(|c| c == '*') {
             return None;
         }
-        let (kind, value) = match kind {
+        let is_fit = match kind {
             T::Ip | T::Ipv6 => {
-                let ip = address(value)?;
-                (if ip.is_ipv4() { T::Ip } else { T::Ipv6 }, ip.to_string())
+                let (is_v4, value) = normal_address(value)?;
+                return Some((if is_v4 { T::Ip } else { T::Ipv6 }, value));
             }
-            T::FileName if value.contains(['/', '\\']) => (T::FilePath, value.to_owned()),
+            T::FileName if value.contains(['/', '\\']) => return Some((T::FilePath, value.into())),
             T::Domain | T::Hostname => {
                 let name = value.strip_suffix('.').unwrap_or(value);
                 let single = kind == T::Domain && !name.contains('.');
                 let kind = if single { T::Hostname } else { kind };
-                is_host(name).then(|| (kind, name.to_owned()))?
+                return is_host(name).then(|| (kind, name.into()));
             }
-            T::Sha256 => is_hex(value, 64).then(|| (kind, value.to_owned()))?,
-            T::Sha1 => is_hex(value, 40).then(|| (kind, value.to_owned()))?,
-            T::Md5 => is_hex(value, 32).then(|| (kind, value.to_owned()))?,
-            T::MacAddress => (kind, mac(value)?),
-            T::Email => is_email(value).then(|| (kind, value.to_owned()))?,
-            T::Url => (kind, absolute_url(value)),
-            _ => (kind, value.to_owned()),
+            T::MacAddress => return Some((kind, mac(value)?.into())),
+            T::Url => return Some((kind, absolute_url(value))),
+            T::Sha256 => is_hex(value, 64),
+            T::Sha1 => is_hex(value, 40),
+            T::Md5 => is_hex(value, 32),
+            T::Email => is_email(value),
+            _ => true,
         };
-        Some(Self { kind, value })
+        is_fit.then(|| (kind, value.into()))
     }
 
     /// The observable `value` under the type that it has, or, where that cannot
     /// be told, just as it is: for values that are known not to be empty.
     pub fn as_asked(kind: ObservableType, value: &str) -> Self {
-        Self::new(kind, value).unwrap_or_else(|| Self { kind, value: value.trim().to_owned() })
+        Self::new(kind, value).unwrap_or_else(|| Self { kind, value: value.trim().into() })
     }
 
     /// Its type.
@@ -117,7 +136,10 @@ fn mac(value: &str) -> Option<String> {
 
 /// A URL without white space and with a scheme. Without one it is read as a
 /// browser would, as `http`.
-fn absolute_url(value: &str) -> String {
+fn absolute_url(value: &str) -> Cow<'_, str> {
+    if value.contains("://") && !value.contains(char::is_whitespace) {
+        return Cow::Borrowed(value);
+    }
     let mut url = String::with_capacity(value.len() + 7);
     if !value.contains("://") {
         url.push_str("http://");
@@ -125,7 +147,7 @@ fn absolute_url(value: &str) -> String {
     for c in value.chars() {
         if c.is_whitespace() { escape(c, &mut url) } else { url.push(c) }
     }
-    url
+    Cow::Owned(url)
 }
 
 /// A web link that `java.net.URI` accepts, which is what CTIM asks of a URI;
@@ -134,10 +156,14 @@ pub fn web_link(text: &str) -> Option<String> {
     let text = text.trim();
     let scheme = text.get(..8).filter(|head| head.eq_ignore_ascii_case("https://"));
     scheme.or_else(|| text.get(..7).filter(|head| head.eq_ignore_ascii_case("http://")))?;
+    let harmless = |b: u8| b.is_ascii_alphanumeric() || b":/.-_?=&".contains(&b);
+    let start = text.bytes().position(|b| !harmless(b)).unwrap_or(text.len());
+    let (head, rest) = text.split_at(start);
     let mut uri = String::with_capacity(text.len());
+    uri.push_str(head);
     let mut fragment = false;
-    for (at, c) in text.char_indices() {
-        let escaped = text.get(at + 1..at + 3).is_some_and(|next| is_hex(next, 2));
+    for (at, c) in rest.char_indices() {
+        let escaped = rest.get(at + 1..at + 3).is_some_and(|next| is_hex(next, 2));
         let plain = match c {
             '%' => escaped,
             '#' => !std::mem::replace(&mut fragment, true),
@@ -236,7 +262,7 @@ pub struct Sighting {
     pub short_description: String,
     pub source: &'static str,
     pub source_uri: String,
-    pub external_ids: Vec<String>,
+    pub external_ids: Vec<Arc<str>>,
     pub external_references: Vec<ExternalReference>,
     pub observables: Vec<Observable>,
     pub observed_time: ObservedTime,
@@ -260,9 +286,9 @@ pub struct Sighting {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are CTIM's")]
 pub struct ExternalReference {
-    pub source_name: String,
+    pub source_name: Arc<str>,
     pub description: &'static str,
-    pub external_id: String,
+    pub external_id: Arc<str>,
     pub url: String,
 }
 
@@ -274,7 +300,7 @@ pub struct Target {
     pub kind: &'static str,
     /// Operating system, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub os: Option<String>,
+    pub os: Option<Arc<str>>,
     /// What identifies it, the strongest first; never empty.
     pub observables: Vec<Observable>,
     /// When it was hit.
@@ -282,10 +308,10 @@ pub struct Target {
 }
 
 /// An edge of XDR's graph (CTIM: ObservedRelation).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Relation {
     /// Who says so.
-    pub origin: String,
+    pub origin: Arc<str>,
     /// What `source` is or did to `related`.
     pub relation: &'static str,
     /// The one end.

@@ -1,6 +1,6 @@
 //! Writes events to standard error, one a line.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::panic::{self, PanicHookInfo};
 
@@ -53,9 +53,12 @@ fn render(event: &Event, format: LogFormat, time: &str) -> String {
         LogFormat::Text => {
             let mut line = String::new();
             for (key, value) in fields {
-                let space = if line.is_empty() { "" } else { " " };
-                // Writing to a string cannot fail.
-                let _ = write!(line, "{space}{key}={}", quoted(clipped(value)));
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(key);
+                line.push('=');
+                line.push_str(&quoted(clipped(value)));
             }
             line
         }
@@ -68,12 +71,12 @@ fn clipped(value: &str) -> &str {
 }
 
 /// As it is if it is one plain word, else as a JSON string.
-fn quoted(value: &str) -> String {
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=' | '\\');
-    if !value.is_empty() && value.chars().all(plain) {
-        value.to_owned()
+fn quoted(value: &str) -> Cow<'_, str> {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'=' | b'\\');
+    if !value.is_empty() && value.bytes().all(plain) {
+        Cow::Borrowed(value)
     } else {
-        Value::from(value).to_string()
+        Cow::Owned(Value::from(value).to_string())
     }
 }
 

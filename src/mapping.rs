@@ -4,7 +4,7 @@
 //! click to the portal. Words that are not known never lose an alert; they
 //! become `Unknown`, or are left out.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -160,32 +160,32 @@ fn page(alert: &Alert, context: Context<'_>) -> String {
 }
 
 /// The bare alert id, which people search for, and the product's own.
-fn external_ids(alert: &Alert) -> Vec<String> {
+fn external_ids(alert: &Alert) -> Vec<Arc<str>> {
     let provider = alert.provider_alert_id.iter().filter(|id| **id != alert.id);
-    std::iter::once(&alert.id).chain(provider).map(ToString::to_string).collect()
+    std::iter::once(&alert.id).chain(provider).cloned().collect()
 }
 
-fn external_references(alert: &Alert, product: &str, page: &str) -> Vec<ExternalReference> {
+fn external_references(alert: &Alert, product: &Arc<str>, page: &str) -> Vec<ExternalReference> {
     let mut references = vec![ExternalReference {
-        source_name: product.to_owned(),
+        source_name: Arc::clone(product),
         description: "Alert page",
-        external_id: alert.id.to_string(),
+        external_id: Arc::clone(&alert.id),
         url: page.to_owned(),
     }];
     for link in alert.links.iter().filter_map(|link| web_link(link)) {
         references.push(ExternalReference {
-            source_name: product.to_owned(),
+            source_name: Arc::clone(product),
             description: "Source material",
-            external_id: alert.id.to_string(),
+            external_id: Arc::clone(&alert.id),
             url: link,
         });
     }
     let incident = alert.incident_web_url.as_deref().and_then(web_link);
     if let (Some(url), Some(id)) = (incident, &alert.incident_id) {
         references.push(ExternalReference {
-            source_name: product.to_owned(),
+            source_name: Arc::clone(product),
             description: "Incident page",
-            external_id: id.to_string(),
+            external_id: Arc::clone(id),
             url,
         });
     }
@@ -242,13 +242,13 @@ fn resolution(found: &[&Evidence]) -> &'static str {
 }
 
 /// The product's name for people.
-fn product(alert: &Alert) -> Cow<'_, str> {
+fn product(alert: &Alert) -> Arc<str> {
     if let Some(name) = word(alert.product_name.as_deref()) {
-        return Cow::Borrowed(name);
+        return name.into();
     }
     let source = word(alert.service_source.as_deref());
     let known = PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
-    Cow::Borrowed(known.map_or(SOURCE, |(_, name, _)| name))
+    known.map_or(SOURCE, |(_, name, _)| name).into()
 }
 
 fn sensor(alert: &Alert) -> Option<&'static str> {

@@ -11,53 +11,58 @@ impl Evidence {
     /// Calls `each` for every value by which this evidence can be found.
     /// Values may be empty or repeat; they are as Microsoft wrote them.
     pub fn mentions(&self, each: &mut dyn FnMut(Kind, &str)) {
-        match &self.entity {
-            Entity::File(file) => mention_file(file, each),
-            Entity::Process(process) => mention_process(process, each),
-            Entity::Device(device) => mention_device(device, each),
-            Entity::User(account) => {
-                mention_visitors(account, each);
-                // The domain of the principal name is a DNS name; `domain` is
-                // a NetBIOS name and says nothing here.
-                all(Kind::Domain, account.principal_name.as_deref().and_then(mail_domain), each);
-            }
-            Entity::Mailbox { account, .. } => mention_visitors(account, each),
-            Entity::Message(message) => mention_message(message, each),
-            Entity::Ip(address) => each(Kind::Ip, address),
-            Entity::Url(url) => mention_url(url, each),
-            Entity::Dns { name, server, host, addresses } => {
-                all(Kind::Domain, name.as_deref(), each);
-                let asked = [server, host].into_iter().flatten();
-                all(Kind::Ip, asked.chain(addresses).map(AsRef::as_ref), each);
-            }
-            Entity::Connection { source, destination, domain, urls } => {
-                let ends = [source, destination].into_iter().flatten();
-                all(Kind::Ip, ends.map(AsRef::as_ref), each);
-                all(Kind::Domain, domain.as_deref(), each);
-                urls.iter().for_each(|url| mention_url(url, each));
-            }
-            Entity::Malware { files, processes } => {
-                files.iter().for_each(|file| mention_file(file, each));
-                processes.iter().for_each(|process| mention_process(process, each));
-            }
-            Entity::Directory(names) => all(Kind::Domain, names.iter().map(AsRef::as_ref), each),
-            Entity::Logon { host, account } => {
-                host.iter().for_each(|host| {
-                    mention_names(host, each);
-                    mention_addresses(host, each);
-                });
-                account.iter().for_each(|account| mention_visitors(account, each));
-            }
-            Entity::Resource(resource) => mention_resource(resource, each),
-            Entity::Registry(_) | Entity::Unknown => {}
-        }
+        self.visit(&mut Visit { only: None, each });
     }
 
     /// Whether `observable` is to be found in it.
     pub fn holds(&self, observable: &Observable) -> bool {
         let mut found = false;
-        self.mentions(&mut |kind, value| found = found || observable.is(kind, value));
+        let mut each = |kind, value: &str| found = found || observable.is(kind, value);
+        self.visit(&mut Visit { only: Some(observable.kind()), each: &mut each });
         found
+    }
+
+    fn visit(&self, visit: &mut Visit<'_>) {
+        match &self.entity {
+            Entity::File(file) => mention_file(file, visit),
+            Entity::Process(process) => mention_process(process, visit),
+            Entity::Device(device) => mention_device(device, visit),
+            Entity::User(account) => {
+                mention_visitors(account, visit);
+                // The domain of the principal name is a DNS name; `domain` is
+                // a NetBIOS name and says nothing here.
+                visit.all(Kind::Domain, account.principal_name.as_deref().and_then(mail_domain));
+            }
+            Entity::Mailbox { account, .. } => mention_visitors(account, visit),
+            Entity::Message(message) => mention_message(message, visit),
+            Entity::Ip(address) => visit.one(Kind::Ip, address),
+            Entity::Url(url) => mention_url(url, visit),
+            Entity::Dns { name, server, host, addresses } => {
+                visit.all(Kind::Domain, name.as_deref());
+                let asked = [server, host].into_iter().flatten();
+                visit.all(Kind::Ip, asked.chain(addresses).map(AsRef::as_ref));
+            }
+            Entity::Connection { source, destination, domain, urls } => {
+                let ends = [source, destination].into_iter().flatten();
+                visit.all(Kind::Ip, ends.map(AsRef::as_ref));
+                visit.all(Kind::Domain, domain.as_deref());
+                urls.iter().for_each(|url| mention_url(url, visit));
+            }
+            Entity::Malware { files, processes } => {
+                files.iter().for_each(|file| mention_file(file, visit));
+                processes.iter().for_each(|process| mention_process(process, visit));
+            }
+            Entity::Directory(names) => visit.all(Kind::Domain, names.iter().map(AsRef::as_ref)),
+            Entity::Logon { host, account } => {
+                host.iter().for_each(|host| {
+                    mention_names(host, visit);
+                    mention_addresses(host, visit);
+                });
+                account.iter().for_each(|account| mention_visitors(account, visit));
+            }
+            Entity::Resource(resource) => mention_resource(resource, visit),
+            Entity::Registry(_) | Entity::Unknown => {}
+        }
     }
 }
 
@@ -68,71 +73,88 @@ impl Alert {
     }
 }
 
-fn mention_file(file: &File, each: &mut dyn FnMut(Kind, &str)) {
-    all(Kind::Sha256, file.sha256.as_deref(), each);
-    all(Kind::FileName, file.name.as_deref(), each);
-    all(Kind::FilePath, file.full_path().as_deref(), each);
-    // The directory alone too: it may have been asked for, and some providers
-    // put the whole path there.
-    all(Kind::FilePath, file.path.as_deref(), each);
+/// Whoever looks through evidence.
+struct Visit<'v> {
+    /// The one kind that is looked for; any, if there is none.
+    only: Option<Kind>,
+    each: &'v mut dyn FnMut(Kind, &str),
 }
 
-fn mention_process(process: &Process, each: &mut dyn FnMut(Kind, &str)) {
-    mention_file(&process.image, each);
-    process.parent.iter().for_each(|parent| mention_file(parent, each));
-    process.account.iter().for_each(|account| mention_visitors(account, each));
-}
+impl Visit<'_> {
+    fn wants(&self, kind: Kind) -> bool {
+        self.only.is_none_or(|only| only == kind)
+    }
 
-fn mention_device(device: &Device, each: &mut dyn FnMut(Kind, &str)) {
-    mention_names(device, each);
-    mention_addresses(device, each);
-    all(Kind::Domain, device.dns_name.as_deref(), each);
-    all(Kind::Domain, device.dns_domain.as_deref(), each);
-    all(Kind::Url, device.url.as_deref(), each);
-}
+    fn one(&mut self, kind: Kind, value: &str) {
+        self.all(kind, Some(value));
+    }
 
-fn mention_names(device: &Device, each: &mut dyn FnMut(Kind, &str)) {
-    all(Kind::Hostname, device.host_name.as_deref(), each);
-    if let Some(name) = device.dns_name.as_deref() {
-        each(Kind::Hostname, name);
-        // Asked for without a dot, a host is meant in whatever domain.
-        all(Kind::Hostname, name.split('.').next(), each);
+    fn all<'a>(&mut self, kind: Kind, values: impl IntoIterator<Item = &'a str>) {
+        if self.wants(kind) {
+            values.into_iter().for_each(|value| (self.each)(kind, value));
+        }
     }
 }
 
-fn mention_addresses(device: &Device, each: &mut dyn FnMut(Kind, &str)) {
+fn mention_file(file: &File, visit: &mut Visit<'_>) {
+    visit.all(Kind::Sha256, file.sha256.as_deref());
+    visit.all(Kind::FileName, file.name.as_deref());
+    if visit.wants(Kind::FilePath) {
+        visit.all(Kind::FilePath, file.full_path().as_deref());
+    }
+    // The directory alone too: it may have been asked for, and some providers
+    // put the whole path there.
+    visit.all(Kind::FilePath, file.path.as_deref());
+}
+
+fn mention_process(process: &Process, visit: &mut Visit<'_>) {
+    mention_file(&process.image, visit);
+    process.parent.iter().for_each(|parent| mention_file(parent, visit));
+    process.account.iter().for_each(|account| mention_visitors(account, visit));
+}
+
+fn mention_device(device: &Device, visit: &mut Visit<'_>) {
+    mention_names(device, visit);
+    mention_addresses(device, visit);
+    visit.all(Kind::Domain, device.dns_name.as_deref());
+    visit.all(Kind::Domain, device.dns_domain.as_deref());
+    visit.all(Kind::Url, device.url.as_deref());
+}
+
+fn mention_names(device: &Device, visit: &mut Visit<'_>) {
+    visit.all(Kind::Hostname, device.host_name.as_deref());
+    if let Some(name) = device.dns_name.as_deref() {
+        visit.one(Kind::Hostname, name);
+        // Asked for without a dot, a host is meant in whatever domain.
+        visit.all(Kind::Hostname, name.split('.').next());
+    }
+}
+
+fn mention_addresses(device: &Device, visit: &mut Visit<'_>) {
     let own = device.addresses.iter().chain(&device.external_address);
-    all(Kind::Ip, own.chain(&device.visitors).map(AsRef::as_ref), each);
+    visit.all(Kind::Ip, own.chain(&device.visitors).map(AsRef::as_ref));
 }
 
-fn mention_visitors(account: &Account, each: &mut dyn FnMut(Kind, &str)) {
-    all(Kind::Ip, account.visitors.iter().map(AsRef::as_ref), each);
+fn mention_visitors(account: &Account, visit: &mut Visit<'_>) {
+    visit.all(Kind::Ip, account.visitors.iter().map(AsRef::as_ref));
 }
 
-fn mention_message(message: &Message, each: &mut dyn FnMut(Kind, &str)) {
-    all(Kind::Ip, message.sender_ip.as_deref(), each);
-    message.urls.iter().for_each(|url| mention_url(url, each));
-    all(Kind::Domain, message.sender_domains.iter().map(AsRef::as_ref), each);
-    message.files.iter().for_each(|file| mention_file(file, each));
+fn mention_message(message: &Message, visit: &mut Visit<'_>) {
+    visit.all(Kind::Ip, message.sender_ip.as_deref());
+    message.urls.iter().for_each(|url| mention_url(url, visit));
+    visit.all(Kind::Domain, message.sender_domains.iter().map(AsRef::as_ref));
+    message.files.iter().for_each(|file| mention_file(file, visit));
 }
 
-fn mention_url(url: &str, each: &mut dyn FnMut(Kind, &str)) {
-    each(Kind::Url, url);
-    all(Kind::Domain, url_domain(url), each);
+fn mention_url(url: &str, visit: &mut Visit<'_>) {
+    visit.one(Kind::Url, url);
+    visit.all(Kind::Domain, std::iter::once(url).filter_map(url_domain));
 }
 
-fn mention_resource(resource: &Resource, each: &mut dyn FnMut(Kind, &str)) {
-    all(Kind::Ip, resource.addresses.iter().map(AsRef::as_ref), each);
-    all(Kind::Url, resource.urls.iter().map(AsRef::as_ref), each);
-    resource.files.iter().for_each(|file| mention_file(file, each));
-}
-
-fn all<'a>(
-    kind: Kind,
-    values: impl IntoIterator<Item = &'a str>,
-    each: &mut dyn FnMut(Kind, &str),
-) {
-    values.into_iter().for_each(|value| each(kind, value));
+fn mention_resource(resource: &Resource, visit: &mut Visit<'_>) {
+    visit.all(Kind::Ip, resource.addresses.iter().map(AsRef::as_ref));
+    visit.all(Kind::Url, resource.urls.iter().map(AsRef::as_ref));
+    resource.files.iter().for_each(|file| mention_file(file, visit));
 }
 
 /// What follows the `@` of a mail address or principal name.

@@ -6,7 +6,7 @@
 //! compared by it again.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// An observable type that the relay answers for. CTIM has 63; the others are
 /// ignored, as the original did.
@@ -72,7 +72,7 @@ impl Kind {
             Self::Sha256 => is_hex(value, 64).then(|| lower(value)),
             Self::FileName => Some(lower(value)),
             Self::FilePath => Some(normal_path(value)),
-            Self::Ip => address(value).map(|ip| Cow::Owned(ip.to_string())),
+            Self::Ip => normal_address(value).map(|(_, text)| text),
             Self::Domain | Self::Hostname => {
                 let name = value.strip_suffix('.').unwrap_or(value);
                 is_host(name).then(|| lower(name))
@@ -131,9 +131,19 @@ impl Observable {
 
     /// Whether `value`, of type `kind`, is this observable.
     pub fn is(&self, kind: Kind, value: &str) -> bool {
-        self.kind == kind
-            && kind.normal(value).is_some_and(|normal| *normal == *self.normal)
-            && (kind != Kind::Url || schemes_agree(&self.value, value))
+        if self.kind != kind {
+            return false;
+        }
+        match kind {
+            // Nothing else than a hash is equal to one.
+            Kind::Sha256 => value.trim().eq_ignore_ascii_case(&self.normal),
+            Kind::Url => self.has_normal_form_of(value) && schemes_agree(&self.value, value),
+            _ => self.has_normal_form_of(value),
+        }
+    }
+
+    fn has_normal_form_of(&self, value: &str) -> bool {
+        self.kind.normal(value).is_some_and(|normal| *normal == *self.normal)
     }
 }
 
@@ -155,6 +165,16 @@ pub fn is_host(value: &str) -> bool {
 pub fn address(value: &str) -> Option<IpAddr> {
     let bare = value.split_once('%').map_or(value, |(bare, _)| bare);
     bare.trim().parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
+/// An IP address in the one form that all ways to write it have in common, and
+/// whether it is an IPv4 address.
+pub fn normal_address(value: &str) -> Option<(bool, Cow<'_, str>)> {
+    // There is one way to write an IPv4 address, unless it is in other clothes.
+    if value.parse::<Ipv4Addr>().is_ok() {
+        return Some((true, Cow::Borrowed(value)));
+    }
+    address(value).map(|ip| (ip.is_ipv4(), Cow::Owned(ip.to_string())))
 }
 
 /// The host of a URL if it is a name rather than an address.

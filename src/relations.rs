@@ -2,6 +2,7 @@
 //! other, and with the observable that was asked for.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::alert::{Alert, Device, Entity, Evidence, File, Message, Process};
 use crate::ctim::{Observable, ObservableType as T, Relation};
@@ -14,10 +15,10 @@ pub(crate) fn relations(
     asked: &observable::Observable,
     searched: &Observable,
     alert: &Alert,
-    hosts: &[Device],
-    origin: &str,
+    hosts: &[Cow<'_, Device>],
+    origin: &Arc<str>,
 ) -> Vec<Relation> {
-    let mut graph = Graph { asked, searched, hosts, origin, relations: Vec::new() };
+    let mut graph = Graph { asked, searched, hosts, near: Vec::new(), far: Vec::new() };
     for host in hosts {
         graph.host(host);
     }
@@ -26,22 +27,28 @@ pub(crate) fn relations(
     }
     graph.registry(alert);
     graph.tie_in();
-    // Of what is said twice the first is kept, in its place.
-    let mut said: Vec<(Relation, usize)> = graph.relations.into_iter().zip(0..).collect();
-    said.sort_unstable();
-    said.dedup_by(|(later, _), (first, _)| later == first);
-    let touches =
-        |relation: &Relation| relation.source == *searched || relation.related == *searched;
-    said.sort_unstable_by_key(|(relation, place)| (!touches(relation), *place));
-    said.into_iter().map(|(relation, _)| relation).take(limits::RELATIONS).collect()
+    let relation = |Edge(source, relation, related)| Relation {
+        origin: Arc::clone(origin),
+        relation,
+        source,
+        related,
+    };
+    let edges = graph.near.into_iter().chain(graph.far);
+    edges.map(relation).take(limits::RELATIONS).collect()
 }
+
+/// What one node is or did to another.
+#[derive(PartialEq, Eq)]
+struct Edge(Observable, &'static str, Observable);
 
 struct Graph<'a> {
     asked: &'a observable::Observable,
     searched: &'a Observable,
-    hosts: &'a [Device],
-    origin: &'a str,
-    relations: Vec<Relation>,
+    hosts: &'a [Cow<'a, Device>],
+    /// The edges of what was searched for, each once, as far as they are shown.
+    near: Vec<Edge>,
+    /// The others.
+    far: Vec<Edge>,
 }
 
 impl Graph<'_> {
@@ -56,13 +63,14 @@ impl Graph<'_> {
             return;
         };
         let (source, related) = (self.as_asked(source), self.as_asked(related));
-        if source != related {
-            self.relations.push(Relation {
-                origin: self.origin.to_owned(),
-                relation,
-                source,
-                related,
-            });
+        if source == related {
+            return;
+        }
+        let is_near = source == *self.searched || related == *self.searched;
+        let edges = if is_near { &mut self.near } else { &mut self.far };
+        let edge = Edge(source, relation, related);
+        if edges.len() < limits::RELATIONS && !edges.contains(&edge) {
+            edges.push(edge);
         }
     }
 
@@ -96,7 +104,7 @@ impl Graph<'_> {
                 self.add(user(account), "Related_To", host);
             }
             Entity::Mailbox { address, account } => {
-                self.add(user(account), "Related_To", node(T::Email, address.as_deref()));
+                self.add(user(account), "Related_To", node(T::Email, address.as_ref()));
             }
             Entity::Logon { host, account } => {
                 let account = account.as_ref().and_then(user);
@@ -115,14 +123,14 @@ impl Graph<'_> {
             }
             Entity::Dns { name, addresses, .. } => {
                 for address in addresses {
-                    let name = node(T::Domain, name.as_deref());
+                    let name = node(T::Domain, name.as_ref());
                     self.add(name, "Resolved_To", node(T::Ip, Some(address)));
                 }
             }
             Entity::Connection { source, destination, domain, urls } => {
-                let source = || node(T::Ip, source.as_deref());
-                self.add(source(), "Connected_To", node(T::Ip, destination.as_deref()));
-                self.add(source(), "Connected_To", node(T::Domain, domain.as_deref()));
+                let source = || node(T::Ip, source.as_ref());
+                self.add(source(), "Connected_To", node(T::Ip, destination.as_ref()));
+                self.add(source(), "Connected_To", node(T::Domain, domain.as_ref()));
                 for url in urls {
                     self.url(url);
                     self.add(source(), "Connected_To", node(T::Url, Some(url)));
@@ -139,24 +147,23 @@ impl Graph<'_> {
     /// A host, its names and its addresses.
     fn host(&mut self, device: &Device) {
         let name = host_name(device);
-        self.add(node(T::Domain, device.dns_name.as_deref()), "FQDN_Of", name.clone());
+        self.add(node(T::Domain, device.dns_name.as_ref()), "FQDN_Of", name.clone());
         for address in device.addresses.iter().filter(|ip| is_telling(ip)) {
             self.add(name.clone(), "Resolved_To", node(T::Ip, Some(address)));
         }
         // Not its own address, but its gateway's.
-        self.add(name, "Related_To", node(T::Ip, device.external_address.as_deref()));
+        self.add(name, "Related_To", node(T::Ip, device.external_address.as_ref()));
         for mac in &device.macs {
             let address = device.addresses.iter().find(|ip| is_telling(ip));
-            let address = node(T::Ip, address.map(AsRef::as_ref));
+            let address = node(T::Ip, address);
             self.add(node(T::MacAddress, Some(mac)), "Related_To", address);
         }
     }
 
     fn file(&mut self, file: &File) {
         let hash = hash(file);
-        let name = node(T::FileName, file.name.as_deref());
+        let name = node(T::FileName, file.name.as_ref());
         let path = whole_path(file);
-        let path = node(T::FilePath, path.as_deref());
         self.add(name.clone(), "File_Name_Of", hash.clone());
         self.add(path.clone(), "File_Path_Of", hash.clone());
         let host = self.host_of(file);
@@ -173,18 +180,18 @@ impl Graph<'_> {
             self.file(parent);
             self.add(image(parent), "Parent_Of", image(&process.image));
         }
-        let name = node(T::ProcessName, process.image.name.as_deref());
+        let name = node(T::ProcessName, process.image.name.as_ref());
         self.add(name, "Used_By", process.account.as_ref().and_then(user));
     }
 
     fn message(&mut self, message: &Message) {
-        let id = node(T::EmailMessageid, message.id.as_deref());
-        let subject = node(T::EmailSubject, message.subject.as_deref());
+        let id = node(T::EmailMessageid, message.id.as_ref());
+        let subject = node(T::EmailSubject, message.subject.as_ref());
         self.add(subject, "Characterizes", id.clone());
         for sender in &message.senders {
             let sender = node(T::Email, Some(sender));
             self.add(id.clone(), "Sent_By", sender.clone());
-            self.add(sender.clone(), "Sent_From", node(T::Ip, message.sender_ip.as_deref()));
+            self.add(sender.clone(), "Sent_From", node(T::Ip, message.sender_ip.as_ref()));
             for recipient in &message.recipients {
                 self.add(sender.clone(), "Sent_To", node(T::Email, Some(recipient)));
             }
@@ -202,8 +209,9 @@ impl Graph<'_> {
         }
     }
 
-    fn url(&mut self, url: &str) {
-        self.add(node(T::Url, Some(url)), "Contains", node(T::Domain, url_domain(url)));
+    fn url(&mut self, url: &Arc<str>) {
+        let domain = url_domain(url).and_then(|domain| Observable::new(T::Domain, domain));
+        self.add(node(T::Url, Some(url)), "Contains", domain);
     }
 
     /// A key of the registry, with the process that touched it if there is but
@@ -226,14 +234,11 @@ impl Graph<'_> {
 
     /// Ties what was asked for to the rest, if nothing has yet.
     fn tie_in(&mut self) {
-        let known = |relation: &Relation| {
-            relation.source == *self.searched || relation.related == *self.searched
-        };
-        if self.relations.iter().any(known) {
+        if !self.near.is_empty() {
             return;
         }
         let host = self.only_host();
-        let other = host.or_else(|| self.relations.first().map(|first| first.source.clone()));
+        let other = host.or_else(|| self.far.first().map(|Edge(source, ..)| source.clone()));
         self.add(Some(self.searched.clone()), "Related_To", other);
     }
 
@@ -248,7 +253,7 @@ impl Graph<'_> {
     /// The host that a file is on.
     fn host_of(&self, file: &File) -> Option<Observable> {
         let named = self.hosts.iter().find(|host| host.id.is_some() && host.id == file.device_id);
-        named.and_then(host_name).or_else(|| self.only_host())
+        named.and_then(|host| host_name(host)).or_else(|| self.only_host())
     }
 }
 
@@ -258,30 +263,33 @@ fn is_peer(evidence: &Evidence) -> bool {
     evidence.roles.iter().any(|role| peer(role))
 }
 
-fn node(kind: T, value: Option<&str>) -> Option<Observable> {
-    Observable::new(kind, value?)
+fn node(kind: T, value: Option<&Arc<str>>) -> Option<Observable> {
+    Observable::of(kind, value?)
 }
 
 /// The path of a file with its name. Some providers give it so, rather than the
 /// directory; a directory is hardly ever called `evil.exe`.
-fn whole_path(file: &File) -> Option<Cow<'_, str>> {
+fn whole_path(file: &File) -> Option<Observable> {
     let (path, name) = (file.path.as_deref(), file.name.as_deref());
     let last = path.and_then(|path| path.rsplit(['/', '\\']).next());
     let is_whole = match (last, name) {
         (Some(last), Some(name)) => name.contains('.') && last.eq_ignore_ascii_case(name),
         _ => true,
     };
-    if is_whole { path.map(Cow::Borrowed) } else { file.full_path().map(Cow::Owned) }
+    if is_whole {
+        return node(T::FilePath, file.path.as_ref());
+    }
+    file.full_path().and_then(|path| Observable::new(T::FilePath, &path))
 }
 
 /// The strongest hash of a file.
 fn hash(file: &File) -> Option<Observable> {
-    node(T::Sha256, file.sha256.as_deref())
-        .or_else(|| node(T::Sha1, file.sha1.as_deref()))
-        .or_else(|| node(T::Md5, file.md5.as_deref()))
+    node(T::Sha256, file.sha256.as_ref())
+        .or_else(|| node(T::Sha1, file.sha1.as_ref()))
+        .or_else(|| node(T::Md5, file.md5.as_ref()))
 }
 
 /// The image of a process, by hash so that it can be looked up further.
 fn image(file: &File) -> Option<Observable> {
-    hash(file).or_else(|| node(T::FileName, file.name.as_deref()))
+    hash(file).or_else(|| node(T::FileName, file.name.as_ref()))
 }

@@ -4,6 +4,7 @@
 //! what identifies it, the strongest first. Mailboxes that were written to are
 //! targets too; users and resources stand in where there is neither.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ use crate::limits;
 use crate::observable::address;
 
 /// The hosts of an alert, each once.
-pub(crate) fn hosts(alert: &Alert) -> Vec<Device> {
-    let mut hosts: Vec<Device> = Vec::new();
+pub(crate) fn hosts(alert: &Alert) -> Vec<Cow<'_, Device>> {
+    let mut hosts: Vec<Cow<'_, Device>> = Vec::new();
     for evidence in &alert.evidence {
         match &evidence.entity {
             Entity::Device(device) => join(&mut hosts, device),
@@ -27,9 +28,8 @@ pub(crate) fn hosts(alert: &Alert) -> Vec<Device> {
     }
     // A host that is known by its id alone.
     for file in alert.evidence.iter().flat_map(|evidence| files(&evidence.entity)) {
-        if file.device_id.is_some() {
-            let device = Device { id: file.device_id.clone(), ..Device::default() };
-            join(&mut hosts, &device);
+        if file.device_id.is_some() && !hosts.iter().any(|host| host.id == file.device_id) {
+            hosts.push(Cow::Owned(Device { id: file.device_id.clone(), ..Device::default() }));
         }
     }
     hosts
@@ -50,11 +50,12 @@ pub(crate) fn files(entity: &Entity) -> Vec<&File> {
 }
 
 /// Adds `device` to the host that it is, or as a new one.
-fn join(hosts: &mut Vec<Device>, device: &Device) {
+fn join<'a>(hosts: &mut Vec<Cow<'a, Device>>, device: &'a Device) {
     let Some(host) = hosts.iter_mut().find(|host| is_same(host, device)) else {
-        hosts.push(device.clone());
+        hosts.push(Cow::Borrowed(device));
         return;
     };
+    let host = host.to_mut();
     let fill = |mine: &mut Option<Arc<str>>, theirs: &Option<Arc<str>>| {
         if mine.is_none() {
             mine.clone_from(theirs);
@@ -89,9 +90,9 @@ fn short_name(device: &Device) -> Option<&str> {
 
 /// The name under which a host appears in relations.
 pub(crate) fn host_name(device: &Device) -> Option<Observable> {
-    let names = [device.host_name.as_deref(), device.dns_name.as_deref()];
-    let name = names.into_iter().flatten().find_map(|name| Observable::new(T::Hostname, name));
-    name.or_else(|| Observable::new(T::MsMachineId, device.id.as_deref()?))
+    let names = [&device.host_name, &device.dns_name];
+    let name = names.into_iter().flatten().find_map(|name| Observable::of(T::Hostname, name));
+    name.or_else(|| Observable::of(T::MsMachineId, device.id.as_ref()?))
 }
 
 /// Whether an address says which host it is: every host has a loopback and a
@@ -108,23 +109,23 @@ pub(crate) fn is_telling(text: &str) -> bool {
 
 /// The user as CTIM's `user`: the principal name, or domain and name.
 pub(crate) fn user(account: &Account) -> Option<Observable> {
-    let account_name = || match (account.domain.as_deref(), account.name.as_deref()?) {
+    let account_name = || match (&account.domain, account.name.as_ref()?) {
         (Some(domain), name) => Observable::new(T::User, &format!("{domain}\\{name}")),
-        (None, name) => Observable::new(T::User, name),
+        (None, name) => Observable::of(T::User, name),
     };
-    let principal = account.principal_name.as_deref();
-    principal.and_then(|name| Observable::new(T::User, name)).or_else(account_name)
+    let principal = account.principal_name.as_ref();
+    principal.and_then(|name| Observable::of(T::User, name)).or_else(account_name)
 }
 
 /// The targets of `alert`; never empty, since XDR shows a sighting by them.
 pub(crate) fn targets(
     alert: &Alert,
-    hosts: &[Device],
+    hosts: &[Cow<'_, Device>],
     observed_time: ObservedTime,
     tenant: &TenantId,
 ) -> Vec<Target> {
     let make = |(kind, os, observables)| Target { kind, os, observables, observed_time };
-    let mut found: Vec<_> = hosts.iter().filter_map(host_target).collect();
+    let mut found: Vec<_> = hosts.iter().filter_map(|host| host_target(host)).collect();
     found.extend(alert.evidence.iter().flat_map(|evidence| mailboxes(&evidence.entity)));
     if found.is_empty() {
         found.extend(alert.evidence.iter().filter_map(|evidence| bystander(&evidence.entity)));
@@ -141,26 +142,25 @@ pub(crate) fn targets(
     targets
 }
 
-type Parts = (&'static str, Option<String>, Vec<Observable>);
+type Parts = (&'static str, Option<Arc<str>>, Vec<Observable>);
 
 fn host_target(device: &Device) -> Option<Parts> {
     let mut observables: Vec<Observable> = Vec::new();
-    let mut add = |kind, value: Option<&str>| {
-        let observable = value.and_then(|value| Observable::new(kind, value));
+    let mut add = |kind, value: Option<&Arc<str>>| {
+        let observable = value.and_then(|value| Observable::of(kind, value));
         if let Some(observable) = observable.filter(|o| !is_among(o, &observables)) {
             observables.push(observable);
         }
     };
-    add(T::MsMachineId, device.id.as_deref());
-    add(T::Hostname, device.host_name.as_deref());
-    add(T::Hostname, device.dns_name.as_deref());
+    add(T::MsMachineId, device.id.as_ref());
+    add(T::Hostname, device.host_name.as_ref());
+    add(T::Hostname, device.dns_name.as_ref());
     device.macs.iter().for_each(|mac| add(T::MacAddress, Some(mac)));
     let addresses = device.addresses.iter().chain(&device.external_address);
     addresses.filter(|ip| is_telling(ip)).for_each(|ip| add(T::Ip, Some(ip)));
     let server = device.os.as_deref().is_some_and(|os| os.to_lowercase().contains("server"));
     let kind = if server { "endpoint.server" } else { "endpoint" };
-    let os = device.os.as_deref().map(str::to_owned);
-    (!observables.is_empty()).then_some((kind, os, observables))
+    (!observables.is_empty()).then(|| (kind, device.os.clone(), observables))
 }
 
 /// The case of a name varies within one alert; that is no second name.
@@ -171,14 +171,14 @@ fn is_among(observable: &Observable, others: &[Observable]) -> bool {
 }
 
 fn mailboxes(entity: &Entity) -> Vec<Parts> {
-    let addresses: Vec<&str> = match entity {
+    let addresses: Vec<&Arc<str>> = match entity {
         Entity::Mailbox { address, account } => {
-            address.iter().chain(&account.principal_name).take(1).map(AsRef::as_ref).collect()
+            address.iter().chain(&account.principal_name).take(1).collect()
         }
-        Entity::Message(message) => message.recipients.iter().map(AsRef::as_ref).collect(),
+        Entity::Message(message) => message.recipients.iter().collect(),
         _ => Vec::new(),
     };
-    let boxes = addresses.into_iter().filter_map(|address| Observable::new(T::Email, address));
+    let boxes = addresses.into_iter().filter_map(|address| Observable::of(T::Email, address));
     boxes.map(|email| ("process.email-service", None, vec![email])).collect()
 }
 
@@ -194,17 +194,17 @@ fn bystander(entity: &Entity) -> Option<Parts> {
             ("process.directory-service", process.account.as_ref().and_then(user))
         }
         Entity::Dns { host, .. } => {
-            let host = host.as_deref().filter(|host| is_telling(host));
-            ("endpoint", host.and_then(|host| Observable::new(T::Ip, host)))
+            let host = host.as_ref().filter(|host| is_telling(host));
+            ("endpoint", host.and_then(|host| Observable::of(T::Ip, host)))
         }
         Entity::Directory(names) => {
             let name = names.first();
-            let domain = name.and_then(|name| Observable::new(T::Domain, name));
+            let domain = name.and_then(|name| Observable::of(T::Domain, name));
             ("process.directory-service", domain)
         }
         Entity::Resource(resource) => {
-            let name = resource.name.as_deref();
-            ("process", name.and_then(|name| Observable::new(T::Device, name)))
+            let name = resource.name.as_ref();
+            ("process", name.and_then(|name| Observable::of(T::Device, name)))
         }
         _ => return None,
     };

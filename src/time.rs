@@ -93,50 +93,55 @@ impl Timestamp {
 
     /// The time as CTIM wants it: `2026-01-31T23:59:59.000Z`.
     pub fn ctim(self) -> String {
-        self.render(3)
+        self.render(3, 10_000)
     }
 
     /// The time as an OData literal, losing nothing: `2026-01-31T23:59:59.0000000Z`.
     pub fn odata(self) -> String {
-        self.render(7)
+        self.render(7, 1)
     }
 
-    fn render(self, digits: u32) -> String {
+    /// With `digits` after the point, of which the last counts `unit` ticks.
+    fn render(self, digits: usize, unit: i64) -> String {
         let seconds = self.unix_seconds();
         let (year, month, day) = civil(seconds.div_euclid(86_400));
         let clock = seconds.rem_euclid(86_400);
         let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
-        let fraction = self.0.rem_euclid(TICKS_PER_SECOND) / 10_i64.pow(7 - digits);
+        let fraction = self.0.rem_euclid(TICKS_PER_SECOND) / unit;
         // By hand: a sighting has a dozen times, and `format!` took a tenth of it.
-        let mut text = String::with_capacity(28);
-        for (number, width, after) in [
-            (year, 4, '-'),
-            (month, 2, '-'),
-            (day, 2, 'T'),
-            (hour, 2, ':'),
-            (minute, 2, ':'),
-            (second, 2, '.'),
-            (fraction, digits, 'Z'),
-        ] {
-            push_padded(&mut text, number, width);
-            text.push(after);
+        let mut text = *b"0000-00-00T00:00:00.0000000Z";
+        let numbers = [
+            (4, year),
+            (7, month),
+            (10, day),
+            (13, hour),
+            (16, minute),
+            (19, second),
+            (20 + digits, fraction),
+        ];
+        for (end, number) in numbers {
+            write_number(text.get_mut(..end).unwrap_or_default(), number);
         }
-        text
+        text.iter_mut().skip(20 + digits).take(1).for_each(|end| *end = b'Z');
+        String::from_utf8_lossy(text.get(..21 + digits).unwrap_or_default()).into_owned()
     }
 }
 
-/// Appends the last `width` digits of `number`.
-fn push_padded(text: &mut String, number: i64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = number / 10_i64.pow(place) % 10;
-        text.push(char::from(b'0' + u8::try_from(digit).unwrap_or_default()));
+/// Writes `number` over the zeros at the end of `text`.
+fn write_number(text: &mut [u8], mut number: i64) {
+    for digit in text.iter_mut().rev() {
+        if number == 0 {
+            return;
+        }
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
     }
 }
 
 impl fmt::Display for Timestamp {
     /// To the second, for people: `2026-01-31 23:59:59 UTC`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.render(1);
+        let text = self.render(1, TICKS_PER_SECOND / 10);
         let (date, time) = text.split_at_checked(10).unwrap_or_default();
         let time = time.get(1..9).unwrap_or_default();
         write!(f, "{date} {time} UTC")

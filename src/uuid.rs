@@ -22,7 +22,9 @@ fn uuid(mut bytes: [u8; 16], version: u8) -> String {
         if matches!(at, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        text.push_str(&format!("{byte:02x}"));
+        for digit in [byte >> 4, byte & 0x0F] {
+            text.extend(char::from_digit(digit.into(), 16));
+        }
     }
     text
 }

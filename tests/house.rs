@@ -26,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "error",
             "event",
             "http",
+            "json",
             "limits",
             "message",
             "observable",

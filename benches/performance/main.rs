@@ -42,6 +42,14 @@ fn main() {
         ["relay", address, scene @ ..] => return server::relay(address, scene),
         ["bare", address, answer] => return server::bare(address, answer),
         ["index", count] => return index::report(count.parse().unwrap()),
+        ["ask", address, alerts, question, times] => {
+            let (_, body) =
+                &tenant::questions(alerts.parse().unwrap())[question.parse::<usize>().unwrap()];
+            let mut connection = client::Connection::open(address);
+            (0..times.parse::<usize>().unwrap())
+                .for_each(|_| drop(connection.ask(&client::request(body, true))));
+            return;
+        }
         _ => {}
     }
     let only = std::env::var("ONLY").unwrap_or_default();
