@@ -57,7 +57,7 @@ pub struct Alert {
     pub confidence: Option<i64>,
     /// What the alert was seen by, in CTIM's words, where its source says so in
     /// words of its own (legacy API alone).
-    pub sensor: Option<&'static str>,
+    pub sensor: Option<Arc<str>>,
     /// Further pages about it (legacy API alone).
     pub links: Vec<Arc<str>>,
     /// When it was raised.
@@ -80,72 +80,6 @@ impl Alert {
     }
 }
 
-impl Alert {
-    /// Calls `each` for every text that other alerts are likely to hold too: what
-    /// products say, machines, accounts, and the programs that are everywhere. Not
-    /// for ids, hashes and whatever else is an alert's own.
-    pub fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
-        let own = [
-            &mut self.incident_id,
-            &mut self.tenant_id,
-            &mut self.incident_web_url,
-            &mut self.title,
-            &mut self.description,
-            &mut self.recommended_actions,
-            &mut self.category,
-            &mut self.status,
-            &mut self.classification,
-            &mut self.determination,
-            &mut self.service_source,
-            &mut self.detection_source,
-            &mut self.product_name,
-            &mut self.assigned_to,
-            &mut self.actor,
-            &mut self.threat,
-        ];
-        own.into_iter().flatten().chain(&mut self.techniques).for_each(&mut *each);
-        for evidence in &mut self.evidence {
-            evidence.roles.iter_mut().for_each(&mut *each);
-            evidence.entity.common_texts(each);
-        }
-    }
-}
-
-impl Entity {
-    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
-        match self {
-            Self::File(file) => file.common_texts(each),
-            Self::Process(process) => process.common_texts(each),
-            Self::Device(device) => device.common_texts(each),
-            Self::User(account) => account.common_texts(each),
-            Self::Mailbox { address, account } => {
-                address.iter_mut().for_each(&mut *each);
-                account.common_texts(each);
-            }
-            Self::Message(message) => {
-                message.recipients.iter_mut().for_each(&mut *each);
-                message.files.iter_mut().for_each(|file| file.common_texts(each));
-            }
-            Self::Malware { files, processes } => {
-                files.iter_mut().for_each(|file| file.common_texts(each));
-                processes.iter_mut().for_each(|process| process.common_texts(each));
-            }
-            Self::Directory(names) => names.iter_mut().for_each(each),
-            Self::Logon { host, account } => {
-                host.iter_mut().for_each(|host| host.common_texts(each));
-                account.iter_mut().for_each(|account| account.common_texts(each));
-            }
-            Self::Resource(resource) => resource.name.iter_mut().for_each(each),
-            Self::Ip(_)
-            | Self::Url(_)
-            | Self::Dns { .. }
-            | Self::Connection { .. }
-            | Self::Registry(_)
-            | Self::Unknown => {}
-        }
-    }
-}
-
 /// How bad an alert is. Graph has no "critical".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is Graph's word and nothing more")]
@@ -160,7 +94,7 @@ pub enum Severity {
 }
 
 /// One piece of evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// What the provider thinks of it.
     pub verdict: Verdict,
@@ -196,7 +130,7 @@ pub enum Remedy {
 }
 
 /// What a piece of evidence is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Entity {
     /// A file, or a hash alone.
     File(File),
@@ -263,6 +197,7 @@ pub enum Entity {
     /// application, a repository.
     Resource(Box<Resource>),
     /// A type of evidence that this program does not know.
+    #[default]
     Unknown,
 }
 
@@ -281,11 +216,6 @@ pub struct File {
 }
 
 impl File {
-    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
-        let own = [&mut self.name, &mut self.path, &mut self.device_id];
-        own.into_iter().flatten().for_each(each);
-    }
-
     /// Directory and name together, if both are known.
     pub fn full_path(&self) -> Option<String> {
         let (path, name) = (self.path.as_deref()?, self.name.as_deref()?);
@@ -305,18 +235,6 @@ pub struct Process {
     pub parent: Option<File>,
     pub account: Option<Account>,
     pub device_id: Option<Arc<str>>,
-}
-
-impl Process {
-    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
-        for program in std::iter::once(&mut self.image).chain(&mut self.parent) {
-            program.common_texts(each);
-            let hashes = [&mut program.sha256, &mut program.sha1, &mut program.md5];
-            hashes.into_iter().flatten().for_each(&mut *each);
-        }
-        self.account.iter_mut().for_each(|account| account.common_texts(each));
-        self.device_id.iter_mut().for_each(each);
-    }
 }
 
 /// A machine, or what is known of one.
@@ -344,22 +262,6 @@ pub struct Device {
     pub url: Option<Arc<str>>,
 }
 
-impl Device {
-    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
-        let own = [
-            &mut self.id,
-            &mut self.host_name,
-            &mut self.dns_name,
-            &mut self.dns_domain,
-            &mut self.external_address,
-            &mut self.os,
-            &mut self.url,
-        ];
-        let lists = [&mut self.addresses, &mut self.macs];
-        own.into_iter().flatten().chain(lists.into_iter().flatten()).for_each(each);
-    }
-}
-
 /// A user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are Graph's userAccount")]
@@ -369,13 +271,6 @@ pub struct Account {
     pub principal_name: Option<Arc<str>>,
     /// Addresses from which the account was used.
     pub visitors: Vec<Arc<str>>,
-}
-
-impl Account {
-    fn common_texts(&mut self, each: &mut dyn FnMut(&mut Arc<str>)) {
-        let own = [&mut self.name, &mut self.domain, &mut self.principal_name];
-        own.into_iter().flatten().for_each(each);
-    }
 }
 
 /// A mail or chat message.

@@ -273,7 +273,7 @@ pub struct Sighting {
     pub internal: bool,
     pub resolution: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sensor: Option<&'static str>,
+    pub sensor: Option<Arc<str>>,
     pub tlp: &'static str,
     pub targets: Vec<Target>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -1,13 +1,13 @@
 //! The alerts of one tenant, kept so that those which mention an observable
 //! are found without looking at the others.
 
-use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use crate::alert::Alert;
 use crate::observable::{Kind, Observable};
+use crate::packed::Packed;
 use crate::postings::{Postings, Slot};
 use crate::shortfall::Shortfall;
 use crate::texts::Texts;
@@ -17,10 +17,11 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct AlertIndex {
     capacity: usize,
-    alerts: HashMap<Entry, Slot>,
-    slots: Vec<Option<Arc<Alert>>>,
+    slots: Vec<Option<Packed>>,
     free: Vec<Slot>,
     by_time: BTreeSet<(Option<Timestamp>, Slot)>,
+    /// Which alert has an id, under the id's hash.
+    ids: Postings,
     /// Which alerts mention a value, under the hash of type and normal form.
     /// Two values may share a hash: every hit is compared again.
     mentions: Postings,
@@ -48,39 +49,15 @@ pub struct Found {
     pub shortfalls: Vec<Shortfall>,
 }
 
-/// An alert that is found by its id, without a copy of the id.
-#[derive(Debug)]
-struct Entry(Arc<Alert>);
-
-impl Borrow<str> for Entry {
-    fn borrow(&self) -> &str {
-        &self.0.id
-    }
-}
-
-impl Hash for Entry {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
-    }
-}
-
-impl Eq for Entry {}
-
 impl AlertIndex {
     /// An empty index that keeps at most `capacity` alerts.
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            alerts: HashMap::new(),
             slots: Vec::new(),
             free: Vec::new(),
             by_time: BTreeSet::new(),
+            ids: Postings::default(),
             mentions: Postings::default(),
             hasher: RandomState::new(),
             cut: None,
@@ -91,12 +68,12 @@ impl AlertIndex {
 
     /// How many alerts it holds.
     pub fn len(&self) -> usize {
-        self.alerts.len()
+        self.slots.len() - self.free.len()
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.alerts.is_empty()
+        self.len() == 0
     }
 
     /// The time of the oldest alert.
@@ -116,10 +93,8 @@ impl AlertIndex {
 
     /// Adds `alert`, in the place of its older self if there is one. When there
     /// is no room, the oldest alert goes; false if that is this one.
-    pub fn insert(&mut self, mut alert: Alert) -> bool {
-        self.remove(&alert.id);
-        self.texts.share(&mut alert);
-        let alert = Arc::new(alert);
+    pub fn insert(&mut self, alert: Alert) -> bool {
+        self.remove(alert.id.as_bytes());
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             // There are at most `capacity` + 1 slots.
@@ -128,12 +103,13 @@ impl AlertIndex {
         for key in self.keys(&alert) {
             self.mentions.add(key, slot);
         }
+        self.ids.add(self.id_key(alert.id.as_bytes()), slot);
         self.by_time.insert((alert.time(), slot));
+        let packed = Packed::new(alert, &mut self.texts);
         if let Some(place) = self.place(slot) {
-            *place = Some(Arc::clone(&alert));
+            *place = Some(packed);
         }
-        self.alerts.insert(Entry(alert), slot);
-        if self.alerts.len() > self.capacity {
+        if self.len() > self.capacity {
             self.cut = self.cut.max(self.remove_oldest());
             self.evicted += 1;
         }
@@ -155,45 +131,49 @@ impl AlertIndex {
     pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
         let key = self.key(observable.kind(), observable.normal());
         let slots = self.mentions.of(key);
-        let mut found: Vec<&Arc<Alert>> = slots.iter().filter_map(|slot| self.at(*slot)).collect();
+        let mut found: Vec<&Packed> = slots.iter().filter_map(|slot| self.at(*slot)).collect();
+        let mentions = |alert: &Alert| alert.mentions(observable);
         // `http` and `https` share a key, so there only a comparison counts.
         if observable.kind() == Kind::Url {
-            found.retain(|alert| alert.mentions(observable));
+            found.retain(|packed| mentions(&packed.unpack(&self.texts)));
         }
         let total = found.len();
-        found.sort_unstable_by(|a, b| b.time().cmp(&a.time()).then_with(|| a.id.cmp(&b.id)));
-        let confirmed = found.into_iter().filter(|alert| alert.mentions(observable));
-        Hits { alerts: confirmed.take(limit).cloned().collect(), total }
+        found.sort_unstable_by(|a, b| b.time.cmp(&a.time).then_with(|| a.id().cmp(b.id())));
+        let alerts = found.into_iter().map(|packed| packed.unpack(&self.texts));
+        Hits { alerts: alerts.filter(mentions).take(limit).map(Arc::new).collect(), total }
     }
 
     fn remove_oldest(&mut self) -> Option<Timestamp> {
         let dated = self.by_time.iter().find(|(time, _)| time.is_some());
         let (time, slot) = dated.or_else(|| self.by_time.first()).copied()?;
-        if let Some(alert) = self.at(slot).cloned() {
-            self.remove(&alert.id);
-        }
+        self.vacate(slot);
         time
     }
 
-    fn remove(&mut self, id: &str) {
-        let Some((Entry(alert), slot)) = self.alerts.remove_entry(id) else {
-            return;
-        };
+    fn remove(&mut self, id: &[u8]) {
+        let mut slots = self.ids.of(self.id_key(id)).iter();
+        let slot = slots.find(|slot| self.at(**slot).is_some_and(|packed| packed.id() == id));
+        if let Some(slot) = slot.copied() {
+            self.vacate(slot);
+        }
+    }
+
+    fn vacate(&mut self, slot: Slot) {
+        let Some(packed) = self.place(slot).and_then(Option::take) else { return };
+        let alert = packed.into_alert(&mut self.texts);
         for key in self.keys(&alert) {
             self.mentions.remove(key, slot);
         }
+        self.ids.remove(self.id_key(alert.id.as_bytes()), slot);
         self.by_time.remove(&(alert.time(), slot));
-        if let Some(place) = self.place(slot) {
-            *place = None;
-        }
         self.free.push(slot);
     }
 
-    fn at(&self, slot: Slot) -> Option<&Arc<Alert>> {
+    fn at(&self, slot: Slot) -> Option<&Packed> {
         self.slots.get(usize::try_from(slot).ok()?)?.as_ref()
     }
 
-    fn place(&mut self, slot: Slot) -> Option<&mut Option<Arc<Alert>>> {
+    fn place(&mut self, slot: Slot) -> Option<&mut Option<Packed>> {
         self.slots.get_mut(usize::try_from(slot).ok()?)
     }
 
@@ -208,6 +188,10 @@ impl AlertIndex {
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    fn id_key(&self, id: &[u8]) -> u64 {
+        self.hasher.hash_one(id)
     }
 
     fn key(&self, kind: Kind, normal: &str) -> u64 {
@@ -301,8 +285,9 @@ mod tests {
         index.expire(day(20));
         let (found, _) = ids(&index, Kind::Url, "https://bad.example/x", 99);
         assert_eq!(found, ["timeless"]);
-        index.remove("timeless");
+        index.remove(b"timeless");
         assert!(index.is_empty() && index.mentions.is_empty() && index.by_time.is_empty());
+        assert!(index.ids.is_empty() && index.texts.len() == 0);
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub mod uuid;
 pub mod variables;
 
 // Rules: functions of values.
+mod fields;
 #[cfg(feature = "edges")]
 pub mod framing;
 pub mod gateway;
@@ -99,6 +100,7 @@ pub mod jwks;
 pub mod jwt;
 pub mod mapping;
 pub mod mention;
+mod packed;
 pub mod payload;
 mod postings;
 mod relations;

@@ -251,10 +251,10 @@ fn product(alert: &Alert) -> Arc<str> {
     known.map_or(SOURCE, |(_, name, _)| name).into()
 }
 
-fn sensor(alert: &Alert) -> Option<&'static str> {
+fn sensor(alert: &Alert) -> Option<Arc<str>> {
     let source = alert.service_source.as_deref();
     let known = PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
-    alert.sensor.or_else(|| known.map(|(.., sensor)| *sensor))
+    alert.sensor.clone().or_else(|| known.map(|(.., sensor)| (*sensor).into()))
 }
 
 /// What does not fit elsewhere, in the drawer of the sighting.

@@ -4,59 +4,86 @@
 //! names in all of its alerts: without this, half of the memory of a tenant is
 //! copies.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
-
-use crate::alert::Alert;
 
 /// The texts of one index.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
-    known: HashSet<Arc<str>>,
-    /// How many there may be before those that no alert holds any more go.
-    enough: usize,
+    places: HashMap<Arc<str>, usize>,
+    /// Each text, and how often it is held.
+    kept: Vec<(Arc<str>, usize)>,
+    free: Vec<usize>,
 }
 
 impl Texts {
-    /// Has `alert` hold the texts that are known instead of its own copies.
-    pub(crate) fn share(&mut self, alert: &mut Alert) {
-        alert.common_texts(&mut |text| match self.known.get(text) {
-            Some(known) => text.clone_from(known),
-            None => {
-                self.known.insert(Arc::clone(text));
-            }
-        });
-        // Each time as many have come as have stayed, so that a text costs the
-        // same however many there are.
-        if self.known.len() > self.enough {
-            self.known.retain(|text| Arc::strong_count(text) > 1);
-            self.enough = 2 * self.known.len().max(FEW);
+    /// Where `text` is kept, once more.
+    pub(crate) fn keep(&mut self, text: &Arc<str>) -> usize {
+        let known = self.places.get(text).copied();
+        if let Some(place) = known
+            && let Some((_, holders)) = self.kept.get_mut(place)
+        {
+            *holders += 1;
+            return place;
+        }
+        let place = self.free.pop().unwrap_or(self.kept.len());
+        let entry = (Arc::clone(text), 1);
+        match self.kept.get_mut(place) {
+            Some(free) => *free = entry,
+            None => self.kept.push(entry),
+        }
+        self.places.insert(Arc::clone(text), place);
+        place
+    }
+
+    /// The text that is kept at `place`.
+    pub(crate) fn at(&self, place: usize) -> Option<Arc<str>> {
+        self.kept.get(place).map(|(text, _)| Arc::clone(text))
+    }
+
+    /// Holds `text` once less; with the last one it goes.
+    pub(crate) fn leave(&mut self, text: &str) {
+        let place = self.places.get(text).copied();
+        let Some((place, (kept, holders))) =
+            place.and_then(|place| Some((place, self.kept.get_mut(place)?)))
+        else {
+            return;
+        };
+        *holders -= 1;
+        if *holders == 0 {
+            *kept = Arc::default();
+            self.places.remove(text);
+            self.free.push(place);
         }
     }
-}
 
-/// Too few to be worth a look.
-const FEW: usize = 1_000;
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn alert(title: &str) -> Alert {
-        Alert { title: Some(title.into()), ..Alert::default() }
-    }
-
     #[test]
-    fn a_text_is_kept_once_and_goes_with_the_last_alert_that_holds_it() {
+    fn a_text_is_kept_once_and_goes_with_the_last_that_holds_it() {
         let mut texts = Texts::default();
-        let mut held = [alert("same"), alert("same")];
-        held.iter_mut().for_each(|alert| texts.share(alert));
-        let [first, second] = held.each_ref().map(|alert| alert.title.as_ref().unwrap());
-        assert!(Arc::ptr_eq(first, second));
-        for number in 0..10 * FEW {
-            texts.share(&mut alert(&number.to_string()));
-        }
-        assert!(texts.known.len() <= 2 * FEW + 1, "{} are left", texts.known.len());
-        assert!(texts.known.contains("same"));
+        let [a, b]: [Arc<str>; 2] = ["a", "b"].map(Into::into);
+        let place = texts.keep(&a);
+        assert_eq!(texts.keep(&"a".into()), place);
+        assert!(Arc::ptr_eq(&texts.at(place).unwrap(), &a));
+        let other = texts.keep(&b);
+        texts.leave("a");
+        assert_eq!(
+            (texts.at(place).as_deref(), texts.at(other).as_deref()),
+            (Some("a"), Some("b"))
+        );
+        texts.leave("a");
+        texts.leave("unknown");
+        assert_eq!(texts.len(), 1);
+        assert_eq!(texts.keep(&"c".into()), place, "its place is another's");
     }
 }

@@ -12,6 +12,16 @@ use std::time::Duration;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// From steps of 100 ns since 1970-01-01T00:00:00Z.
+    pub(crate) const fn from_ticks(ticks: i64) -> Self {
+        Self(ticks)
+    }
+
+    /// Steps of 100 ns since 1970-01-01T00:00:00Z.
+    pub(crate) const fn ticks(self) -> i64 {
+        self.0
+    }
+
     /// From whole seconds since 1970-01-01T00:00:00Z.
     pub const fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(TICKS_PER_SECOND))

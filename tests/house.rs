@@ -40,6 +40,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
     (
         "rules",
         &[
+            "fields",
             "framing",
             "gateway",
             "graph",
@@ -48,6 +49,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "jwt",
             "mapping",
             "mention",
+            "packed",
             "payload",
             "postings",
             "relations",

@@ -148,7 +148,7 @@ pub fn parse_alert(json: &str) -> Option<Alert> {
         // As `alerts_v2` calls it.
         status: wire.status.0.map(|word| if &*word == "newAlert" { "new".into() } else { word }),
         classification: wire.feedback.0,
-        sensor: Some(sensor(vendor.provider.0.as_deref(), vendor.sub_provider.0.as_deref())),
+        sensor: Some(sensor(vendor.provider.0.as_deref(), vendor.sub_provider.0.as_deref()).into()),
         product_name: vendor.provider.0,
         detection_source: vendor.sub_provider.0,
         assigned_to: wire.assigned_to.0,
