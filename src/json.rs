@@ -13,10 +13,13 @@ use serde_json::Error;
 /// When it holds something of which no answer consists: a floating-point number,
 /// bytes, a map, a tuple, or a variant with contents.
 pub(crate) fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    let mut json = Vec::new();
+    let mut json = Vec::with_capacity(ROOM);
     value.serialize(Writer(&mut json))?;
     Ok(json)
 }
+
+/// Bytes of an answer with one sighting, as a rule.
+const ROOM: usize = 4 * 1024;
 
 struct Writer<'a>(&'a mut Vec<u8>);
 
@@ -109,11 +112,25 @@ impl<'a> Serializer for Writer<'a> {
     type SerializeStructVariant = Impossible<(), Error>;
 
     fn serialize_str(self, text: &str) -> Result<(), Error> {
-        if is_plain(text.as_bytes()) {
+        if is_plain(text) {
             self.quoted(text);
             return Ok(());
         }
-        serde_json::to_writer(self.0, text)
+        // As a rule it has lines, and nothing else that is escaped.
+        self.0.push(b'"');
+        for (number, line) in text.split('\n').enumerate() {
+            if number > 0 {
+                self.0.extend_from_slice(b"\\n");
+            }
+            if is_plain(line) {
+                self.0.extend_from_slice(line.as_bytes());
+            } else {
+                let line = serde_json::to_vec(line)?;
+                self.0.extend_from_slice(line.get(1..line.len() - 1).unwrap_or_default());
+            }
+        }
+        self.0.push(b'"');
+        Ok(())
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Compound<'a>, Error> {
@@ -257,11 +274,11 @@ impl<'a> Serializer for Writer<'a> {
     }
 }
 
-/// Whether JSON escapes none of these bytes.
-fn is_plain(text: &[u8]) -> bool {
+/// Whether JSON escapes nothing of it.
+fn is_plain(text: &str) -> bool {
     let is_odd = |byte: &u8| (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
     // All of a chunk are looked at, since that can be done at once.
-    let (chunks, rest) = text.as_chunks::<16>();
+    let (chunks, rest) = text.as_bytes().as_chunks::<16>();
     let has_odd = |chunk: &[u8; 16]| chunk.iter().fold(false, |odd, byte| odd | is_odd(byte));
     !chunks.iter().any(has_odd) && !rest.iter().any(is_odd)
 }

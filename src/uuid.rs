@@ -22,11 +22,14 @@ fn uuid(mut bytes: [u8; 16], version: u8) -> String {
         if matches!(at, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        for digit in [byte >> 4, byte & 0x0F] {
-            text.extend(char::from_digit(digit.into(), 16));
-        }
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 0x0F));
     }
     text
+}
+
+fn digit(value: u8) -> char {
+    char::from(if value < 10 { b'0' + value } else { b'a' + value - 10 })
 }
 
 #[cfg(test)]

@@ -252,7 +252,7 @@ impl Shared {
 
 fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
-    let mut chunk = [0; CHUNK];
+    let mut chunk = vec![0; CHUNK];
     loop {
         let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
         stream.set_read_timeout(Some(left)).map_err(|_| Refusal::NoAnswer)?;
@@ -260,6 +260,8 @@ fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Ref
             Ok(0) => return Ok(bytes),
             Ok(count) if bytes.len() + count <= limits::REPLY => {
                 bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                // A large answer is read in large pieces.
+                chunk.resize(if count == chunk.len() { PIECE } else { chunk.len() }, 0);
             }
             Err(error) if is_for_now(&error) => {}
             _ => return Err(Refusal::NoAnswer),
@@ -302,7 +304,7 @@ impl Drop for Place<'_> {
 /// Bytes that are read at once; on the stack.
 const CHUNK: usize = 8 * 1024;
 
-/// Bytes that are written at once.
+/// Bytes that are written at once, and read of a large answer.
 const PIECE: usize = 64 * 1024;
 
 #[cfg(test)]
