@@ -8,10 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::ctim::Sighting;
 use crate::error::{Error, InvalidArgument, WireError};
 use crate::event::{Event, Level, RequestId};
 use crate::gateway::quoted_length;
@@ -19,7 +18,7 @@ use crate::json;
 use crate::jwt::{Claims, bearer};
 use crate::limits;
 use crate::payload;
-use crate::relay::{Relay, Reply};
+use crate::relay::{Findings, Relay};
 use crate::shortfall::Shortfall;
 use crate::time::Deadline;
 use crate::trust::Trust;
@@ -142,26 +141,37 @@ impl Api {
     }
 
     fn observe(&self, room: usize, request: Request<'_>, deadline: Deadline) -> Response {
-        match self.reply(request, deadline) {
-            Ok(mut reply) => {
-                let mut response = sightings(&reply);
-                // Nothing is longer than twice what it was, once it is quoted.
-                let may_be_large = response.body.len() > room / 2;
-                let length = if may_be_large { quoted_length(&response.body) } else { 0 };
-                if length > room {
-                    shorten(&mut reply, length - room + limits::NOTICE);
-                    response = sightings(&reply);
-                }
-                self.count_left_out(&reply);
-                response
-            }
-            Err(error) => {
-                let value = json!({"errors": [error.wire()]});
-                let summary =
-                    Summary { endpoint: "observe", error: Some(error), ..Summary::default() };
-                success(&value, summary)
-            }
+        self.observed(room, request, deadline).unwrap_or_else(|error| {
+            let value = json!({"errors": [error.wire()]});
+            let summary = Summary { endpoint: "observe", error: Some(error), ..Summary::default() };
+            success(&value, summary)
+        })
+    }
+
+    fn observed(
+        &self,
+        room: usize,
+        request: Request<'_>,
+        deadline: Deadline,
+    ) -> Result<Response, Error> {
+        // Who asks comes first: a stranger's body is not worth parsing.
+        let claims = self.claims(request, deadline)?;
+        let body = request.body.map_err(Clone::clone)?;
+        let question = payload::question(body)?;
+        let (credentials, limit) = (claims.credentials(), claims.entities_limit());
+        let mut findings = self.relay.find(question, credentials, limit, deadline)?;
+        let mut response = sightings(&findings);
+        // Nothing is longer than twice what it was, once it is quoted.
+        let may_be_large = response.body.len() > room / 2;
+        let length = if may_be_large { quoted_length(&response.body) } else { 0 };
+        if length > room {
+            findings.shorten(length - room + limits::NOTICE, |sighting| {
+                json::to_vec(sighting).map_or(0, |json| quoted_length(&json))
+            });
+            response = sightings(&findings);
         }
+        self.count_left_out(&findings.shortfalls);
+        Ok(response)
     }
 
     /// Counts an answer that has gone, `took` after the request had come.
@@ -176,9 +186,9 @@ impl Api {
         }
     }
 
-    fn count_left_out(&self, reply: &Reply) {
+    fn count_left_out(&self, shortfalls: &[Shortfall]) {
         let dropped = &self.relay.metrics().sightings_dropped;
-        for shortfall in &reply.shortfalls {
+        for shortfall in shortfalls {
             match shortfall {
                 Shortfall::TooMany { limit, observables } => {
                     let left_out =
@@ -189,15 +199,6 @@ impl Api {
                 _ => {}
             }
         }
-    }
-
-    fn reply(&self, request: Request<'_>, deadline: Deadline) -> Result<Reply, Error> {
-        // Who asks comes first: a stranger's body is not worth parsing.
-        let claims = self.claims(request, deadline)?;
-        let body = request.body.map_err(Clone::clone)?;
-        let question = payload::question(body)?;
-        let (credentials, limit) = (claims.credentials(), claims.entities_limit());
-        self.relay.observe(question, credentials, limit, deadline)
     }
 
     fn health(&self, request: Request<'_>, deadline: Deadline) -> (Value, Summary) {
@@ -318,48 +319,18 @@ fn respond(body: Result<Vec<u8>, serde_json::Error>, summary: Summary) -> Respon
 }
 
 /// The answer to observe.
-fn sightings(reply: &Reply) -> Response {
+fn sightings(findings: &Findings<'_>) -> Response {
     let errors: Vec<WireError> =
-        reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
+        findings.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
+    let count = findings.count();
     let summary = Summary {
         endpoint: "observe",
         error: None,
-        sightings: reply.sightings.len(),
+        sightings: count,
         warnings: errors.iter().map(|error| error.code).collect(),
     };
-    respond(json::to_vec(&Envelope::new(&reply.sightings, errors)), summary)
-}
-
-/// Leaves out sightings that take up at least `excess` bytes, and says so. The
-/// oldest go first of the observable that has most, so that none loses all
-/// while another keeps many.
-fn shorten(reply: &mut Reply, excess: usize) {
-    let found = reply.sightings.len();
-    let mut ranked: Vec<(usize, usize)> = Vec::with_capacity(found);
-    let mut previous = None;
-    for (position, sighting) in reply.sightings.iter().enumerate() {
-        // Those of one observable stand together, the newest first.
-        let asked = sighting.observables.first();
-        let rank = match ranked.last() {
-            Some((rank, _)) if asked == previous => rank + 1,
-            _ => 0,
-        };
-        previous = asked;
-        ranked.push((rank, position));
-    }
-    ranked.sort_unstable();
-    let mut kept = vec![true; found];
-    let mut freed = 0;
-    while freed < excess
-        && let Some((_, position)) = ranked.pop()
-    {
-        let sighting = reply.sightings.get(position).map(serde_json::to_vec);
-        freed += sighting.and_then(Result::ok).map_or(0, |json| quoted_length(&json));
-        kept.iter_mut().skip(position).take(1).for_each(|kept| *kept = false);
-    }
-    let mut kept = kept.into_iter();
-    reply.sightings.retain(|_| kept.next() == Some(true));
-    reply.shortfalls.push(Shortfall::TooLarge { kept: reply.sightings.len(), found });
+    let sightings = (count > 0).then_some(Docs { count, docs: Each(findings) });
+    respond(json::to_vec(&Envelope { data: Data { sightings }, errors }), summary)
 }
 
 fn watchdog(health_check: Option<&str>) -> Value {
@@ -393,14 +364,15 @@ struct Data<'a> {
 #[derive(Serialize)]
 struct Docs<'a> {
     count: usize,
-    docs: &'a [Sighting],
+    docs: Each<'a>,
 }
 
-impl<'a> Envelope<'a> {
-    fn new(sightings: &'a [Sighting], errors: Vec<WireError>) -> Self {
-        let sightings =
-            (!sightings.is_empty()).then_some(Docs { count: sightings.len(), docs: sightings });
-        Self { data: Data { sightings }, errors }
+/// Each sighting is made, written and dropped before the next.
+struct Each<'a>(&'a Findings<'a>);
+
+impl Serialize for Each<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.sightings())
     }
 }
 

@@ -50,6 +50,52 @@ pub struct Relay {
     clock: Clock,
 }
 
+/// What was found for each observable, in the order asked: whatever a sighting is
+/// made of, which takes less memory than the sighting.
+#[derive(Debug)]
+pub struct Findings<'a> {
+    hits: Vec<(Observable, Vec<Arc<Alert>>)>,
+    /// Why there may be more.
+    pub shortfalls: Vec<Shortfall>,
+    context: Context<'a>,
+}
+
+impl Findings<'_> {
+    /// How many sightings there are.
+    pub fn count(&self) -> usize {
+        self.hits.iter().map(|(_, alerts)| alerts.len()).sum()
+    }
+
+    /// The sightings, by observable in the order asked, newest first, each made
+    /// when it is its turn.
+    pub fn sightings(&self) -> impl Iterator<Item = Sighting> {
+        self.hits.iter().flat_map(|(observable, alerts)| {
+            alerts.iter().map(|alert| mapping::sighting(observable, alert, self.context))
+        })
+    }
+
+    /// Leaves out sightings until those that are left out have `excess` by
+    /// `measure`, and says so. The oldest go first of the observable that has
+    /// most, so that none loses all while another keeps many.
+    pub fn shorten(&mut self, excess: usize, measure: impl Fn(&Sighting) -> usize) {
+        let found = self.count();
+        let lists = self.hits.iter().enumerate();
+        let ranked =
+            lists.flat_map(|(list, (_, alerts))| (0..alerts.len()).map(move |at| (at, list)));
+        let mut ranked: Vec<(usize, usize)> = ranked.collect();
+        ranked.sort_unstable();
+        let mut freed = 0;
+        while freed < excess
+            && let Some((_, list)) = ranked.pop()
+            && let Some((observable, alerts)) = self.hits.get_mut(list)
+            && let Some(alert) = alerts.pop()
+        {
+            freed += measure(&mapping::sighting(observable, &alert, self.context));
+        }
+        self.shortfalls.push(Shortfall::TooLarge { kept: self.count(), found });
+    }
+}
+
 /// What there is to answer, and what may be missing from it.
 #[derive(Debug, Default)]
 pub struct Reply {
@@ -107,30 +153,50 @@ impl Relay {
         entities_limit: Option<usize>,
         deadline: Deadline,
     ) -> Result<Reply, Error> {
-        let mut reply = Reply::default();
+        let findings = self.find(question, credentials, entities_limit, deadline)?;
+        let sightings = findings.sightings().collect();
+        Ok(Reply { sightings, shortfalls: findings.shortfalls })
+    }
+
+    /// The same, with the sightings still to be made.
+    ///
+    /// # Errors
+    /// As those of [`observe`](Self::observe).
+    pub fn find<'a>(
+        &'a self,
+        question: Question,
+        credentials: &'a Credentials,
+        entities_limit: Option<usize>,
+        deadline: Deadline,
+    ) -> Result<Findings<'a>, Error> {
+        let context = Context {
+            tenant: &credentials.tenant,
+            portal: &self.settings.cloud.portal,
+            now: self.clock.now().wall,
+        };
+        let mut findings = Findings { hits: Vec::new(), shortfalls: Vec::new(), context };
         if !question.malformed.is_empty() {
             let observables = question.malformed;
-            reply.shortfalls.push(Shortfall::NotSearched { observables });
+            findings.shortfalls.push(Shortfall::NotSearched { observables });
         }
         if question.observables.is_empty() {
-            return Ok(reply);
+            return Ok(findings);
         }
         let limit = self.limit(entities_limit, question.observables.len());
         let found = self.source.find(&question.observables, credentials, limit, deadline)?;
-        reply.shortfalls.extend(found.shortfalls);
+        findings.shortfalls.extend(found.shortfalls);
         let mut too_many = Vec::new();
         for (hits, observable) in found.hits.into_iter().zip(question.observables) {
-            let map = |alert: &Arc<Alert>| self.sighting(&observable, alert, credentials);
-            reply.sightings.extend(hits.alerts.iter().map(map));
             if hits.total > hits.alerts.len() {
-                too_many.push((observable, hits.total));
+                too_many.push((observable.clone(), hits.total));
             }
+            findings.hits.push((observable, hits.alerts));
         }
         if !too_many.is_empty() {
             let observables = too_many;
-            reply.shortfalls.push(Shortfall::TooMany { limit, observables });
+            findings.shortfalls.push(Shortfall::TooMany { limit, observables });
         }
-        Ok(reply)
+        Ok(findings)
     }
 
     /// Proves by real reads that the credentials work, as the source needs them.
@@ -160,14 +226,5 @@ impl Relay {
     fn limit(&self, asked: Option<usize>, count: usize) -> usize {
         let fair_share = (limits::SIGHTINGS / count.max(1)).max(1);
         asked.unwrap_or(self.settings.entities_limit).min(fair_share)
-    }
-
-    fn sighting(&self, observable: &Observable, alert: &Alert, asker: &Credentials) -> Sighting {
-        let context = Context {
-            tenant: &asker.tenant,
-            portal: &self.settings.cloud.portal,
-            now: self.clock.now().wall,
-        };
-        mapping::sighting(observable, alert, context)
     }
 }
