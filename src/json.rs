@@ -276,11 +276,24 @@ impl<'a> Serializer for Writer<'a> {
 
 /// Whether JSON escapes nothing of it.
 fn is_plain(text: &str) -> bool {
-    let is_odd = |byte: &u8| (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
-    // All of a chunk are looked at, since that can be done at once.
-    let (chunks, rest) = text.as_bytes().as_chunks::<16>();
-    let has_odd = |chunk: &[u8; 16]| chunk.iter().fold(false, |odd, byte| odd | is_odd(byte));
-    !chunks.iter().any(has_odd) && !rest.iter().any(is_odd)
+    let bytes = text.as_bytes();
+    // Many are looked at at once, the last of them once more.
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let (chunks, _) = bytes.as_chunks::<16>();
+        return !chunks.iter().any(has_odd) && !has_odd(last);
+    }
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) => !has_odd(first) && !has_odd(last),
+        _ => !bytes.iter().any(is_odd),
+    }
+}
+
+fn has_odd<const N: usize>(chunk: &[u8; N]) -> bool {
+    chunk.iter().fold(false, |odd, byte| odd | is_odd(byte))
+}
+
+const fn is_odd(byte: &u8) -> bool {
+    (*byte < b' ') | (*byte == b'"') | (*byte == b'\\')
 }
 
 fn refused<T>() -> Result<T, Error> {
