@@ -180,9 +180,10 @@ impl Config {
             level: reader.value("RELAY_LOG", level).unwrap_or(Level::Info),
             format: reader.value("RELAY_LOG_FORMAT", format).unwrap_or(LogFormat::Text),
         };
-        // One call for each worker, or as many as it makes at once.
-        let connections =
-            if source == AlertSource::Legacy { workers * limits::WIDTH } else { workers };
+        // One call for each worker, or as many as it makes at once; and those of a
+        // crawl.
+        let at_once = if source == AlertSource::Legacy { limits::WIDTH } else { 1 };
+        let connections = (workers * at_once).max(limits::WIDTH);
         reader.problems.into_result(Self {
             transport: TransportSettings { connections, ..config.transport },
             ..config

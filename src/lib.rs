@@ -98,6 +98,7 @@ pub mod graph;
 pub mod index;
 pub mod jwks;
 pub mod jwt;
+mod legs;
 pub mod mapping;
 pub mod mention;
 mod packed;

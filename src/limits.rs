@@ -245,8 +245,8 @@ pub const MAX_TENANTS: usize = 50;
 /// clamped to it.
 pub const PAGE: usize = 1_000;
 
-/// Pages of one crawl or refresh. At the default page of 100 rows this is
-/// twice the alerts that are kept, and it ends a server that never stops.
+/// Pages of one crawl or refresh, of all its legs. At the default page of 100 rows
+/// this is twice the alerts that are kept, and it ends a server that never stops.
 pub const PAGES: usize = 1_000;
 
 /// Pages in a row that bring no alert not seen before, after which a crawl
@@ -297,9 +297,15 @@ pub const ALERTS_KEPT: usize = 2_000;
 /// Requests in one `$batch`, which takes no more.
 pub const BATCH: usize = 20;
 
-/// Calls that one request has under way at once, where it has many to make: the
-/// original made one, and more than a few would be throttled together.
+/// Calls that one request, or one crawl, has under way at once, where it has many
+/// to make: the original made one, and more than a few would be throttled together.
 pub const WIDTH: usize = 8;
+
+/// Calls that crawls have under way at once, of all tenants together, beyond the
+/// one that each always may: two at a time are as quick as can be. A page is 6 MB
+/// as a rule, and never more are under way for one tenant than are together as
+/// large as one [`ANSWER`].
+pub const CRAWL_CALLS: usize = 2 * (WIDTH - 1);
 
 /// Bytes of a URL. Front ends take 16 KiB for the whole head as a rule, with 2 or
 /// 3 KiB of token in it; a question that is longer goes in the body of a batch.

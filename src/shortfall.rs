@@ -16,7 +16,7 @@ pub enum Shortfall {
     Loading {
         /// How many have come.
         alerts: usize,
-        /// The oldest of them, if any.
+        /// All that are newer are among them, if anything is known.
         back_to: Option<Timestamp>,
         /// Where the window begins.
         window: Timestamp,
@@ -25,7 +25,7 @@ pub enum Shortfall {
     Interrupted {
         /// How many have come.
         alerts: usize,
-        /// The oldest of them, if any.
+        /// All that are newer are among them, if anything is known.
         back_to: Option<Timestamp>,
         /// Where the window begins.
         window: Timestamp,
@@ -318,7 +318,7 @@ fn named(observables: &[Observable]) -> String {
 fn so_far(alerts: usize, back_to: Option<Timestamp>) -> String {
     match back_to {
         Some(back_to) => {
-            format!("so far {alerts} have been searched, the oldest of which is of {back_to}")
+            format!("so far {alerts} have been searched, among them all after {back_to}")
         }
         None => format!("so far {alerts} have been searched"),
     }

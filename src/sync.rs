@@ -1,5 +1,5 @@
 //! Keeps the index of each tenant up to date: crawled once, refreshed by what
-//! changed, by one thread at a time, and never by the one that answers.
+//! changed, in one walk at a time, and never by the thread that answers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,6 +78,8 @@ struct State {
     unreadable: HashMap<u64, Timestamp>,
     /// A walk that was broken off and can be taken up.
     unfinished: Option<Walk>,
+    /// The time back to which the last walk has read everything: all that is newer.
+    back_to: Option<Timestamp>,
     /// All alerts once more, a few pages at a time.
     sweep: Option<Walk>,
     /// When that is to begin, by the monotonic clock.
@@ -198,10 +200,10 @@ impl Tenant {
         let ended = self.sync_until_fresh(deadline);
         let now = self.session.upstream().now().wall;
         let window = now.minus(self.settings.lookback);
-        let index = self.index();
-        let (alerts, back_to) = (index.len(), index.oldest());
-        drop(index);
-        let as_of = lock(&self.state).as_of.map(|as_of| as_of.wall);
+        let alerts = self.indexed();
+        let state = lock(&self.state);
+        let (as_of, back_to) = (state.as_of.map(|as_of| as_of.wall), state.back_to);
+        drop(state);
         let answerable = self.session.is_valid(now) && (as_of.is_some() || alerts > 0);
         match (ended, as_of) {
             (Some(Ok(())), _) => Ok(None),
@@ -227,9 +229,9 @@ impl Tenant {
             if let Some(error) = self.just_failed() {
                 return Some(Err(error));
             }
-            let ticket = self.launch();
             let patience = self.session.upstream().remaining(deadline);
             let patience = patience.filter(|_| place.is_some()).unwrap_or_default();
+            let ticket = self.launch();
             let ended = self.flight.wait(ticket, patience)?;
             // One that others had begun may be too old when it ends; one that was
             // begun for this request is as current as can be.
@@ -344,17 +346,17 @@ impl Tenant {
     }
 
     fn walk(&self, mut walk: Walk) -> Result<(), Error> {
-        loop {
-            match self.step(&mut walk) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    self.count(&walk, "failed");
-                    if walk.can_go_on(&error) {
-                        lock(&self.state).unfinished = Some(walk);
-                    }
-                    return Err(error);
+        while !walk.has_ended() {
+            lock(&self.state).back_to = walk.back_to();
+            let others = self.queue.calls(walk.width() - 1);
+            if let Err(error) = self.step(&mut walk, 1 + others.len()) {
+                self.count(&walk, "failed");
+                let mut state = lock(&self.state);
+                state.back_to = walk.back_to();
+                if walk.can_go_on(&error) {
+                    state.unfinished = Some(walk);
                 }
+                return Err(error);
             }
         }
         self.note(walk);
@@ -376,9 +378,9 @@ impl Tenant {
         drop(state);
         let Some(mut walk) = walk else { return };
         for _ in 0..limits::SWEEP {
-            match self.step(&mut walk) {
-                Ok(true) => {}
-                Ok(false) => return self.note(walk),
+            match self.step(&mut walk, 1) {
+                Ok(()) if walk.has_ended() => return self.note(walk),
+                Ok(()) => {}
                 Err(error) if walk.can_go_on(&error) => break,
                 Err(_) => {
                     self.count(&walk, "failed");
@@ -390,31 +392,34 @@ impl Tenant {
         lock(&self.state).sweep = Some(walk);
     }
 
-    /// One page; false after the last one.
-    fn step(&self, walk: &mut Walk) -> Result<bool, Error> {
-        let step = walk.step(&self.session)?;
-        // Whatever comes next, what has come is kept.
-        let kept = self.keep(step.alerts, walk.begun.wall.minus(self.settings.lookback));
-        // Memory is full, and the rest is older still.
-        let full = !kept && self.index().cut().is_some();
-        Ok(step.more? && !(full && walk.property == Property::Created))
+    /// One page, or up to `width` of them at once.
+    fn step(&self, walk: &mut Walk, width: usize) -> Result<(), Error> {
+        let step = walk.step(&self.session, width);
+        let window = walk.begun.wall.minus(self.settings.lookback);
+        // Whatever comes next, what has come is kept: page by page, so that nobody
+        // waits for the index longer than for one.
+        step.pages.into_iter().for_each(|alerts| self.keep(alerts, window));
+        let cut = self.index().cut().filter(|_| walk.property == Property::Created);
+        if let Some(cut) = cut {
+            // Memory is full, and this is older still.
+            walk.stop_at(cut);
+        }
+        step.failed.map_or(Ok(()), Err)
     }
 
-    /// Keeps `alerts`, as far as there is room; true if any of them was kept.
-    fn keep(&self, alerts: Vec<Alert>, window: Timestamp) -> bool {
+    /// Keeps `alerts`, as far as there is room.
+    fn keep(&self, alerts: Vec<Alert>, window: Timestamp) {
         let dropped = &self.session.upstream().metrics().alerts_dropped;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let evicted = index.evicted();
-        let mut kept = false;
         for alert in alerts {
             if alert.time().is_none_or(|time| time >= window) {
-                kept |= index.insert(alert);
+                index.insert(alert);
             } else {
                 dropped.add(&["window"], 1);
             }
         }
         dropped.add(&["memory"], index.evicted() - evicted);
-        kept
     }
 
     /// Takes note of a walk that is through.

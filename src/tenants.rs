@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::cloud::Cloud;
 use crate::credentials::{CredentialKey, Credentials};
 use crate::flight::lock;
+use crate::limits;
 use crate::room::{Place, Room};
 use crate::session::Session;
 use crate::upstream::Upstream;
@@ -26,6 +27,8 @@ type Make<T> = Box<dyn Fn(Session, Queue) -> T + Send + Sync>;
 /// What all tenants share of the places for those who wait.
 struct Waiting {
     room: Room,
+    /// For the calls that crawls have under way at once, beyond one for each.
+    calls: Room,
     /// Whether there is but one tenant.
     alone: AtomicBool,
 }
@@ -34,6 +37,7 @@ struct Waiting {
 pub(crate) struct Queue {
     all: Arc<Waiting>,
     mine: AtomicUsize,
+    calls: AtomicUsize,
 }
 
 struct Known<T> {
@@ -65,7 +69,8 @@ impl<T> Tenants<T> {
         waiting: usize,
         make: impl Fn(Session, Queue) -> T + Send + Sync + 'static,
     ) -> Self {
-        let waiting = Waiting { room: Room::new(waiting), alone: AtomicBool::new(true) };
+        let (room, calls) = (Room::new(waiting), Room::new(limits::CRAWL_CALLS));
+        let waiting = Waiting { room, calls, alone: AtomicBool::new(true) };
         let known = Known { tenants: HashMap::new(), uses: 0, last: None };
         let (known, waiting) = (Mutex::new(known), Arc::new(waiting));
         Self { upstream, most, known, waiting, make: Box::new(make) }
@@ -89,7 +94,11 @@ impl<T> Tenants<T> {
         let uses = known.uses;
         let (used, tenant) = known.tenants.entry(key).or_insert_with(|| {
             let session = Session::new(credentials.clone(), Arc::clone(&self.upstream));
-            let queue = Queue { all: Arc::clone(&self.waiting), mine: AtomicUsize::new(0) };
+            let queue = Queue {
+                all: Arc::clone(&self.waiting),
+                mine: AtomicUsize::new(0),
+                calls: AtomicUsize::new(0),
+            };
             (uses, Arc::new((self.make)(session, queue)))
         });
         *used = uses;
@@ -109,5 +118,34 @@ impl Queue {
     /// A place among those who wait for Microsoft, if there is one.
     pub(crate) fn place(&self) -> Option<Place<'_>> {
         self.all.room.enter(&self.mine, self.all.alone.load(Ordering::SeqCst))
+    }
+
+    /// Places for as many as `most` calls of a crawl beside its first, as far as
+    /// there are any.
+    pub(crate) fn calls(&self, most: usize) -> Vec<Place<'_>> {
+        let alone = self.all.alone.load(Ordering::SeqCst);
+        (0..most).map_while(|_| self.all.calls.enter(&self.calls, alone)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_crawls_are_as_quick_as_can_be_and_others_have_one_call_each() {
+        let (room, calls) = (Room::new(1), Room::new(limits::CRAWL_CALLS));
+        let all = Arc::new(Waiting { room, calls, alone: AtomicBool::new(false) });
+        let queue = || Queue {
+            all: Arc::clone(&all),
+            mine: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+        };
+        let [a, b, c] = [queue(), queue(), queue()];
+        let most = limits::WIDTH - 1;
+        let (of_a, of_b) = (a.calls(most), b.calls(most));
+        assert_eq!((of_a.len(), of_b.len(), c.calls(most).len()), (most, most, 0));
+        drop(of_a);
+        assert_eq!(c.calls(3).len(), 3);
     }
 }

@@ -1,15 +1,19 @@
-//! One walk through a tenant's alerts, page by page: a crawl of the window, or a
-//! refresh of what has changed. It can be broken off and taken up again.
+//! One walk through a tenant's alerts, in rounds of a page or several: a crawl of
+//! the window, or a refresh of what has changed. It can be broken off and taken up
+//! again.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alert::{Alert, Entity, Evidence};
+use crate::crew;
 use crate::error::{Error, TransportError, UnexpectedAnswer};
 use crate::event::{Event, Level};
 use crate::graph;
 use crate::graph::alerts_v2::Page;
 use crate::graph::paging::{Pager, Property};
+use crate::legs::Legs;
 use crate::limits;
 use crate::session::Session;
 use crate::time::{Deadline, Now, Timestamp};
@@ -17,14 +21,16 @@ use crate::time::{Deadline, Now, Timestamp};
 /// A walk, as far as it has come.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    pager: Pager,
+    legs: Legs,
     pub(crate) property: Property,
     /// When it was begun.
     pub(crate) begun: Now,
     /// The same by Microsoft's clock, once a page has told.
     begun_there: Option<Timestamp>,
-    pages: usize,
-    alerts: usize,
+    /// Bytes of the largest page.
+    largest: u64,
+    /// The alerts that it has come across, by id.
+    seen: HashSet<Arc<str>>,
     unknown_evidence: usize,
     /// Rows that could not be read, by digest.
     pub(crate) unreadable: HashSet<u64>,
@@ -35,12 +41,16 @@ pub(crate) struct Walk {
     latest: Option<Timestamp>,
 }
 
-/// What one page has brought.
+/// What one round has brought.
 pub(crate) struct Step {
-    pub(crate) alerts: Vec<Alert>,
-    /// Whether there is more, or why the walk ends here.
-    pub(crate) more: Result<bool, UnexpectedAnswer>,
+    /// The alerts of each page that has come.
+    pub(crate) pages: Vec<Vec<Alert>>,
+    /// Why another has not; the walk can be taken up here.
+    pub(crate) failed: Option<Error>,
 }
+
+/// One page, and its size in bytes.
+type Read = (Page, u64);
 
 impl Walk {
     pub(crate) fn new(
@@ -51,12 +61,12 @@ impl Walk {
     ) -> Self {
         let graph = session.upstream().cloud().graph.clone();
         Self {
-            pager: Pager::new(graph, property, from, full_page),
+            legs: Legs::new(Pager::new(graph, property, from, full_page)),
             property,
             begun: session.upstream().now(),
             begun_there: None,
-            pages: 0,
-            alerts: 0,
+            largest: 0,
+            seen: HashSet::new(),
             unknown_evidence: 0,
             unreadable: HashSet::new(),
             partial: false,
@@ -65,53 +75,82 @@ impl Walk {
         }
     }
 
-    /// Reads the next page.
-    ///
-    /// # Errors
-    /// When there is none; the walk can be taken up here.
-    pub(crate) fn step(&mut self, session: &Session) -> Result<Step, Error> {
-        let page = self.next_page(session)?;
-        self.count(&page);
-        let more = self.pager.read(&page);
-        Ok(Step { alerts: page.alerts, more })
-    }
-
-    /// The next page, asked for without an order if it is refused with one, and
-    /// in smaller pieces if it is too large.
-    fn next_page(&mut self, session: &Session) -> Result<Page, Error> {
-        let mut stopped = false;
-        loop {
-            let url = self.pager.url();
-            let asked = session.upstream().now();
-            let deadline = Deadline::after(limits::CALL_TIMEOUT, asked);
-            match session.ask(|token| graph::get(url.clone(), token), deadline) {
-                Ok(response) => return Ok(Page::of(&response)?),
-                Err(Error::Graph(problem)) if problem.status == 400 && self.pager.refused() => {}
-                Err(Error::Transport(TransportError::TooLarge)) if self.pager.shrink() => {}
-                // A call that took longer than it may is one in which the process
-                // was stopped, as between two invocations on Lambda. It has not
-                // been refused; it has only come too late.
-                Err(_) if !stopped && has_been_stopped(asked, session.upstream().now()) => {
-                    stopped = true;
-                }
-                Err(error) => return Err(error),
-            }
+    /// How many pages are worth reading at once. What has changed is seldom more
+    /// than one.
+    pub(crate) fn width(&self) -> usize {
+        match self.property {
+            Property::Created => width(self.legs.pages(), self.largest),
+            Property::Updated => 1,
         }
     }
 
-    fn count(&mut self, page: &Page) {
+    /// Reads the next page, or up to `width` of them at once.
+    pub(crate) fn step(&mut self, session: &Session, width: usize) -> Step {
+        self.legs.spread(width);
+        let urls = self.legs.urls(width);
+        let results = crew::each(&urls, width, |url| read(session, url));
+        let mut pages = Vec::new();
+        let mut failures = Vec::new();
+        for (place, result) in results.into_iter().enumerate() {
+            match result.unwrap_or(Err(Error::Internal { what: "read a page of alerts" })) {
+                Ok((page, bytes)) => {
+                    self.count(&page, bytes);
+                    let linked = self.legs.read(place, &page);
+                    failures.extend(linked.err().map(Error::from));
+                    pages.push(page.alerts);
+                }
+                Err(error) if self.is_remedied(place, &error) => {}
+                Err(error) => failures.push(error),
+            }
+        }
+        self.legs.close();
+        // One that cannot be gone on from counts more than others.
+        let failed = failures.into_iter().min_by_key(passes);
+        Step { pages, failed }
+    }
+
+    /// Whether the page is to be asked for otherwise: without an order if it was
+    /// refused with one, and in smaller pieces if it is too large.
+    fn is_remedied(&mut self, place: usize, error: &Error) -> bool {
+        let Some(pager) = self.legs.pager(place) else { return false };
+        match error {
+            Error::Graph(problem) if problem.status == 400 => pager.refused(),
+            Error::Transport(TransportError::TooLarge) => pager.shrink(),
+            _ => false,
+        }
+    }
+
+    fn count(&mut self, page: &Page, bytes: u64) {
         let unknown = |evidence: &&Evidence| evidence.entity == Entity::Unknown;
-        self.pages += 1;
+        self.largest = self.largest.max(bytes);
         self.begun_there = self.begun_there.or(page.date).or(Some(self.begun.wall));
-        for alert in page.alerts.iter().filter(|alert| !self.pager.has_seen(&alert.id)) {
-            self.alerts += 1;
-            self.unknown_evidence += alert.evidence.iter().filter(unknown).count();
+        for alert in &page.alerts {
+            if self.seen.insert(Arc::clone(&alert.id)) {
+                self.unknown_evidence += alert.evidence.iter().filter(unknown).count();
+            }
         }
         self.unreadable.extend(&page.unreadable);
         self.partial = self.partial || page.partial;
         self.silent.extend(page.silent.iter().cloned());
         let times = page.alerts.iter().map(|alert| alert.updated.or_else(|| alert.time()));
         self.latest = self.latest.max(times.max().flatten());
+    }
+
+    /// Lets be what is of `time` or older.
+    pub(crate) fn stop_at(&mut self, time: Timestamp) {
+        self.legs.stop_at(time);
+    }
+
+    /// Whether it is through.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.legs.have_ended()
+    }
+
+    /// The time back to which everything was read: all that is newer. `None` as
+    /// long as that is not known, and when some of it may have been missed.
+    pub(crate) fn back_to(&self) -> Option<Timestamp> {
+        let is_whole = !self.partial && !self.is_doubtful() && self.unreadable.is_empty();
+        self.legs.back_to().filter(|_| is_whole)
     }
 
     /// The latest change of which it is certain that everything before it was
@@ -122,28 +161,18 @@ impl Walk {
     }
 
     /// Whether alerts may have been missed.
-    pub(crate) const fn is_doubtful(&self) -> bool {
-        self.pager.is_doubtful()
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.legs.is_doubtful()
     }
 
     /// The size of a page that Microsoft cuts in silence, if seen.
     pub(crate) fn full_page(&self) -> Option<usize> {
-        self.pager.full_page()
+        self.legs.full_page()
     }
 
     /// Whether it is worth going on from here after `error`, later.
     pub(crate) fn can_go_on(&self, error: &Error) -> bool {
-        let passes = match error {
-            Error::Throttled { .. } | Error::Transport(_) | Error::Deadline { .. } => true,
-            Error::Graph(problem) => matches!(problem.status, 429 | 500..=599),
-            Error::Login(problem) => !problem.is_refusal(),
-            Error::UnexpectedAnswer(what) => *what != UnexpectedAnswer::NextLink,
-            Error::InvalidArgument(_)
-            | Error::Authorization(_)
-            | Error::Retired(_)
-            | Error::Internal { .. } => false,
-        };
-        passes && self.pages > 0
+        passes(error) && self.legs.pages() > 0
     }
 
     /// How long ago it was begun.
@@ -160,14 +189,82 @@ impl Walk {
             (true, false) => Level::Debug,
         };
         Event::new(level, if crawl { "crawled" } else { "refreshed" })
-            .with("pages", self.pages)
-            .with("alerts", self.alerts)
+            .with("pages", self.legs.pages())
+            .with("alerts", self.seen.len())
             .with("unreadable", self.unreadable.len())
             .with("unknown_evidence", self.unknown_evidence)
             .with("ms", self.age(now).as_millis())
     }
 }
 
+/// How many pages to read at once after `pages`, of which the largest had so many
+/// bytes. Twice as many as were read, so that a tenant with few costs hardly a call
+/// more; and no more than are together as large as one may be.
+fn width(pages: usize, largest: u64) -> usize {
+    let fit = limits::ANSWER / largest.max(1);
+    let fit = usize::try_from(fit).unwrap_or(usize::MAX);
+    limits::WIDTH.min(pages * 2).min(fit).max(1)
+}
+
+/// Reads the page at `url`.
+fn read(session: &Session, url: &str) -> Result<Read, Error> {
+    let mut stopped = false;
+    loop {
+        let asked = session.upstream().now();
+        let deadline = Deadline::after(limits::CALL_TIMEOUT, asked);
+        match session.ask(|token| graph::get(url.to_owned(), token), deadline) {
+            Ok(response) => {
+                let bytes = u64::try_from(response.body.len()).unwrap_or(u64::MAX);
+                return Ok((Page::of(&response)?, bytes));
+            }
+            // A call that took longer than it may is one in which the process
+            // was stopped, as between two invocations on Lambda. It has not
+            // been refused; it has only come too late.
+            Err(_) if !stopped && has_been_stopped(asked, session.upstream().now()) => {
+                stopped = true;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn has_been_stopped(asked: Now, now: Now) -> bool {
     now.since(asked) > limits::CALL_TIMEOUT + limits::CALL_OVERRUN
+}
+
+/// Whether it may be otherwise after a while.
+fn passes(error: &Error) -> bool {
+    match error {
+        Error::Throttled { .. } | Error::Transport(_) | Error::Deadline { .. } => true,
+        Error::Graph(problem) => matches!(problem.status, 429 | 500..=599),
+        Error::Login(problem) => !problem.is_refusal(),
+        Error::UnexpectedAnswer(what) => *what != UnexpectedAnswer::NextLink,
+        Error::InvalidArgument(_)
+        | Error::Authorization(_)
+        | Error::Retired(_)
+        | Error::Internal { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_at_once_grows_with_what_was_read_and_is_no_larger_than_one_answer_may_be() {
+        const MB: u64 = 1_000_000;
+        let rows = [
+            (0, 0, 1),
+            (1, 6 * MB, 2),
+            (3, 6 * MB, 6),
+            (9, 6 * MB, 8),
+            (9, 8 * MB, 8),
+            (9, 20 * MB, 3),
+            (9, limits::ANSWER, 1),
+            (9, u64::MAX, 1),
+        ];
+        for (pages, largest, expected) in rows {
+            assert_eq!(width(pages, largest), expected, "{pages} pages of {largest}");
+        }
+    }
 }

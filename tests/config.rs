@@ -86,6 +86,14 @@ fn every_variable_is_heard() {
 }
 
 #[test]
+fn with_few_workers_there_are_connections_enough_for_a_crawl() {
+    let few = load([KEY, ("RELAY_WORKERS", "2")]).unwrap();
+    assert_eq!(few.transport.connections, limits::WIDTH);
+    let usual = load([KEY]).unwrap();
+    assert_eq!(usual.transport.connections, limits::WORKERS_DEFAULT);
+}
+
+#[test]
 fn china_is_asked_by_the_legacy_api_and_in_no_other_way() {
     let config = load([KEY, ("RELAY_CLOUD", "china"), ("RELAY_ALERT_SOURCE", "legacy")]).unwrap();
     assert_eq!(config.relay.source, AlertSource::Legacy);

@@ -47,6 +47,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "index",
             "jwks",
             "jwt",
+            "legs",
             "mapping",
             "mention",
             "packed",

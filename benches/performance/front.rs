@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::client::{Connection, Load, request};
 use crate::server::{Scene, Server, bare_words, relay_words, socket, temporary};
+use crate::tenant::Spread;
 use crate::{row, span, tenant};
 
 const SCENE: Scene = Scene {
@@ -12,6 +13,7 @@ const SCENE: Scene = Scene {
     page: 1_000,
     answer_time: Duration::ZERO,
     fresh_for: Duration::from_secs(3_600),
+    spread: Spread::Steady,
 };
 
 /// The same, small enough to be loaded under valgrind.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::client::{Connection, request};
 use crate::server::{Scene, Server, socket};
-use crate::tenant::rare_values;
+use crate::tenant::{Spread, rare_values};
 use crate::{median, times};
 
 const ANSWER_TIME: Duration = Duration::from_millis(200);
@@ -16,17 +16,28 @@ const SCENE: Scene = Scene {
     page: 100,
     answer_time: ANSWER_TIME,
     fresh_for: Duration::from_secs(3_600),
+    spread: Spread::Steady,
 };
 
 pub(crate) fn measure() {
-    for pages in [1, 10, 50] {
+    for (pages, spread, where_they_lie) in [
+        (1, Spread::Steady, ""),
+        (10, Spread::Steady, ""),
+        (50, Spread::Steady, " of the last three days"),
+        (50, Spread::Even, " spread evenly over thirty days"),
+        (50, Spread::Burst, ", nine of ten on two days of thirty"),
+    ] {
         // The last page is not full, and so known to be the last.
-        let scene = Scene { alerts: pages * SCENE.page - 1, ..SCENE };
+        let scene = Scene { alerts: pages * SCENE.page - 1, spread, ..SCENE };
         let server = Server::relay(&socket("cold"), scene);
-        let what = format!("cold tenant of {pages} pages, against one call after the other");
+        let what = format!(
+            "cold tenant of {pages} pages{where_they_lie}, against one call after the other"
+        );
         times(&what, ask(&server, 1, 1), ANSWER_TIME * (pages as u32 + 1));
     }
-    let stale = Server::relay(&socket("stale"), Scene { fresh_for: Duration::ZERO, ..SCENE });
+    // So few pages that crawling them leaves calls for refreshes without a pause.
+    let few = Scene { alerts: 10 * SCENE.page, fresh_for: Duration::ZERO, ..SCENE };
+    let stale = Server::relay(&socket("stale"), few);
     ask(&stale, 1, 1);
     times("stale, 1 observable, against one call", ask(&stale, 1, 9), ANSWER_TIME);
     drop(stale);

@@ -26,7 +26,7 @@ use graph_relay::sync::SyncSettings;
 use graph_relay::time::{Clock, Now, Timestamp};
 use graph_relay::trust::Trust;
 
-use crate::tenant::Tenant;
+use crate::tenant::{Spread, Tenant};
 
 pub(crate) const KEY: &str = "a-key-that-signs-nothing-but-figures";
 
@@ -74,19 +74,23 @@ pub(crate) struct Scene {
     pub(crate) page: usize,
     pub(crate) answer_time: Duration,
     pub(crate) fresh_for: Duration,
+    pub(crate) spread: Spread,
 }
 
 impl Scene {
-    fn words(self) -> [String; 4] {
+    fn words(self) -> [String; 5] {
         let [answer_time, fresh_for] =
             [self.answer_time, self.fresh_for].map(|span| span.as_millis().to_string());
-        [self.alerts.to_string(), self.page.to_string(), answer_time, fresh_for]
+        let spread = Spread::ALL[self.spread as usize].0.to_owned();
+        [self.alerts.to_string(), self.page.to_string(), answer_time, fresh_for, spread]
     }
 
     fn of(words: &[&str]) -> Self {
         let number = |at: usize| words[at].parse::<usize>().unwrap();
         let span = |at| Duration::from_millis(number(at) as u64);
-        Self { alerts: number(0), page: number(1), answer_time: span(2), fresh_for: span(3) }
+        let (_, spread) = Spread::ALL.into_iter().find(|(name, _)| *name == words[4]).unwrap();
+        let (answer_time, fresh_for) = (span(2), span(3));
+        Self { alerts: number(0), page: number(1), answer_time, fresh_for, spread }
     }
 }
 
@@ -102,10 +106,10 @@ fn place(address: &str) -> (PathBuf, Option<Guard>) {
 
 /// Serves until standard input ends.
 pub(crate) fn relay(address: &str, scene: &[&str]) {
-    let Scene { alerts, page, answer_time, fresh_for } = Scene::of(scene);
+    let Scene { alerts, page, answer_time, fresh_for, spread } = Scene::of(scene);
     let behaviour = Behaviour { page, ..Behaviour::default() };
-    let simulator =
-        Simulator::new(behaviour, clock()).with_tenant(credentials(), Tenant::new().alerts(alerts));
+    let alerts = Tenant::new().spread(alerts, spread);
+    let simulator = Simulator::new(behaviour, clock()).with_tenant(credentials(), alerts);
     let settings = Settings {
         cloud: Cloud::global(),
         source: AlertSource::AlertsV2,

@@ -24,6 +24,34 @@ const HOSTS: usize = 2_000;
 /// Between two alerts, so that 50,000 lie within the look-back of 30 days.
 const APART: Duration = Duration::from_secs(50);
 
+/// How alerts lie in time.
+#[derive(Clone, Copy)]
+pub(crate) enum Spread {
+    /// One every 50 s: the more there are, the farther back.
+    Steady,
+    /// Evenly over thirty days.
+    Even,
+    /// Nine of ten on two days of thirty.
+    Burst,
+}
+
+impl Spread {
+    pub(crate) const ALL: [(&str, Self); 3] =
+        [("steady", Self::Steady), ("even", Self::Even), ("burst", Self::Burst)];
+
+    /// How old alert `number` of `count` is.
+    fn age(self, number: usize, count: usize) -> Duration {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let part = |of: Duration| of.mul_f64(number as f64 / count.max(1) as f64);
+        match self {
+            Self::Steady => APART * (number as u32 + 1),
+            Self::Burst if !number.is_multiple_of(10) => DAY * 12 + part(DAY * 2),
+            // Not so far that it is gone before it is read.
+            Self::Even | Self::Burst => part(DAY * 30 - DAY / 24),
+        }
+    }
+}
+
 impl Tenant {
     pub(crate) fn new() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -35,15 +63,28 @@ impl Tenant {
     pub(crate) fn alert(&self, number: usize) -> Value {
         let mut alert = self.patterns[number % self.patterns.len()].clone();
         vary(&mut alert, "", number);
-        let time = self.now.minus(APART * (number as u32 + 1)).odata();
-        for property in ["createdDateTime", "lastUpdateDateTime"] {
-            alert[property] = json!(time);
-        }
+        self.date(&mut alert, Spread::Steady.age(number, 0));
         alert
     }
 
     pub(crate) fn alerts(&self, count: usize) -> Vec<Value> {
         (0..count).map(|number| self.alert(number)).collect()
+    }
+
+    /// The same, as old as `spread` has it.
+    pub(crate) fn spread(&self, count: usize, spread: Spread) -> Vec<Value> {
+        let mut alerts = self.alerts(count);
+        for (number, alert) in alerts.iter_mut().enumerate() {
+            self.date(alert, spread.age(number, count));
+        }
+        alerts
+    }
+
+    fn date(&self, alert: &mut Value, age: Duration) {
+        let time = self.now.minus(age).odata();
+        for property in ["createdDateTime", "lastUpdateDateTime"] {
+            alert[property] = json!(time);
+        }
     }
 }
 

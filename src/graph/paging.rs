@@ -6,7 +6,10 @@
 //! is one, and otherwise moves a boundary in time past the page it has read, in
 //! whichever direction that page was sorted. Rows that cannot be told apart by
 //! time are passed with `$skip`. Every walk ends: each step brings an alert not
-//! seen before, or is counted against a bound.
+//! seen before, or is counted against a bound; and whoever walks counts pages.
+//!
+//! What it sees tells as well whether the list is in order, newest first. Then,
+//! and only then, can it be walked from several places at once ([`Pager::below`]).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,8 +25,8 @@ use crate::time::Timestamp;
 /// The property by which a list is bounded and ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Property {
-    /// `createdDateTime`, newest first: what a crawl walks by, so that what is
-    /// missing while it runs is the oldest.
+    /// `createdDateTime`, newest first: what a crawl walks by. It never changes, and
+    /// what is missing while the crawl runs is rather the oldest.
     Created,
     /// `lastUpdateDateTime`, oldest first: what a refresh walks by.
     Updated,
@@ -61,16 +64,21 @@ pub struct Pager {
     /// The rows of a page that looks cut, until the next one tells.
     suspect: Option<usize>,
     seen: HashSet<Arc<str>>,
-    pages: usize,
     idle: usize,
     doubtful: bool,
+    /// Whether every page so far went on, newest first, where the one before it
+    /// had ended.
+    in_order: bool,
+    /// How much time lies between the rows of the last page, if more is likely to
+    /// follow.
+    span: Option<Duration>,
 }
 
 /// How a page is sorted by the walk's property.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sorting {
-    /// Newest first; the time of the oldest row.
-    Descending(Timestamp),
+    /// Newest first; the times of the newest and of the oldest row.
+    Descending(Timestamp, Timestamp),
     /// Oldest first; the time of the newest row.
     Ascending(Timestamp),
     /// All rows have this one time.
@@ -100,10 +108,40 @@ impl Pager {
             full_page: full_page.unwrap_or(limits::PAGE),
             suspect: None,
             seen: HashSet::new(),
-            pages: 0,
             idle: 0,
             doubtful: false,
+            in_order: true,
+            span: None,
         }
+    }
+
+    /// A walk of its own that begins at `until`, with what this one has learned of
+    /// the service. Both reach as far back.
+    pub fn below(&self, until: Timestamp) -> Self {
+        let full_page = Some(self.full_page);
+        let pager = Self::new(self.graph.clone(), self.property, self.from, full_page);
+        Self { top: self.top, until: Some(until), ordered: self.ordered, ..pager }
+    }
+
+    /// The time down to which it has come: what is left is of this time or older.
+    /// `None` before anything was read, and of a list that is not in order.
+    pub fn front(&self) -> Option<Timestamp> {
+        self.until.filter(|_| self.in_order)
+    }
+
+    /// About how many pages are left down to `floor`, or else to the beginning, if
+    /// all is as dense as on the last page.
+    pub fn pages_left(&self, floor: Option<Timestamp>) -> usize {
+        let (Some(front), Some(span)) = (self.front(), self.span) else { return 0 };
+        let left = front.since(floor.unwrap_or(self.from));
+        usize::try_from(left.as_nanos() / span.as_nanos().max(1)).unwrap_or(usize::MAX)
+    }
+
+    /// The time in the middle between where it has come and `floor`, or else the
+    /// beginning.
+    pub fn middle(&self, floor: Option<Timestamp>) -> Option<Timestamp> {
+        let front = self.front()?;
+        Some(front.minus(front.since(floor.unwrap_or(self.from)) / 2))
     }
 
     /// The URL of the page to read next.
@@ -149,7 +187,6 @@ impl Pager {
     /// # Errors
     /// When the page links to another host.
     pub fn read(&mut self, page: &Page) -> Result<bool, UnexpectedAnswer> {
-        self.pages += 1;
         let before = self.seen.len();
         self.seen.extend(page.alerts.iter().map(|alert| alert.id.clone()));
         let news = self.seen.len() > before;
@@ -157,6 +194,8 @@ impl Pager {
             self.full_page = self.full_page.min(rows);
         }
         self.idle = if news { 0 } else { self.idle + 1 };
+        let sorting = self.sorting(page);
+        self.keep_order(page, sorting);
         if let Some(link) = page.next_link.clone() {
             return self.follow(link);
         }
@@ -164,12 +203,7 @@ impl Pager {
         if self.link.take().is_some() {
             return Ok(false);
         }
-        Ok(self.may_be_cut(page) && self.advance(page, news) && self.within(limits::PAGES))
-    }
-
-    /// Whether this walk has come across the alert called `id`.
-    pub fn has_seen(&self, id: &str) -> bool {
-        self.seen.contains(id)
+        Ok(self.may_be_cut(page) && self.advance(page, sorting, news))
     }
 
     /// Whether alerts may have been missed.
@@ -191,12 +225,25 @@ impl Pager {
             self.doubtful = true;
             return Ok(false);
         }
-        Ok(self.within(limits::PAGES))
+        Ok(true)
     }
 
-    const fn within(&mut self, pages: usize) -> bool {
-        self.doubtful = self.doubtful || self.pages >= pages;
-        self.pages < pages
+    /// Takes note of how `page` goes on from those before it.
+    fn keep_order(&mut self, page: &Page, sorting: Sorting) {
+        let is_below = |newest| self.until.is_none_or(|until| newest <= until);
+        let goes_on = page.next_link.is_some() || self.looks_cut(page.rows());
+        self.span = None;
+        match sorting {
+            Sorting::Descending(newest, oldest) if is_below(newest) => {
+                self.span = goes_on.then(|| newest.since(oldest));
+                // Where there are links, nothing else says how far it has come.
+                if page.next_link.is_some() && self.in_order {
+                    self.until = Some(oldest);
+                }
+            }
+            Sorting::Tied(time) if is_below(time) => {}
+            _ => self.in_order = self.in_order && page.rows() == 0,
+        }
     }
 
     /// A crawl, which happens once, never trusts a page to be the last; a
@@ -211,10 +258,9 @@ impl Pager {
     }
 
     /// Moves on past a page without a link; false if there is nowhere to go.
-    fn advance(&mut self, page: &Page, news: bool) -> bool {
+    fn advance(&mut self, page: &Page, sorting: Sorting, news: bool) -> bool {
         let rows = page.rows();
-        let sorting = self.sorting(page);
-        let movable = matches!(sorting, Sorting::Descending(_) | Sorting::Ascending(_));
+        let movable = matches!(sorting, Sorting::Descending(..) | Sorting::Ascending(_));
         if !news && (movable || !self.looks_cut(rows)) {
             // Behind a boundary that was heeded, all known rows are of one time.
             self.doubtful = self.doubtful || movable;
@@ -222,7 +268,7 @@ impl Pager {
         }
         self.suspect = Some(rows);
         match sorting {
-            Sorting::Descending(oldest) => self.bound(self.from, Some(oldest)),
+            Sorting::Descending(_, oldest) => self.bound(self.from, Some(oldest)),
             Sorting::Ascending(newest) => self.bound(newest, self.until),
             Sorting::Tied(_) | Sorting::Unknown if self.skip + rows <= limits::SKIP => {
                 self.skip += rows;
@@ -261,7 +307,7 @@ impl Pager {
         match (times.is_sorted(), times.is_sorted_by(|a, b| a >= b)) {
             (true, true) => Sorting::Tied(*first),
             (true, false) => Sorting::Ascending(*last),
-            (false, true) => Sorting::Descending(*last),
+            (false, true) => Sorting::Descending(*first, *last),
             (false, false) => Sorting::Unknown,
         }
     }
