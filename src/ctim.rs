@@ -183,14 +183,16 @@ fn escape(c: char, into: &mut String) {
 
 /// `text` cut to at most `limit` UTF-16 units, which is how CTIM counts, with
 /// an ellipsis where something was cut; `None` when nothing readable is left.
-pub fn clip(text: &str, limit: usize) -> Option<String> {
-    let text = text.trim();
+pub fn clip<'a>(text: impl Into<Cow<'a, str>>, limit: usize) -> Option<String> {
+    let whole = text.into();
+    let text = whole.trim();
     if text.is_empty() {
         return None;
     }
     // No character takes more UTF-16 units than UTF-8 bytes.
     if text.len() <= limit || text.encode_utf16().count() <= limit {
-        return Some(text.to_owned());
+        let is_whole = text.len() == whole.len();
+        return Some(if is_whole { whole.into_owned() } else { text.to_owned() });
     }
     let mut units = 1; // the ellipsis
     let kept = text.chars().take_while(|c| {
@@ -325,7 +327,7 @@ pub struct Relation {
 #[allow(missing_docs, reason = "the fields are CTIM's")]
 pub struct DataTable {
     pub columns: Vec<Column>,
-    pub rows: Vec<Vec<String>>,
+    pub rows: Vec<Vec<Arc<str>>>,
     pub row_count: u32,
 }
 

@@ -122,7 +122,7 @@ fn title(alert: &Alert) -> String {
     known
         .into_iter()
         .flatten()
-        .find_map(|text| clip(text, limits::SHORT_STRING))
+        .find_map(|text| clip(&**text, limits::SHORT_STRING))
         .unwrap_or_else(|| "Microsoft security alert".to_owned())
 }
 
@@ -133,7 +133,7 @@ fn description(alert: &Alert, title: &str) -> String {
         text.push_str("\n\n**Recommended actions**\n\n");
         text.push_str(actions.trim());
     }
-    clip(&text, limits::LONG_STRING).unwrap_or_else(|| title.to_owned())
+    clip(text, limits::LONG_STRING).unwrap_or_else(|| title.to_owned())
 }
 
 /// `Microsoft Defender for Endpoint: Execution (T1059.001)`.
@@ -146,7 +146,7 @@ fn short_description(alert: &Alert, product: &str) -> String {
     if !alert.techniques.is_empty() {
         text.push_str(&format!(" ({})", alert.techniques.join(", ")));
     }
-    clip(&text, limits::MED_STRING).unwrap_or_else(|| SOURCE.to_owned())
+    clip(text, limits::MED_STRING).unwrap_or_else(|| SOURCE.to_owned())
 }
 
 /// The alert's page in the portal: as Graph says, or as it says by habit.
@@ -259,22 +259,25 @@ fn sensor(alert: &Alert) -> Option<Arc<str>> {
 
 /// What does not fit elsewhere, in the drawer of the sighting.
 fn table(alert: &Alert) -> Option<DataTable> {
-    let techniques = (!alert.techniques.is_empty()).then(|| alert.techniques.join(", "));
+    let techniques = (!alert.techniques.is_empty()).then(|| alert.techniques.join(", ").into());
     let cells = [
-        ("Category", alert.category.as_deref()),
-        ("MITRE ATT&CK", techniques.as_deref()),
-        ("Detection source", alert.detection_source.as_deref()),
-        ("Status", alert.status.as_deref()),
-        ("Classification", alert.classification.as_deref()),
-        ("Determination", alert.determination.as_deref()),
-        ("Actor", alert.actor.as_deref()),
-        ("Threat", alert.threat.as_deref()),
-        ("Assigned to", alert.assigned_to.as_deref()),
-        ("Incident", alert.incident_id.as_deref()),
+        ("Category", &alert.category),
+        ("MITRE ATT&CK", &techniques),
+        ("Detection source", &alert.detection_source),
+        ("Status", &alert.status),
+        ("Classification", &alert.classification),
+        ("Determination", &alert.determination),
+        ("Actor", &alert.actor),
+        ("Threat", &alert.threat),
+        ("Assigned to", &alert.assigned_to),
+        ("Incident", &alert.incident_id),
     ];
-    let known = cells.into_iter().filter_map(|(name, value)| Some((name, word(value)?)));
-    let (columns, row): (Vec<_>, Vec<_>) =
-        known.map(|(name, value)| (Column { name, kind: "string" }, value.to_owned())).unzip();
+    let cell = |(name, text): (&'static str, &Option<Arc<str>>)| {
+        let (text, said) = (text.as_ref()?, word(text.as_deref())?);
+        let said = if said.len() == text.len() { Arc::clone(text) } else { said.into() };
+        Some((Column { name, kind: "string" }, said))
+    };
+    let (columns, row): (Vec<_>, Vec<_>) = cells.into_iter().filter_map(cell).unzip();
     (!row.is_empty()).then(|| DataTable { columns, rows: vec![row], row_count: 1 })
 }
 

@@ -18,7 +18,8 @@ pub(crate) fn relations(
     hosts: &[Cow<'_, Device>],
     origin: &Arc<str>,
 ) -> Vec<Relation> {
-    let mut graph = Graph { asked, searched, hosts, near: Vec::new(), far: Vec::new() };
+    let (near, far) = (Vec::with_capacity(ROOM), Vec::with_capacity(ROOM));
+    let mut graph = Graph { asked, searched, hosts, origin, near, far };
     for host in hosts {
         graph.host(host);
     }
@@ -27,28 +28,23 @@ pub(crate) fn relations(
     }
     graph.registry(alert);
     graph.tie_in();
-    let relation = |Edge(source, relation, related)| Relation {
-        origin: Arc::clone(origin),
-        relation,
-        source,
-        related,
-    };
-    let edges = graph.near.into_iter().chain(graph.far);
-    edges.map(relation).take(limits::RELATIONS).collect()
+    graph.near.append(&mut graph.far);
+    graph.near.truncate(limits::RELATIONS);
+    graph.near
 }
 
-/// What one node is or did to another.
-#[derive(PartialEq, Eq)]
-struct Edge(Observable, &'static str, Observable);
+/// Relations that most alerts have fewer of.
+const ROOM: usize = 16;
 
 struct Graph<'a> {
     asked: &'a observable::Observable,
     searched: &'a Observable,
     hosts: &'a [Cow<'a, Device>],
-    /// The edges of what was searched for, each once, as far as they are shown.
-    near: Vec<Edge>,
+    origin: &'a Arc<str>,
+    /// The relations of what was searched for, each once, as far as they are shown.
+    near: Vec<Relation>,
     /// The others.
-    far: Vec<Edge>,
+    far: Vec<Relation>,
 }
 
 impl Graph<'_> {
@@ -67,10 +63,10 @@ impl Graph<'_> {
             return;
         }
         let is_near = source == *self.searched || related == *self.searched;
-        let edges = if is_near { &mut self.near } else { &mut self.far };
-        let edge = Edge(source, relation, related);
-        if edges.len() < limits::RELATIONS && !edges.contains(&edge) {
-            edges.push(edge);
+        let relations = if is_near { &mut self.near } else { &mut self.far };
+        let relation = Relation { origin: Arc::clone(self.origin), relation, source, related };
+        if relations.len() < limits::RELATIONS && !relations.contains(&relation) {
+            relations.push(relation);
         }
     }
 
@@ -238,7 +234,7 @@ impl Graph<'_> {
             return;
         }
         let host = self.only_host();
-        let other = host.or_else(|| self.far.first().map(|Edge(source, ..)| source.clone()));
+        let other = host.or_else(|| self.far.first().map(|first| first.source.clone()));
         self.add(Some(self.searched.clone()), "Related_To", other);
     }
 
