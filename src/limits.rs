@@ -57,8 +57,8 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Clients connected at once. XDR uses a handful; a thousand attackers leave
-/// this many threads and three times as many descriptors, below the usual limit
-/// of 1,024.
+/// this many threads. Where a process may open 1,024 files, the usual limit, and
+/// has 16 workers, there are 384.
 pub const CONNECTIONS: usize = 512;
 
 /// The fewest clients at once that are worth serving, when descriptors are few.
@@ -67,11 +67,6 @@ pub const CONNECTIONS_LEAST: usize = 16;
 /// Descriptors that are used for other things than clients and calls: standard
 /// streams, listeners, crawls, and some to spare.
 pub const DESCRIPTORS: usize = 64;
-
-/// How long a request waits when workers and queue are full, before it is
-/// answered with 503. A burst of short requests is over by then, and a person
-/// has not noticed.
-pub const BURST: Duration = Duration::from_millis(250);
 
 /// Stack of a thread that waits on a client. What it keeps is on the heap.
 pub const CLIENT_STACK: usize = 128 * 1024;
@@ -144,9 +139,10 @@ pub const SIGHTINGS: usize = 10_000;
 /// AWS 35.
 pub const REQUEST_ID: usize = 64;
 
-/// Requests waiting for a worker. At 16 workers and a few milliseconds each,
-/// 64 waiting requests are answered within a second or the tenant is in trouble.
-pub const QUEUE: usize = 64;
+/// Requests waiting for a worker: a burst of so many clients at once is answered
+/// whole, by one worker if need be. At 16 workers and a few milliseconds each that
+/// takes less than a second, or the tenant is in trouble.
+pub const QUEUE: usize = 128;
 
 /// Worker threads. Most of a worker's time is spent waiting for a crawl, so
 /// there are more of them than cores.

@@ -123,7 +123,7 @@ impl Door {
         // Room as well for those that workers are about to take, or the last
         // of a burst would be sent away from workers with nothing to do.
         let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
-        let mut queue = Queue { sender, full_since: None };
+        let queue = Queue(sender);
         let pool = Pool {
             behind,
             jobs: Mutex::new(jobs),
@@ -146,9 +146,9 @@ impl Door {
         let server = Arc::new(server);
         // Nobody else sets it: a door serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
-        let mut result = accept(&server, &mut queue, &pool, &self.stopper, &pulse);
+        let mut result = accept(&server, &queue, &pool, &self.stopper, &pulse);
         if self.stopper.is_asked() {
-            drain(&server, &mut queue, &pool, settings.drain_timeout);
+            drain(&server, &queue, &pool, settings.drain_timeout);
             result = Ok(());
         }
         // Dropping the server connects to the socket, which would wait for ever
@@ -225,28 +225,14 @@ impl Drop for Place {
 }
 
 /// Where jobs wait for a worker.
-struct Queue {
-    sender: SyncSender<Job>,
-    full_since: Option<Instant>,
-}
+struct Queue(SyncSender<Job>);
 
 impl Queue {
-    /// Lets `job` wait, or gives it back. When there is no room, there may be in
-    /// a moment; but that is waited for once, and not for each of those who come
-    /// meanwhile.
-    fn put(&mut self, mut job: Job) -> Option<Job> {
-        loop {
-            match self.sender.try_send(job) {
-                Ok(()) => {
-                    self.full_since = None;
-                    return None;
-                }
-                Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => job = back,
-            }
-            if self.full_since.get_or_insert_with(Instant::now).elapsed() >= limits::BURST {
-                return Some(job);
-            }
-            thread::sleep(BREATH);
+    /// Lets `job` wait, or gives it back when there is no room.
+    fn put(&self, job: Job) -> Option<Job> {
+        match self.0.try_send(job) {
+            Ok(()) => None,
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Some(job),
         }
     }
 }
@@ -268,7 +254,7 @@ struct Pool {
 /// Queues requests until the door is closed or broken.
 fn accept(
     server: &Server,
-    queue: &mut Queue,
+    queue: &Queue,
     pool: &Pool,
     stopper: &Stopper,
     pulse: &Pulse,
@@ -327,7 +313,7 @@ fn beats(path: &Path) -> io::Result<()> {
 }
 
 /// Finishes what has been accepted, for as long as `timeout`.
-fn drain(server: &Server, queue: &mut Queue, pool: &Pool, timeout: Duration) {
+fn drain(server: &Server, queue: &Queue, pool: &Pool, timeout: Duration) {
     let deadline = Deadline::after(timeout, pool.clock.now());
     while deadline.remaining(pool.clock.now()).is_some() {
         match server.recv_timeout(POLL) {
@@ -360,7 +346,7 @@ impl Pool {
         }
     }
 
-    fn submit(&self, queue: &mut Queue, request: Request) {
+    fn submit(&self, queue: &Queue, request: Request) {
         let number = self.accepted.fetch_add(1, Ordering::SeqCst) + 1;
         let given = REQUEST_IDS.into_iter().find_map(|name| header(&request, name));
         let prefix = if self.is_relay() { "" } else { "admin-" };
@@ -487,9 +473,6 @@ fn to_http(response: api::Response, id: &RequestId) -> Response<Cursor<Vec<u8>>>
     Response::new(status, headers.collect(), Cursor::new(response.body), Some(length), None)
         .with_chunked_threshold(usize::MAX)
 }
-
-/// How often a full queue is looked at.
-const BREATH: Duration = Duration::from_millis(1);
 
 /// Bytes of the head of an answer, or a little more.
 const HEAD: usize = 256;

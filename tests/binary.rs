@@ -309,11 +309,15 @@ fn draining_ends_in_time_and_a_second_signal_at_once() {
     }
 }
 
+/// One worker, which a request that gets no answer from Microsoft holds for as
+/// long as the test takes.
+const HELD: [(&str, &str); 2] = [("RELAY_WORKERS", "1"), ("RELAY_REQUEST_TIMEOUT", "5m")];
+
 #[test]
 fn when_the_queue_is_full_the_answer_is_503_at_once() {
     let (microsoft, at) = silent_microsoft();
     let (_demo, _, _, header) = Running::demo();
-    let (_relay, address) = Running::serve(at, &[("RELAY_WORKERS", "1")]);
+    let (_relay, address) = Running::serve(at, &HELD);
     let request = post("/observe/observables", &header, HIT);
     let ask = || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -323,8 +327,8 @@ fn when_the_queue_is_full_the_answer_is_503_at_once() {
     // The worker has the first one, and asks Microsoft in vain.
     let _first = ask();
     let _held = microsoft.accept().unwrap();
-    // 64 wait, and the others are told to come back: which ones depends on who
-    // is taken first.
+    // So many wait, and the others are told to come back: which ones depends on
+    // who is taken first.
     let waiting = graph_relay::limits::QUEUE;
     let mut streams: Vec<TcpStream> = (0..waiting + 5).map(|_| ask()).collect();
     let mut refused = 0;
@@ -343,6 +347,12 @@ fn when_the_queue_is_full_the_answer_is_503_at_once() {
         });
     }
     assert_eq!(streams.len(), waiting);
+    // None of those who come after them has to wait for a place that does not come.
+    let start = Instant::now();
+    for _ in 0..300 {
+        assert!(exchange(address, &request).starts_with("HTTP/1.1 503 "));
+    }
+    assert!(start.elapsed() < PATIENCE);
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn under_load_sigterm_leaves_no_accepted_request_without_its_answer() {
 #[test]
 fn want_of_descriptors_turns_away_clients_and_ends_nothing() {
     let environment = [("SECRET_KEY", KEY), ("RELAY_LISTEN", "127.0.0.1:0")];
-    let mut relay = Running::with_files(420, &environment);
+    let mut relay = Running::with_files(676, &environment);
     let address = relay.address();
     for _ in 0..2 {
         let clients: Vec<TcpStream> =
@@ -74,7 +74,7 @@ fn want_of_descriptors_turns_away_clients_and_ends_nothing() {
 
     let mut relay = Running::with_files(100, &environment);
     let hint = relay.wait_for("cannot listen: 100 open files are too few");
-    assert!(hint.ends_with("(ulimit -n, LimitNOFILE=): at least 400 are needed"), "{hint}");
+    assert!(hint.ends_with("(ulimit -n, LimitNOFILE=): at least 656 are needed"), "{hint}");
     assert_eq!(relay.end().0, 1);
 }
 

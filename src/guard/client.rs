@@ -6,7 +6,6 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -238,7 +237,7 @@ impl Shared {
     /// Hands a request on and reads the answer, all of it: whoever makes it
     /// must not wait for the client to take it.
     fn ask(&self, head: &Head, body: &[u8]) -> Result<Answer, Refusal> {
-        let _place = self.places.take(limits::BURST).ok_or(Refusal::Busy)?;
+        let _place = self.places.take().ok_or(Refusal::Busy)?;
         let deadline = Instant::now() + self.bounds.answer;
         let stream = UnixStream::connect(&self.behind).map_err(|_| Refusal::NoAnswer)?;
         let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
@@ -271,33 +270,29 @@ fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Ref
 
 /// So many requests may be handed on at once.
 pub(super) struct Places {
-    free: Mutex<usize>,
-    freed: Condvar,
+    taken: AtomicUsize,
+    count: usize,
 }
 
 /// One of them, given back when dropped.
-struct Place<'a>(&'a Places);
+struct Place<'a>(&'a AtomicUsize);
 
 impl Places {
     pub(super) const fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count), freed: Condvar::new() }
+        Self { taken: AtomicUsize::new(0), count }
     }
 
-    /// A place, if one becomes free within `patience`.
-    fn take(&self, patience: Duration) -> Option<Place<'_>> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let none = |free: &mut usize| *free == 0;
-        let wait = self.freed.wait_timeout_while(free, patience, none);
-        let mut free = wait.unwrap_or_else(PoisonError::into_inner).0;
-        *free = free.checked_sub(1)?;
-        Some(Place(self))
+    /// A place, if one is free.
+    fn take(&self) -> Option<Place<'_>> {
+        let next = |taken| (taken < self.count).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok()?;
+        Some(Place(&self.taken))
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -330,15 +325,10 @@ mod tests {
 
     #[test]
     fn so_many_are_handed_on_and_no_more() {
-        let places = Places::new(1);
-        let now = Duration::ZERO;
-        let first = places.take(now);
-        assert!(first.is_some() && places.take(now).is_none());
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| places.take(Duration::from_secs(60)).is_some());
-            drop(first);
-            assert!(second.join().unwrap());
-        });
-        assert!(places.take(now).is_some());
+        let places = Places::new(2);
+        let taken = [places.take(), places.take()];
+        assert!(taken.iter().all(Option::is_some) && places.take().is_none());
+        drop(taken);
+        assert!(places.take().is_some());
     }
 }

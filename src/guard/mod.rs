@@ -380,6 +380,6 @@ mod tests {
     fn clients_leave_descriptors_for_what_they_ask() {
         assert!(open_files().unwrap() > 0);
         let bounds = Bounds::new(16, Duration::from_secs(25));
-        assert_eq!(bounds.in_flight * 4 + limits::DESCRIPTORS + limits::CONNECTIONS, 896);
+        assert_eq!(bounds.in_flight * 4 + limits::DESCRIPTORS, 1_024 - 384);
     }
 }
