@@ -144,6 +144,12 @@ pub const REQUEST_ID: usize = 64;
 /// takes less than a second, or the tenant is in trouble.
 pub const QUEUE: usize = 128;
 
+/// Requests that are being refused at once. Whoever announces a body and does not
+/// send it holds up whoever reads it, for as long as it likes. As many as may be
+/// connected elsewhere: what it costs them, a descriptor and two threads, is short
+/// before this is.
+pub const REFUSALS: usize = 512;
+
 /// Worker threads. Most of a worker's time is spent waiting for a crawl, so
 /// there are more of them than cores.
 pub const WORKERS_DEFAULT: usize = 16;

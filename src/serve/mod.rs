@@ -1,7 +1,11 @@
 //! The door: tiny_http accepts, a bounded queue holds, a few workers answer.
 //!
 //! It is a Unix socket and nothing else, since tiny_http is not for strangers:
-//! before it stands a proxy, or the guard.
+//! before it stands a proxy, or the guard. A proxy may still hand on what a client
+//! has not sent whole, so nobody waits on a client but the worker that has its
+//! request, or the thread that refuses it.
+
+mod reserve;
 
 use std::io::{self, Cursor, Read as _, Write as _};
 use std::net::Shutdown;
@@ -26,6 +30,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::settings::ServeSettings;
 use crate::time::{Clock, Deadline, Now, Timestamp};
+use reserve::Reserve;
 
 /// Who answers behind a door.
 pub enum Behind {
@@ -123,7 +128,6 @@ impl Door {
         // Room as well for those that workers are about to take, or the last
         // of a burst would be sent away from workers with nothing to do.
         let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
-        let queue = Queue(sender);
         let pool = Pool {
             behind,
             jobs: Mutex::new(jobs),
@@ -146,11 +150,14 @@ impl Door {
         let server = Arc::new(server);
         // Nobody else sets it: a door serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
-        let mut result = accept(&server, &queue, &pool, &self.stopper, &pulse);
+        let mut intake = Intake::new(&server, sender, &pool);
+        let mut result = intake.accept(&self.stopper, &pulse);
         if self.stopper.is_asked() {
-            drain(&server, &queue, &pool, settings.drain_timeout);
+            intake.drain(settings.drain_timeout);
             result = Ok(());
         }
+        // Dropped, it would wait for its client; the process ends with this.
+        std::mem::forget(intake.held.take());
         // Dropping the server connects to the socket, which would wait for ever
         // where nobody accepts.
         self.stopper.stop();
@@ -224,19 +231,6 @@ impl Drop for Place {
     }
 }
 
-/// Where jobs wait for a worker.
-struct Queue(SyncSender<Job>);
-
-impl Queue {
-    /// Lets `job` wait, or gives it back when there is no room.
-    fn put(&self, job: Job) -> Option<Job> {
-        match self.0.try_send(job) {
-            Ok(()) => None,
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Some(job),
-        }
-    }
-}
-
 /// The workers and what they share.
 struct Pool {
     behind: Behind,
@@ -251,25 +245,91 @@ struct Pool {
     events: Events,
 }
 
-/// Queues requests until the door is closed or broken.
-fn accept(
-    server: &Server,
-    queue: &Queue,
-    pool: &Pool,
-    stopper: &Stopper,
-    pulse: &Pulse,
-) -> io::Result<()> {
-    while !stopper.is_asked() {
-        // An error means that the accept loop inside tiny_http has ended.
-        if let Some(request) = server.recv_timeout(limits::PULSE)? {
-            pool.submit(queue, request);
+/// Takes requests from tiny_http, and never waits for the client of one: each goes
+/// to the queue or is refused, which is done elsewhere.
+struct Intake<'a> {
+    server: &'a Server,
+    pool: &'a Pool,
+    /// Where jobs wait for a worker.
+    queue: SyncSender<Job>,
+    refusals: Reserve<Job>,
+    /// For which there is no place but this. Nothing is taken before it has gone.
+    held: Option<Job>,
+}
+
+impl<'a> Intake<'a> {
+    fn new(server: &'a Server, queue: SyncSender<Job>, pool: &'a Arc<Pool>) -> Self {
+        let refusing = Arc::clone(pool);
+        let refuse = move |job| {
+            let busy = "The relay is busy. Please try again.";
+            refusing.finish(job, api::failure(503, busy, "unknown"));
+        };
+        let refusals = Reserve::new("refusal", limits::REFUSALS, refuse);
+        Self { server, pool, queue, refusals, held: None }
+    }
+
+    /// Takes requests until the door is closed or broken.
+    fn accept(&mut self, stopper: &Stopper, pulse: &Pulse) -> io::Result<()> {
+        while !stopper.is_asked() {
+            // An error means that the accept loop inside tiny_http has ended.
+            self.take_one(limits::PULSE)?;
+            // It may have ended without one, by a panic.
+            if pulse.is_lost() {
+                return Err(io::Error::other("the accept thread of tiny_http has ended"));
+            }
         }
-        // It may have ended without one, by a panic.
-        if pulse.is_lost() {
-            return Err(io::Error::other("the accept thread of tiny_http has ended"));
+        Ok(())
+    }
+
+    /// Finishes what has been accepted, for as long as `timeout`.
+    fn drain(&mut self, timeout: Duration) {
+        let deadline = Deadline::after(timeout, self.pool.clock.now());
+        let in_flight = || self.pool.in_flight.load(Ordering::SeqCst);
+        while deadline.remaining(self.pool.clock.now()).is_some() {
+            match self.take_one(POLL) {
+                Ok(false) if in_flight() == 0 => break,
+                // An error is the one that the accept loop left behind.
+                _ => {}
+            }
+        }
+        let left = in_flight();
+        let level = match left {
+            _ if !self.pool.is_relay() => Level::Debug,
+            0 => Level::Info,
+            _ => Level::Warn,
+        };
+        self.pool.events.tell(&Event::new(level, "stopped").with("unanswered", left));
+    }
+
+    /// Takes a request that comes within `patience`, or finds a place for the one
+    /// that is held; whether there was any.
+    fn take_one(&mut self, patience: Duration) -> io::Result<bool> {
+        let job = match self.held.take() {
+            Some(job) => job,
+            None => match self.server.recv_timeout(patience)? {
+                Some(request) => self.pool.job(request),
+                None => return Ok(false),
+            },
+        };
+        self.held = self.put(job);
+        if self.held.is_some() {
+            thread::sleep(POLL);
+        }
+        Ok(true)
+    }
+
+    /// Finds a place for `job`, or gives it back.
+    fn put(&self, job: Job) -> Option<Job> {
+        // Before a worker can have it.
+        self.pool.count(|metrics| metrics.requests_waiting.add(&[], 1));
+        match self.queue.try_send(job) {
+            Ok(()) => None,
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                self.pool.count(|metrics| metrics.requests_waiting.subtract_one());
+                self.refusals.put(job)
+            }
         }
     }
-    Ok(())
 }
 
 /// When a connection was last seen to be accepted.
@@ -312,27 +372,6 @@ fn beats(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Finishes what has been accepted, for as long as `timeout`.
-fn drain(server: &Server, queue: &Queue, pool: &Pool, timeout: Duration) {
-    let deadline = Deadline::after(timeout, pool.clock.now());
-    while deadline.remaining(pool.clock.now()).is_some() {
-        match server.recv_timeout(POLL) {
-            Ok(Some(request)) => pool.submit(queue, request),
-            // The error that the accept loop left behind.
-            Err(_) => {}
-            Ok(None) if pool.in_flight.load(Ordering::SeqCst) == 0 => break,
-            Ok(None) => {}
-        }
-    }
-    let left = pool.in_flight.load(Ordering::SeqCst);
-    let level = match left {
-        _ if !pool.is_relay() => Level::Debug,
-        0 => Level::Info,
-        _ => Level::Warn,
-    };
-    pool.events.tell(&Event::new(level, "stopped").with("unanswered", left));
-}
-
 impl Pool {
     const fn is_relay(&self) -> bool {
         matches!(self.behind, Behind::Relay(_))
@@ -346,7 +385,7 @@ impl Pool {
         }
     }
 
-    fn submit(&self, queue: &Queue, request: Request) {
+    fn job(&self, request: Request) -> Job {
         let number = self.accepted.fetch_add(1, Ordering::SeqCst) + 1;
         let given = REQUEST_IDS.into_iter().find_map(|name| header(&request, name));
         let prefix = if self.is_relay() { "" } else { "admin-" };
@@ -354,15 +393,7 @@ impl Pool {
         let id = RequestId::new(given, own);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         let place = Place(Arc::clone(&self.in_flight));
-        let received = self.clock.now();
-        let job = Job { request, is_read: false, id, received, _place: place };
-        self.count(|metrics| metrics.requests_waiting.add(&[], 1));
-        if let Some(job) = queue.put(job) {
-            self.count(|metrics| metrics.requests_waiting.subtract_one());
-            let busy = "The relay is busy. Please try again.";
-            let response = api::failure(503, busy, "unknown");
-            self.finish(job, response);
-        }
+        Job { request, is_read: false, id, received: self.clock.now(), _place: place }
     }
 
     fn work(&self) {
@@ -415,10 +446,8 @@ impl Pool {
             api.count(&response, took);
         }
         let response = to_http(response, &job.id);
-        // Before it gives its writer away, tiny_http reads what is left of the body,
-        // which a client that waits for the answer may never send.
-        let sent =
-            if job.is_read { send(job.request, response) } else { job.request.respond(response) };
+        let send = if job.is_read { send } else { send_early };
+        let sent = send(job.request, response);
         let event = match sent {
             Ok(()) => event,
             Err(error) => event.with("not_sent", error.kind()),
@@ -438,7 +467,12 @@ fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgument> {
     if expected.is_some_and(|length| length > limits::BODY) {
         return Err(InvalidArgument::BodyTooLarge);
     }
-    let bound = u64::try_from(limits::BODY + 1).unwrap_or(u64::MAX);
+    if expected.is_none() && header(request, "Transfer-Encoding").is_none() {
+        return Ok(Vec::new());
+    }
+    // No further than was announced: there is no end before the connection's to what
+    // tiny_http lets be read of a client that would rather speak another protocol.
+    let bound = u64::try_from(expected.unwrap_or(limits::BODY + 1)).unwrap_or(u64::MAX);
     let mut body = Vec::with_capacity(expected.unwrap_or_default());
     let read = request.as_reader().take(bound).read_to_end(&mut body);
     if body.len() > limits::BODY {
@@ -464,6 +498,18 @@ fn send(request: Request, response: Response<Cursor<Vec<u8>>>) -> io::Result<()>
     }
 }
 
+/// Sends `response` to a client that has not sent all of its body, and waits until
+/// it has. tiny_http reads it to the end before it gives its writer away, so the
+/// answer comes first: whoever waits for it may never send the rest.
+fn send_early(mut request: Request, response: Response<Cursor<Vec<u8>>>) -> io::Result<()> {
+    if request.body_length().is_none() && header(&request, "Transfer-Encoding").is_some() {
+        // But what is left of chunks it would take for the next request. No proxy lets
+        // any through that cannot be read.
+        let _ = io::copy(request.as_reader(), &mut io::sink());
+    }
+    request.respond(response)
+}
+
 fn to_http(response: api::Response, id: &RequestId) -> Response<Cursor<Vec<u8>>> {
     let length = response.body.len();
     let headers = response.headers(id).into_iter();
@@ -481,5 +527,6 @@ const HEAD: usize = 256;
 const GONE: [io::ErrorKind; 3] =
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
 
-/// How often a stopping service looks whether all is done.
+/// How often a stopping service looks whether all is done, and one that is full
+/// whether there is a place.
 const POLL: Duration = Duration::from_millis(10);
