@@ -267,6 +267,57 @@ fn a_unix_socket_is_served_replaced_when_stale_and_left_when_live() {
 }
 
 #[test]
+fn the_socket_of_a_process_that_starts_while_another_ends_is_its_own() {
+    let (microsoft, at) = silent_microsoft();
+    let (_demo, _, _, header) = Running::demo();
+    let (path, url) = (scratch("successor"), format!("http://{at}"));
+    let listen = format!("unix:{}", path.display());
+    let environment = [
+        ("SECRET_KEY", KEY),
+        ("RELAY_LISTEN", listen.as_str()),
+        ("RELAY_GRAPH_URL", &url),
+        ("RELAY_LOGIN_URL", &url),
+        ("RELAY_REQUEST_TIMEOUT", "5m"),
+        ("RELAY_DRAIN_TIMEOUT", "1h"),
+    ];
+    let serves = || {
+        let answer =
+            support::service::exchange(&path, &support::service::http("GET", "/", &[], ""));
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    };
+    for removed_by_hand in [false, true] {
+        let mut first = Running::start(&[], &environment);
+        first.wait_for("event=listening");
+        // Keeps it from ending at once.
+        let mut asked = UnixStream::connect(&path).unwrap();
+        asked.write_all(&post("/observe/observables", &header, HIT)).unwrap();
+        let (mut held, _) = microsoft.accept().unwrap();
+        if removed_by_hand {
+            std::fs::remove_file(&path).unwrap();
+        } else {
+            first.signal("TERM");
+            first.wait_for("event=stopping");
+        }
+        let mut second = Running::start(&[], &environment);
+        second.wait_for("event=listening");
+        serves();
+        if removed_by_hand {
+            first.signal("TERM");
+            first.wait_for("event=stopping");
+        }
+        held.write_all(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        asked.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(first.end().0, 0);
+        serves();
+        second.signal("TERM");
+        assert_eq!(second.end().0, 0);
+        assert!(!path.exists());
+    }
+}
+
+#[test]
 fn what_is_in_flight_at_sigterm_is_answered_and_new_clients_are_refused() {
     let (microsoft, at) = silent_microsoft();
     let (_demo, _, _, header) = Running::demo();

@@ -10,7 +10,7 @@ mod reserve;
 use std::io::{self, Cursor, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -62,8 +62,19 @@ struct Stop {
 /// clients are refused by the system. A shared one would refuse them for its
 /// next owner too.
 enum Socket {
-    Own(UnixStream),
+    Own(UnixStream, FileId),
     Shared(Withdraw),
+}
+
+/// Device and inode: which file it is that a path leads to.
+#[derive(PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(Self(metadata.dev(), metadata.ino()))
+    }
 }
 
 /// Ends `accept` on a shared listening socket, of this path, in this process
@@ -79,7 +90,7 @@ impl Door {
     pub fn bind(path: &Path) -> io::Result<Self> {
         let listener = bind_unix(path)?;
         let socket = UnixStream::from(OwnedFd::from(listener.try_clone()?));
-        Ok(Self::new(listener, path.to_owned(), Socket::Own(socket)))
+        Ok(Self::new(listener, path.to_owned(), Socket::Own(socket, FileId::of(path)?)))
     }
 
     /// Takes a listening socket that outlives this process: whoever opened it
@@ -158,13 +169,10 @@ impl Door {
         }
         // Dropped, it would wait for its client; the process ends with this.
         std::mem::forget(intake.held.take());
-        // Dropping the server connects to the socket, which would wait for ever
-        // where nobody accepts.
         self.stopper.stop();
-        if let Socket::Shared(_) = self.stopper.0.socket {
-            // Dropped, it would remove the path, which is the next owner's.
-            std::mem::forget(server);
-        }
+        // Dropped, it would connect to the path and remove it, though it may be
+        // another's by now.
+        std::mem::forget(server);
         result
     }
 }
@@ -177,8 +185,15 @@ impl Stopper {
             return;
         }
         match &self.0.socket {
-            // It fails where it is closed already.
-            Socket::Own(socket) => _ = socket.shutdown(Shutdown::Read),
+            Socket::Own(socket, file) => {
+                // While it still listens: whoever starts next takes a file for its own
+                // only when nobody does, and then this is no longer touched.
+                if FileId::of(&self.0.path).is_ok_and(|found| found == *file) {
+                    let _ = std::fs::remove_file(&self.0.path);
+                }
+                // It fails where it is closed already.
+                let _ = socket.shutdown(Shutdown::Read);
+            }
             Socket::Shared(withdraw) => {
                 withdraw(&self.0.path);
                 // Whether or not that has woken `accept`: nobody shuts this socket.
