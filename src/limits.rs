@@ -93,8 +93,9 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// How often a waiting accept loop looks whether it is to stop.
 pub const ACCEPT_POLL: Duration = Duration::from_millis(100);
 
-/// How long a new client waits for the one that has to leave for it.
-pub const EVICTION: Duration = Duration::from_millis(20);
+/// How long a new client waits for the one that has to leave for it, whose thread
+/// needs its turn on a processor and nothing else.
+pub const EVICTION: Duration = Duration::from_secs(1);
 
 /// How often at most a flood of the same trouble is told.
 pub const TROUBLE: Duration = Duration::from_secs(60);
