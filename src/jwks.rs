@@ -203,7 +203,8 @@ mod tests {
             ("e", json!("AAAA"), 0),
             // Zeros before the number are not of it.
             ("e", json!("AAABAAE"), 1),
-            ("e", json!("AQAAAAAAAAAAAQAB"), 0),
+            ("e", json!(BASE64.encode([1; limits::RSA_EXPONENT])), 1),
+            ("e", json!(BASE64.encode([1; limits::RSA_EXPONENT + 1])), 0),
         ];
         for (name, value, usable) in rows {
             let mut key = key(2048);

@@ -302,3 +302,33 @@ const ACCEPTED: u16 = 202;
 
 /// The kind of a failure before the first invocation.
 const STARTUP: &str = "Runtime.Startup";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_and_its_head_have_a_bound() {
+        let read = |answer: String| Answer::read(&mut answer.as_bytes());
+        let head = |length: usize| {
+            let fixed = "HTTP/1.1 200 OK\r\nX: \r\nContent-Length: 0\r\n\r\n".len();
+            let value = "x".repeat(length - fixed);
+            format!("HTTP/1.1 200 OK\r\nX: {value}\r\nContent-Length: 0\r\n\r\n")
+        };
+        assert!(read(head(limits::LAMBDA_HEAD)).is_ok());
+        assert!(read(head(limits::LAMBDA_HEAD + 1)).is_err());
+        let event = |length: usize| {
+            let event = " ".repeat(length);
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{event}")
+        };
+        assert!(read(event(limits::LAMBDA_EVENT)).is_ok());
+        assert!(read(event(limits::LAMBDA_EVENT + 1)).is_err());
+        let chunked = |length: usize| {
+            let event = " ".repeat(length - 1);
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n";
+            format!("{head}{:x}\r\n{event}\r\n0\r\n\r\n", length - 1)
+        };
+        assert!(read(chunked(limits::LAMBDA_EVENT)).is_ok());
+        assert!(read(chunked(limits::LAMBDA_EVENT + 1)).is_err());
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! What a user may change has its default here and its name in the table of
 //! variables; the rest is fixed on purpose.
+//! `tests/limits.rs` says which test meets each at its edge.
 
 use std::time::Duration;
 

@@ -135,6 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn every_burst_has_an_end() {
+        let rates =
+            [limits::ALERT_CALLS, limits::BURST_CALLS, limits::HUNTING_CALLS, limits::TOKEN_CALLS];
+        for rate in rates {
+            let pace = Pace::new(rate);
+            for _ in 0..rate.burst {
+                assert_eq!(pace.take(1, at(0), LONG), Ok(Duration::ZERO));
+            }
+            assert_eq!(pace.take(1, at(0), LONG), Ok(rate.interval));
+        }
+    }
+
+    #[test]
     fn no_minute_has_more_calls_than_microsoft_allows() {
         for (rate, allowed) in
             [(limits::ALERT_CALLS, 150), (limits::BURST_CALLS, 150), (limits::HUNTING_CALLS, 45)]

@@ -146,6 +146,24 @@ fn what_is_wrong_is_told_with_its_name_and_rule() {
 }
 
 #[test]
+fn a_number_is_taken_up_to_its_bound_and_is_what_it_is_by_default() {
+    for (name, most) in
+        [("RELAY_WORKERS", limits::WORKERS_MAX), ("CTR_ENTITIES_LIMIT", limits::ENTITIES_MAX)]
+    {
+        assert!(load([KEY, (name, &most.to_string())]).is_ok(), "{name}");
+        assert!(load([KEY, (name, &(most + 1).to_string())]).is_err(), "{name}");
+    }
+    let Config { relay, serve, .. } = load([KEY]).unwrap();
+    assert_eq!(serve.workers, limits::WORKERS_DEFAULT);
+    assert_eq!(serve.drain_timeout, limits::DRAIN_TIMEOUT);
+    assert_eq!(relay.request_timeout, limits::REQUEST_TIMEOUT);
+    assert_eq!(relay.entities_limit, limits::ENTITIES_DEFAULT);
+    assert_eq!((relay.sync.lookback, relay.sync.fresh_for), (limits::LOOKBACK, limits::FRESH_FOR));
+    assert_eq!(relay.sync.max_alerts, limits::MAX_ALERTS);
+    assert_eq!(relay.sync.max_tenants, limits::MAX_TENANTS);
+}
+
+#[test]
 fn a_key_is_long_enough_and_there_is_one() {
     let problem = |variables: [(&str, &str); 1]| load(variables).err().unwrap().remove(0);
     let missing = "SECRET_KEY is not set; `graph-relay token new` makes one";

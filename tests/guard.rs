@@ -6,6 +6,7 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -452,4 +453,40 @@ fn what_has_been_asked_is_answered_after_the_door_is_closed() {
     let answer = rest_of(asked);
     assert_eq!(json_of(&answer), json!({"data": {"status": "ok"}}));
     assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+}
+
+#[test]
+fn what_gets_no_answer_from_behind_is_told_in_time() {
+    let guard =
+        Guard::bind(SocketAddr::from(([127, 0, 0, 1], 0)), Bounds { answer: SOON, ..bounds() });
+    let guard = guard.unwrap();
+    let (address, behind) = (guard.address(), guard.behind());
+    let door = UnixListener::bind(&behind).unwrap();
+    thread::spawn(move || guard.serve(PATIENCE, Events::none()));
+    let mut stream = connect(address);
+    stream.write_all(format!("{VERSION}\r\n").as_bytes()).unwrap();
+    // It is taken, and that is all.
+    let _taken = door.accept().unwrap();
+    assert_eq!(statuses(&rest_of(stream)), ["502"]);
+    guard::remove(&behind);
+}
+
+#[test]
+fn what_is_sent_after_the_last_answer_is_thrown_away_up_to_a_bound() {
+    // It is not the time that ends it.
+    let post = post(Bounds { linger: Duration::from_secs(3_600), ..bounds() });
+    let bad = "GET / HTTP/2.0\r\n\r\n";
+    let mut stream = connect(post.address);
+    stream.write_all(bad.as_bytes()).unwrap();
+    let rest = vec![b'x'; limits::LINGER_BYTES - bad.len()];
+    // Closed with this on its way, it would be reset, and the answer lost.
+    stream.write_all(&rest).unwrap();
+    assert_eq!(statuses(&rest_of(stream)), ["505"]);
+
+    let mut stream = connect(post.address);
+    stream.write_all(bad.as_bytes()).unwrap();
+    let start = Instant::now();
+    while stream.write_all(&rest).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it goes on for ever");
+    }
 }

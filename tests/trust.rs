@@ -129,6 +129,18 @@ fn while_a_host_is_down_its_known_keys_stay_good() {
 }
 
 #[test]
+fn a_host_has_a_few_seconds_to_answer() {
+    let world = world();
+    let (go, word) = std::sync::mpsc::channel();
+    drop(go);
+    world.wire.next(Kind::Keys, Step::Lose(word));
+    assert_eq!(ask_with(&world, "a"), unavailable());
+    let time = format!("Timeout {{ after: {:?} }}", limits::KEYS_TIMEOUT);
+    let events = world.events.lock().unwrap().join("\n");
+    assert!(events.contains(&time), "{events}");
+}
+
+#[test]
 fn those_who_need_the_same_keys_wait_for_one_fetch_and_not_too_many_of_them() {
     let world = world();
     let word = world.wire.hold(Kind::Keys);

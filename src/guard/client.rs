@@ -331,4 +331,27 @@ mod tests {
         drop(taken);
         assert!(places.take().is_some());
     }
+
+    #[test]
+    fn a_large_answer_has_more_time_to_be_taken() {
+        let rows = [(0, 0), (limits::WRITE_RATE - 1, 0), (limits::WRITE_RATE, 1)];
+        for (length, seconds) in rows {
+            assert_eq!(time_for(length), Duration::from_secs(seconds), "{length}");
+        }
+    }
+
+    #[test]
+    fn an_answer_from_behind_has_a_bound() {
+        for (length, is_read) in [(limits::REPLY, true), (limits::REPLY + 1, false)] {
+            let (front, behind) = UnixStream::pair().unwrap();
+            let answers = std::thread::spawn(move || {
+                // It is not taken to its end.
+                let _ = (&behind).write_all(&vec![b'x'; length]);
+            });
+            let read = read_whole(&front, Instant::now() + Duration::from_secs(60));
+            assert_eq!(read.map(|bytes| bytes.len()).ok(), is_read.then_some(length));
+            drop(front);
+            answers.join().unwrap();
+        }
+    }
 }

@@ -259,7 +259,10 @@ mod tests {
         _third.enter(Stage::Asking);
         assert!(sit(&crowd, &listener).is_none());
         drop(served);
-        assert!(sit(&crowd, &listener).is_some());
+        let (_stays, _d) = sit(&crowd, &listener).unwrap();
+        // One that is told to leave, and does not in time.
+        assert!(sit(&crowd, &listener).is_none());
+        assert_eq!(crowd.evicted(), 1);
     }
 
     #[test]

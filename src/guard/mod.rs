@@ -132,7 +132,8 @@ impl Guard {
     }
 
     fn new(listener: TcpListener, is_shared: bool, bounds: Bounds) -> io::Result<Self> {
-        let bounds = Bounds { connections: connections(&bounds)?, ..bounds };
+        let connections = connections(&bounds, open_files())?;
+        let bounds = Bounds { connections, ..bounds };
         let address = listener.local_addr()?;
         // So that `accept` returns now and then. The standard library has this
         // for streams alone; it is an option of every socket.
@@ -303,13 +304,14 @@ fn is_over(last: Option<Instant>) -> bool {
     last.is_none_or(|last| last.elapsed() >= limits::TROUBLE)
 }
 
-/// How many clients there may be: no more than leave descriptors for what they
-/// ask. The server behind does not survive the want of one.
-fn connections(bounds: &Bounds) -> io::Result<usize> {
+/// How many clients there may be where so many files may be open: no more than
+/// leave descriptors for what they ask. The server behind does not survive the
+/// want of one.
+fn connections(bounds: &Bounds, files: Option<usize>) -> io::Result<usize> {
     // One towards the server for each request, two there, and one or two more
     // for a call to Microsoft.
     let reserved = bounds.in_flight * 4 + limits::DESCRIPTORS;
-    let Some(files) = open_files() else { return Ok(bounds.connections) };
+    let Some(files) = files else { return Ok(bounds.connections) };
     let connections = files.saturating_sub(reserved).min(bounds.connections);
     if connections < limits::CONNECTIONS_LEAST.min(bounds.connections) {
         let least = reserved + limits::CONNECTIONS_LEAST;
@@ -380,6 +382,33 @@ mod tests {
     fn clients_leave_descriptors_for_what_they_ask() {
         assert!(open_files().unwrap() > 0);
         let bounds = Bounds::new(16, Duration::from_secs(25));
-        assert_eq!(bounds.in_flight * 4 + limits::DESCRIPTORS, 1_024 - 384);
+        let reserved = (16 + limits::QUEUE) * 4 + limits::DESCRIPTORS;
+        let rows = [
+            (None, Some(limits::CONNECTIONS)),
+            (Some(reserved + limits::CONNECTIONS + 1), Some(limits::CONNECTIONS)),
+            (Some(1_024), Some(384)),
+            (Some(reserved + limits::CONNECTIONS_LEAST), Some(limits::CONNECTIONS_LEAST)),
+            (Some(reserved + limits::CONNECTIONS_LEAST - 1), None),
+            (Some(0), None),
+        ];
+        for (files, expected) in rows {
+            assert_eq!(connections(&bounds, files).ok(), expected, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn each_time_is_the_one_that_is_meant() {
+        let bounds = Bounds::new(16, Duration::from_secs(25));
+        assert_eq!((bounds.head, bounds.body), (limits::HEAD_TIMEOUT, limits::BODY_TIMEOUT));
+        assert_eq!((bounds.idle, bounds.write), (limits::IDLE_TIMEOUT, limits::WRITE_TIMEOUT));
+        assert_eq!(bounds.linger, limits::LINGER);
+        assert_eq!(bounds.answer, Duration::from_secs(25) + limits::ANSWERING);
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_once_in_a_while() {
+        let ago = |span| Instant::now().checked_sub(span);
+        assert!(is_over(None) && is_over(ago(limits::TROUBLE)));
+        assert!(!is_over(ago(limits::TROUBLE / 2)) && !is_over(ago(Duration::ZERO)));
     }
 }

@@ -545,3 +545,15 @@ const GONE: [io::ErrorKind; 3] =
 /// How often a stopping service looks whether all is done, and one that is full
 /// whether there is a place.
 const POLL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pulse_is_lost_when_it_has_not_been_felt_for_long() {
+        let felt = |ago| Pulse(Arc::new(Mutex::new(Instant::now().checked_sub(ago).unwrap())));
+        assert!(!felt(limits::PULSELESS / 2).is_lost());
+        assert!(felt(limits::PULSELESS + Duration::from_millis(1)).is_lost());
+    }
+}
