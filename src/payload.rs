@@ -1,10 +1,13 @@
 //! The body of a request: a JSON array of observables, checked item by item
 //! with the words of the original's schema library (marshmallow).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::io::{self, Write};
+use std::marker::PhantomData;
 
 use serde::Serialize as _;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -21,18 +24,19 @@ pub struct Question {
     pub malformed: Vec<(&'static str, String)>,
 }
 
-/// Reads the body of `…/observables`.
+/// Reads the body of `…/observables`. What is not asked for is read past and not
+/// kept: a body of small things would be many times as large in memory.
 ///
 /// # Errors
 /// When it is not JSON, not a list of type and value, or over a bound.
 pub fn question(body: &[u8]) -> Result<Question, InvalidArgument> {
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| InvalidArgument::NotJson { line: error.line(), column: error.column() })?;
-    let Value::Array(items) = value else {
+    let Body::List { items, count } = read(body)
+        .map_err(|error| InvalidArgument::NotJson { line: error.line(), column: error.column() })?
+    else {
         return Err(shape(&json!({"_schema": ["Invalid input type."]})));
     };
-    if items.len() > limits::OBSERVABLES {
-        return Err(InvalidArgument::TooManyObservables(items.len()));
+    if count > limits::OBSERVABLES {
+        return Err(InvalidArgument::TooManyObservables(count));
     }
     let complaints: Map<String, Value> = items
         .iter()
@@ -44,6 +48,12 @@ pub fn question(body: &[u8]) -> Result<Question, InvalidArgument> {
         return Err(shape(&Value::Object(complaints)));
     }
     sort_out(&items)
+}
+
+fn read(body: &[u8]) -> Result<Body, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let body = As::NEW.deserialize(&mut json)?;
+    json.end().map(|()| body)
 }
 
 fn shape(complaints: &Value) -> InvalidArgument {
@@ -72,39 +82,41 @@ impl Formatter for Spaced {
 }
 
 /// What is wrong with one item, if anything.
-fn complaint(item: &Value) -> Option<Value> {
-    let Value::Object(fields) = item else {
+fn complaint(item: &Item) -> Option<Value> {
+    let Item::Object { kind, value, extra } = item else {
         return Some(json!({"_schema": ["Invalid input type."]}));
     };
-    let known = ["type", "value"].into_iter();
-    let bad = known.filter_map(|name| Some((name.to_owned(), field(fields.get(name))?)));
-    let extra = fields.keys().filter(|name| !matches!(name.as_str(), "type" | "value"));
-    let extra = extra.map(|name| (foreign(name), "Unknown field."));
+    let known = [("type", kind), ("value", value)].into_iter();
+    let bad = known.filter_map(|(name, field)| Some((name.to_owned(), field.complaint()?)));
+    let extra = extra.iter().map(|name| (foreign(name), "Unknown field."));
     let all: Map<String, Value> =
         bad.chain(extra).take(COMPLAINTS).map(|(name, text)| (name, json!([text]))).collect();
     (!all.is_empty()).then_some(Value::Object(all))
 }
 
-fn field(value: Option<&Value>) -> Option<&'static str> {
-    match value {
-        None => Some("Missing data for required field."),
-        Some(Value::Null) => Some("Field may not be null."),
-        Some(Value::String(text)) if text.trim().is_empty() => Some("Field may not be blank."),
-        Some(Value::String(_)) => None,
-        Some(_) => Some("Not a valid string."),
+impl Field {
+    fn complaint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing => Some("Missing data for required field."),
+            Self::Null => Some("Field may not be null."),
+            Self::Text(text) if text.trim().is_empty() => Some("Field may not be blank."),
+            Self::Text(_) => None,
+            Self::Other => Some("Not a valid string."),
+        }
+    }
+
+    fn text(&self) -> &str {
+        if let Self::Text(text) = self { text } else { "" }
     }
 }
 
 /// Keeps what can be asked for; other types than the seven are ignored.
-fn sort_out(items: &[Value]) -> Result<Question, InvalidArgument> {
+fn sort_out(items: &[Item]) -> Result<Question, InvalidArgument> {
     let mut question = Question::default();
     let mut seen = HashSet::new();
     for (index, item) in items.iter().enumerate() {
-        let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
-        let Some(kind) = Kind::from_word(text("type")) else {
-            continue;
-        };
-        let value = text("value");
+        let Item::Object { kind, value, .. } = item else { continue };
+        let (Some(kind), value) = (Kind::from_word(kind.text()), value.text()) else { continue };
         if value.len() > limits::VALUE {
             return Err(InvalidArgument::ValueTooLong(index));
         }
@@ -117,6 +129,177 @@ fn sort_out(items: &[Value]) -> Result<Question, InvalidArgument> {
         }
     }
     Ok(question)
+}
+
+/// A body, as far as it matters.
+enum Body {
+    /// Of the items no more than are allowed, and how many there were.
+    List {
+        items: Vec<Item>,
+        count: usize,
+    },
+    Other,
+}
+
+enum Item {
+    /// `extra`: other fields, the first few by name.
+    Object {
+        kind: Field,
+        value: Field,
+        extra: BTreeSet<String>,
+    },
+    Other,
+}
+
+enum Field {
+    Missing,
+    Null,
+    Text(String),
+    Other,
+}
+
+/// What a JSON value is taken for. All of it is read, so that what is not JSON is
+/// found wherever it is, and what has no place here is dropped on the way.
+trait Shape: Sized {
+    /// What has no place.
+    fn other() -> Self;
+
+    fn null() -> Self {
+        Self::other()
+    }
+
+    fn text(_: &str) -> Self {
+        Self::other()
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
+        while items.next_element_seed(As::<()>::NEW)?.is_some() {}
+        Ok(Self::other())
+    }
+
+    fn object<'de, A: MapAccess<'de>>(mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry_seed(As::<()>::NEW, As::<()>::NEW)?.is_some() {}
+        Ok(Self::other())
+    }
+}
+
+impl Shape for () {
+    fn other() -> Self {}
+}
+
+impl Shape for Body {
+    fn other() -> Self {
+        Self::Other
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < limits::OBSERVABLES {
+            match list.next_element_seed(As::NEW)? {
+                Some(item) => items.push(item),
+                None => return Ok(Self::List { count: items.len(), items }),
+            }
+        }
+        let mut count = items.len();
+        while list.next_element_seed(As::<()>::NEW)?.is_some() {
+            count += 1;
+        }
+        Ok(Self::List { items, count })
+    }
+}
+
+impl Shape for Item {
+    fn other() -> Self {
+        Self::Other
+    }
+
+    fn object<'de, A: MapAccess<'de>>(mut fields: A) -> Result<Self, A::Error> {
+        let (mut kind, mut value, mut extra) = (Field::Missing, Field::Missing, BTreeSet::new());
+        while let Some(name) = fields.next_key::<String>()? {
+            // Of two with one name the last counts.
+            match name.as_str() {
+                "type" => kind = fields.next_value_seed(As::NEW)?,
+                "value" => value = fields.next_value_seed(As::NEW)?,
+                _ => {
+                    fields.next_value_seed(As::<()>::NEW)?;
+                    extra.insert(name);
+                    if extra.len() > COMPLAINTS {
+                        extra.pop_last();
+                    }
+                }
+            }
+        }
+        Ok(Self::Object { kind, value, extra })
+    }
+}
+
+impl Shape for Field {
+    fn other() -> Self {
+        Self::Other
+    }
+
+    fn null() -> Self {
+        Self::Null
+    }
+
+    fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// Reads a value as a `T`.
+struct As<T>(PhantomData<T>);
+
+impl<T> As<T> {
+    const NEW: Self = Self(PhantomData);
+}
+
+impl<'de, T: Shape> DeserializeSeed<'de> for As<T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Shape> Visitor<'de> for As<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_unit<E>(self) -> Result<T, E> {
+        Ok(T::null())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<T, E> {
+        Ok(T::other())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<T, E> {
+        Ok(T::other())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<T, E> {
+        Ok(T::other())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<T, E> {
+        Ok(T::other())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<T, E> {
+        Ok(T::text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<T, A::Error> {
+        T::list(items)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+        T::object(fields)
+    }
 }
 
 /// Complaints in one message: people mend the first and try again.
@@ -199,5 +382,78 @@ mod tests {
         assert_eq!(over, InvalidArgument::ValueTooLong(0));
         // What is ignored may be as long as the body allows.
         assert!(long(limits::VALUE + 1, "process_args").is_ok());
+    }
+
+    /// The items of `body`, each kept whole.
+    fn items(body: &str) -> Result<Vec<Value>, (usize, usize)> {
+        match serde_json::from_str(body).map_err(|error| (error.line(), error.column()))? {
+            Value::Array(items) => Ok(items),
+            _ => unreachable!("all bodies here are lists"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_judged_as_if_it_were() {
+        let values = [
+            r#""10.0.0.1""#,
+            r#"" ""#,
+            r#""\u0000""#,
+            r#""\ud83d\ude00""#,
+            r#""\ud800""#,
+            r#""\x""#,
+            "null",
+            "true",
+            "-1",
+            "1.5e3",
+            "1e999",
+            "-",
+            "01",
+            "[]",
+            "[[{}]]",
+            "[1,]",
+            "{}",
+            r#"{"a":[{"b":null}],"a":2}"#,
+            r#"{"a"}"#,
+            r#"{1:2}"#,
+            "nul",
+            "",
+            "\u{1}",
+            "\"\t\"",
+        ];
+        let deep = [126, 127, 128].map(|depth| "[".repeat(depth) + &"]".repeat(depth));
+        let values: Vec<&str> = values.into_iter().chain(deep.iter().map(String::as_str)).collect();
+        let bodies = values.iter().flat_map(|value| {
+            let deep = format!(r#"[{{"type":"ip","value":"x","b":[{value}]}}]"#);
+            let field = format!(r#"[{{"type":"ip","value":{value}}}]"#);
+            let last = format!(r#"[{{"type":"ip","value":7,"value":{value}}}] "#);
+            let beyond = format!("[{}{value}]", "0,".repeat(limits::OBSERVABLES));
+            [format!("[{value}]"), deep, field, last, beyond]
+        });
+        for body in bodies {
+            let read = question(body.as_bytes());
+            let Ok(whole) = items(&body) else {
+                let (line, column) = items(&body).unwrap_err();
+                assert_eq!(read, Err(InvalidArgument::NotJson { line, column }), "{body}");
+                continue;
+            };
+            if whole.len() > limits::OBSERVABLES {
+                assert_eq!(read, Err(InvalidArgument::TooManyObservables(whole.len())), "{body}");
+                continue;
+            }
+            let is_good = whole.iter().all(|item| {
+                let value = item["value"].as_str().is_some_and(|text| !text.trim().is_empty());
+                value && item["type"] == "ip" && item.as_object().unwrap().len() == 2
+            });
+            assert_eq!(read.is_ok(), is_good, "{body}");
+            let is_told = matches!(read, Ok(_) | Err(InvalidArgument::Shape(_)));
+            assert!(is_told, "{body}: {read:?}");
+        }
+        let many: String = (0..100).rev().map(|n| format!(r#","x{n:02}":{n}"#)).collect();
+        let told = question(format!(r#"[{{"type":"ip","value":7{many}}}]"#).as_bytes());
+        let fields =
+            ["x00", "x01", "x02", "x03"].map(|name| format!(r#""{name}": ["Unknown field."]"#));
+        let value = r#""value": ["Not a valid string."]"#;
+        let expected = format!(r#"{{"0": {{{value}, {}}}}}"#, fields.join(", "));
+        assert_eq!(told, Err(InvalidArgument::Shape(expected)));
     }
 }
