@@ -195,8 +195,11 @@ pub enum TransportError {
         /// The time it had.
         after: Duration,
     },
-    /// The answer is larger than [`limits::ANSWER`].
-    TooLarge,
+    /// The answer is larger than one may be.
+    TooLarge {
+        /// The bytes that it may have.
+        bound: u64,
+    },
     /// The connection broke, or what came was not HTTP.
     Broken {
         /// What the client said, bounded.
@@ -249,7 +252,9 @@ impl Error {
             Self::Graph(problem) => status_code(problem.status, "unknown"),
             Self::Retired(_) => "not found",
             Self::Throttled { status, .. } => status_code(*status, "unknown"),
-            Self::Transport(TransportError::Tls { .. } | TransportError::TooLarge) => "unknown",
+            Self::Transport(TransportError::Tls { .. } | TransportError::TooLarge { .. }) => {
+                "unknown"
+            }
             Self::Transport(TransportError::Timeout { .. }) | Self::Deadline { .. } => {
                 "gateway timeout"
             }

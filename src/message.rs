@@ -196,9 +196,8 @@ impl TransportError {
                 "Microsoft Graph Security did not answer within {} s. Please try again later.",
                 after.as_secs()
             ),
-            Self::TooLarge => format!(
-                "Unexpected response from Microsoft Graph Security: more than {} bytes",
-                limits::ANSWER
+            Self::TooLarge { bound } => format!(
+                "Unexpected response from Microsoft Graph Security: more than {bound} bytes"
             ),
             Self::Broken { .. } => "The connection to Microsoft Graph Security broke. \
                                     Please try again later."

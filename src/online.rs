@@ -75,7 +75,7 @@ fn clock(skew: Option<Skew>) -> Result<ExitCode, Failure> {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Transport(TransportError::Tls { .. }) => 5,
-        Error::Transport(TransportError::TooLarge) => 10,
+        Error::Transport(TransportError::TooLarge { .. }) => 10,
         Error::Retired(_) | Error::UnexpectedAnswer(_) => 10,
         Error::Transport(_) | Error::Deadline { .. } => 4,
         Error::Throttled { .. } => 9,

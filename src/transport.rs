@@ -237,7 +237,7 @@ fn translate(error: ureq::Error, host: &str, timeout: Duration) -> TransportErro
         }
         ureq::Error::Timeout(_) => TransportError::Timeout { after: timeout },
         ureq::Error::HostNotFound => TransportError::Resolve { host },
-        ureq::Error::BodyExceedsLimit(_) => TransportError::TooLarge,
+        ureq::Error::BodyExceedsLimit(bound) => TransportError::TooLarge { bound },
         ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => {
             TransportError::Connect { host, reason }
         }

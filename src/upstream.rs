@@ -215,7 +215,7 @@ fn outcome(result: &Result<Response, TransportError>) -> &'static str {
         Err(TransportError::Proxy { .. }) => "proxy",
         Err(TransportError::Tls { .. }) => "tls",
         Err(TransportError::Timeout { .. }) => "timeout",
-        Err(TransportError::TooLarge | TransportError::Broken { .. }) => "broken",
+        Err(TransportError::TooLarge { .. } | TransportError::Broken { .. }) => "broken",
     }
 }
 

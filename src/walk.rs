@@ -115,7 +115,7 @@ impl Walk {
         let Some(pager) = self.legs.pager(place) else { return false };
         match error {
             Error::Graph(problem) if problem.status == 400 => pager.refused(),
-            Error::Transport(TransportError::TooLarge) => pager.shrink(),
+            Error::Transport(TransportError::TooLarge { .. }) => pager.shrink(),
             _ => false,
         }
     }

@@ -466,7 +466,7 @@ fn what_microsofts_side_says_reaches_the_analyst_in_the_originals_words() {
             "Unable to verify SSL certificate: said so",
         ),
         (
-            Step::Fail(TransportError::TooLarge),
+            Step::Fail(TransportError::TooLarge { bound: limits::ANSWER }),
             "unknown",
             "Unexpected response from Microsoft Graph Security: more than 67108864 bytes",
         ),
@@ -476,8 +476,8 @@ fn what_microsofts_side_says_reaches_the_analyst_in_the_originals_words() {
         match step {
             Step::Answer(status, body) => world.wire.insist(Kind::List, status, &body),
             // A page that is too large is asked for in ever smaller pieces.
-            Step::Fail(TransportError::TooLarge) => (0..4).for_each(|_| {
-                world.wire.next(Kind::List, Step::Fail(TransportError::TooLarge));
+            Step::Fail(TransportError::TooLarge { bound }) => (0..4).for_each(|_| {
+                world.wire.next(Kind::List, Step::Fail(TransportError::TooLarge { bound }));
             }),
             step => world.wire.next(Kind::List, step),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use graph_relay::error::TransportError;
 use graph_relay::http::Response;
+use graph_relay::limits;
 use graph_relay::simulator::faults::Fault;
 use serde_json::{Value, json};
 use support::*;
@@ -168,10 +169,15 @@ fn table() -> Vec<Row> {
         Row::told("no body", vec![status(200)], 1, "unknown", "is no list of alerts"),
         Row::told("half a body", vec![Fault::Truncated], 1, "unknown", "is no list of alerts"),
         Row::told("not JSON", vec![Fault::answer(200, None, "<html>")], 1, "unknown", "no list"),
-        Row::fine("too large at 1,000", vec![Fault::Fail(TransportError::TooLarge)], 2, None),
+        Row::fine(
+            "too large at 1,000",
+            vec![Fault::Fail(TransportError::TooLarge { bound: limits::ANSWER })],
+            2,
+            None,
+        ),
         Row::told(
             "too large",
-            times(4, Fault::Fail(TransportError::TooLarge)),
+            times(4, Fault::Fail(TransportError::TooLarge { bound: limits::ANSWER })),
             4,
             "unknown",
             "more than 67108864 bytes",

@@ -410,7 +410,7 @@ fn pages_are_read_up_to_the_limit_in_microsofts_order_and_more_is_told() {
     // A page that does not come leaves what there is, and is told.
     let world = Setup { behaviour, ..legacy(alerts.clone()) }.build();
     world.wire.fault(Kind::List, Fault::None);
-    world.wire.next(Kind::List, Step::Fail(TransportError::TooLarge));
+    world.wire.next(Kind::List, Step::Fail(TransportError::TooLarge { bound: limits::ANSWER }));
     let answer = world.observe(&[IP]);
     assert_eq!(
         (ids(&answer).len(), errors(&answer)),

@@ -12,6 +12,7 @@ use graph_relay::error::TransportError;
 use graph_relay::http::{self, Action};
 use graph_relay::jwks::KeySet;
 use graph_relay::jwt::{Unverified, Verifier};
+use graph_relay::limits;
 use graph_relay::time::Timestamp;
 use graph_relay::transport::UreqTransport;
 use serde_json::json;
@@ -45,7 +46,7 @@ fn no_way_to_fail_shows_a_secret() {
         (Kind::List, Step::Answer(401, String::new())),
         (Kind::List, Step::Answer(500, echo(500))),
         (Kind::List, Step::Answer(200, "{".to_owned())),
-        (Kind::List, Step::Fail(TransportError::TooLarge)),
+        (Kind::List, Step::Fail(TransportError::TooLarge { bound: limits::ANSWER })),
         (Kind::List, Step::Pass),
     ];
     let good = token(&credentials());
@@ -111,7 +112,7 @@ fn no_refusal_of_a_token_shows_any_of_it() {
         Step::Answer(200, jwks(&["k"])),
         Step::Answer(200, format!("{{\"keys\":\"{CLIENT_SECRET}\"}}")),
         Step::Answer(500, CLIENT_SECRET.to_owned()),
-        Step::Fail(TransportError::TooLarge),
+        Step::Fail(TransportError::TooLarge { bound: limits::ANSWER }),
     ];
     let mut answers = String::new();
     for step in keys {

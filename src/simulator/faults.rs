@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::TransportError;
 use crate::http::{Action, Request, Response};
+use crate::limits;
 
 /// What a request is for, as far as faults tell one from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ fn any(on: On, dice: &mut Dice) -> Fault {
         &|| Fault::Fail(TransportError::Broken { reason: reason() }),
     ];
     let graph: [&dyn Fn() -> Fault; 9] = [
-        &|| Fault::Fail(TransportError::TooLarge),
+        &|| Fault::Fail(TransportError::TooLarge { bound: limits::ANSWER }),
         &|| Fault::answer(401, None, ""),
         &|| Fault::error(403, "Forbidden", "Account is not provisioned"),
         &|| Fault::error(404, "ResourceNotFound", ""),

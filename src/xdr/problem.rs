@@ -116,7 +116,7 @@ impl fmt::Display for Problem {
                 TransportError::Timeout { after } => {
                     write!(f, "XDR did not answer within {} s", after.as_secs())
                 }
-                TransportError::TooLarge => f.write_str("XDR's answer is too large"),
+                TransportError::TooLarge { .. } => f.write_str("XDR's answer is too large"),
                 TransportError::Broken { reason } => {
                     write!(
                         f,
@@ -200,7 +200,7 @@ mod tests {
                 TransportError::Timeout { after: std::time::Duration::from_secs(60) },
                 "XDR did not answer within 60 s",
             ),
-            (TransportError::TooLarge, "XDR's answer is too large"),
+            (TransportError::TooLarge { bound: 1 }, "XDR's answer is too large"),
             (
                 TransportError::Broken { reason: reason() },
                 "the connection to XDR broke: why; see what it did by module list",
