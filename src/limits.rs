@@ -57,6 +57,10 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that are thrown away for it.
 pub const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
+/// How long nobody has to have listened behind a guard before its socket is taken
+/// for one that a killed process has left. To begin to listen takes an instant.
+pub const ABANDONED: Duration = Duration::from_secs(60);
+
 /// Clients connected at once. XDR uses a handful; a thousand attackers leave
 /// this many threads. Where a process may open 1,024 files, the usual limit, and
 /// has 16 workers, there are 384.

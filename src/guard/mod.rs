@@ -9,25 +9,25 @@
 
 mod client;
 mod crowd;
+mod directory;
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::event::{Event, Events, Level};
 use crate::framing::Refusal;
 use crate::limits;
 use client::{Client, Places};
 use crowd::{Crowd, Seat};
+use directory::PrivateDirectory;
+pub use directory::remove;
 
 /// How much and how long a guard bears.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +150,7 @@ impl Guard {
 
     /// The Unix socket on which the server behind is to listen.
     pub fn behind(&self) -> PathBuf {
-        self.directory.0.join(SOCKET)
+        self.directory.socket()
     }
 
     /// With which its listener can be closed.
@@ -329,54 +329,9 @@ fn open_files() -> Option<usize> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// A directory that nobody else can enter, removed when dropped.
-struct PrivateDirectory(PathBuf);
-
-impl PrivateDirectory {
-    fn new() -> io::Result<Self> {
-        let mut name = [0; 8];
-        let filled = SystemRandom::new().fill(&mut name);
-        filled.map_err(|_| io::Error::other("the system has no random numbers"))?;
-        let name = format!("graph-relay-{:016x}", u64::from_le_bytes(name));
-        let path = std::env::temp_dir().join(name);
-        // It fails if there is anything of that name, a link among others.
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for PrivateDirectory {
-    fn drop(&mut self) {
-        remove(&self.0.join(SOCKET));
-    }
-}
-
-/// Removes the socket `behind` a guard and its directory, for a process that is
-/// about to end without its guard.
-pub fn remove(behind: &Path) {
-    // What is left in a temporary directory is a matter of tidiness.
-    let _ = fs::remove_file(behind);
-    let _ = behind.parent().map(fs::remove_dir);
-}
-
-/// The name of the socket in it.
-const SOCKET: &str = "http";
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
-
-    #[test]
-    fn the_directory_is_private_and_goes_with_its_guard() {
-        let bounds = Bounds::new(1, Duration::from_secs(1));
-        let guard = Guard::bind(SocketAddr::from(([127, 0, 0, 1], 0)), bounds).unwrap();
-        let directory = guard.behind().parent().unwrap().to_owned();
-        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
-        drop(guard);
-        assert!(!directory.exists());
-    }
 
     #[test]
     fn clients_leave_descriptors_for_what_they_ask() {
