@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use graph_relay::limits;
 use support::program::*;
@@ -79,6 +79,13 @@ fn fill(path: &Path, microsoft: &TcpListener) -> (Vec<UnixStream>, TcpStream) {
     }
 }
 
+/// How many threads the process `pid` has.
+fn threads(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
 /// The request of a client that keeps its connection.
 fn keeping(request: &[u8]) -> String {
     String::from_utf8(request.to_vec()).unwrap().replace("Connection: close\r\n", "")
@@ -95,9 +102,16 @@ fn a_refused_client_that_never_sends_its_body_holds_up_nobody_and_not_the_end() 
     }
     // Refused once the request before it on the same connection has been answered,
     // which it is not.
-    clients[0].write_all(VERSION).unwrap();
+    let kept = keeping(VERSION);
+    clients[0].write_all(kept.as_bytes()).unwrap();
     for _ in 0..20 {
         assert_eq!(status(&mut send(&path, VERSION)), "503");
+    }
+    // More than can be refused at once: the end comes all the same.
+    clients[0].write_all(kept.repeat(limits::REFUSALS).as_bytes()).unwrap();
+    let start = Instant::now();
+    while threads(relay.child.id()) < limits::REFUSALS {
+        assert!(start.elapsed() < PATIENCE, "they are not being refused");
     }
     relay.signal("TERM");
     relay.wait_for("event=stopping");

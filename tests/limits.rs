@@ -322,7 +322,7 @@ const TESTED: &[(&str, &[&str])] = &[
     ("a_pulse_is_lost_when_it_has_not_been_felt_for_long", &["PULSELESS"]),
     ("what_is_certainly_left_of_a_killed_process_is_removed_and_nothing_else", &["ABANDONED"]),
     ("when_the_queue_is_full_the_answer_is_503_at_once", &["QUEUE"]),
-    ("each_has_a_thread_of_its_own_up_to_a_number_and_a_panic_costs_one", &["REFUSALS"]),
+    ("a_refused_client_that_never_sends_its_body_holds_up_nobody_and_not_the_end", &["REFUSALS"]),
     ("draining_ends_in_time_and_a_second_signal_at_once", &["DRAIN_REST"]),
     (
         "a_number_is_taken_up_to_its_bound_and_is_what_it_is_by_default",
