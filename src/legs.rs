@@ -20,6 +20,8 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(crate) struct Legs {
     legs: Vec<Leg>,
+    /// Alerts that can be kept, the newest.
+    room: usize,
     /// Pages that were read, of all legs.
     pages: usize,
     /// The size of a page that is cut in silence, if a leg that has ended knew.
@@ -38,29 +40,48 @@ struct Leg {
 }
 
 impl Legs {
-    /// A walk of one leg.
-    pub(crate) fn new(pager: Pager) -> Self {
+    /// A walk of one leg, of whose alerts the newest `room` can be kept.
+    pub(crate) fn new(pager: Pager, room: usize) -> Self {
         let legs = vec![Leg { pager, top: None, floor: None, ended: false }];
-        Self { legs, pages: 0, full_page: None, doubtful: false }
+        Self { legs, room: room.max(1), pages: 0, full_page: None, doubtful: false }
     }
 
     /// Cuts what is left into as many as `width` legs, each time the longest in
     /// the middle; not one that ends within a page or two.
     pub(crate) fn spread(&mut self, width: usize) {
-        while self.legs.len() < width {
-            let lengths = self.legs.iter().map(|leg| leg.pager.pages_left(leg.floor)).enumerate();
+        loop {
+            let rooms = self.rooms();
+            let pages = |(leg, room): (&Leg, &usize)| leg.pager.pages_left(leg.floor, *room);
+            let lengths = self.legs.iter().zip(&rooms).map(pages).enumerate();
             let longest = lengths.max_by_key(|(_, pages)| *pages);
-            let Some((place, _)) = longest.filter(|(_, pages)| *pages >= WORTH_CUTTING) else {
+            let Some((place, _)) =
+                longest.filter(|(_, pages)| rooms.len() < width && *pages >= WORTH_CUTTING)
+            else {
                 return;
             };
-            let Some(lower) = self.legs.get_mut(place).and_then(Leg::cut) else { return };
+            let leg = self.legs.get_mut(place).zip(rooms.get(place));
+            let Some(lower) = leg.and_then(|(leg, room)| leg.cut(*room)) else { return };
             self.legs.insert(place + 1, lower);
         }
     }
 
     /// The URLs of the pages to read next, of the newest `width` legs.
     pub(crate) fn urls(&self, width: usize) -> Vec<String> {
-        self.legs.iter().take(width).map(|leg| leg.pager.url()).collect()
+        let legs = self.legs.iter().take(width.min(self.rooms().len()));
+        legs.map(|leg| leg.pager.url()).collect()
+    }
+
+    /// For how many alerts there is likely to be room below the beginning of each
+    /// leg, as far down as there is any. Where memory is full of what is newer,
+    /// pages would be read in vain, and there are only so many.
+    fn rooms(&self) -> Vec<usize> {
+        let mut left = self.room;
+        let room = |leg: &Leg| {
+            let room = left;
+            left = left.saturating_sub(leg.pager.alerts_left(leg.floor));
+            (room > 0).then_some(room)
+        };
+        self.legs.iter().map_while(room).collect()
     }
 
     /// Takes note of the page that the leg at `place` among them has read.
@@ -138,8 +159,8 @@ impl Leg {
     }
 
     /// Ends it in the middle of what is left; the leg from there on.
-    fn cut(&mut self) -> Option<Self> {
-        let top = self.pager.middle(self.floor)?;
+    fn cut(&mut self, room: usize) -> Option<Self> {
+        let top = self.pager.middle(self.floor, room)?;
         let floor = self.floor.replace(top);
         Some(Self { pager: self.pager.below(top), top: Some(top), floor, ended: false })
     }
@@ -155,7 +176,7 @@ const WORTH_CUTTING: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeSet, HashSet};
     use std::time::Duration;
 
     use super::*;
@@ -173,7 +194,12 @@ mod tests {
     }
 
     fn legs() -> Legs {
-        Legs::new(Pager::new(Cloud::global().graph, Property::Created, at(0), None))
+        legs_of(limits::MAX_ALERTS)
+    }
+
+    /// The same where so many alerts can be kept.
+    fn legs_of(room: usize) -> Legs {
+        Legs::new(Pager::new(Cloud::global().graph, Property::Created, at(0), None), room)
     }
 
     /// Puts rows, each a number and a time, in an order.
@@ -273,7 +299,7 @@ mod tests {
             ("a page and a half", even(150), (3, 3), 3),
             ("ten pages", even(999), (5, 12), 12),
             ("fifty pages", even(4_999), (10, 54), 52),
-            ("fifty of three days", newest, (10, 61), 52),
+            ("fifty of three days", newest, (10, 59), 52),
             ("90 % in two days", burst(4_999, 12 * DAY, 2 * DAY), (11, 57), 52),
             ("90 % in an hour", burst(4_999, 12 * DAY, 3_600), (12, 65), 52),
             ("five hundred pages", List { page: 50, ..even(24_999) }, (67, 514), 512),
@@ -315,7 +341,7 @@ mod tests {
     fn a_leg_begins_at_the_cut_and_the_one_above_ends_when_it_has_passed_that() {
         // A page a day, at noon.
         let list = List::of((0..3_000).map(|n| n / 100 * DAY + DAY / 2 + n % 100));
-        let mut legs = legs();
+        let mut legs = legs_of(usize::MAX);
         let bounds = |legs: &Legs| -> Vec<_> {
             legs.legs.iter().map(|leg| (leg.front(), leg.top, leg.floor)).collect()
         };
@@ -442,6 +468,35 @@ mod tests {
         legs.stop_at(fronts[3]);
         assert_eq!(legs.legs.len(), 3);
         assert!(!legs.is_doubtful());
+    }
+
+    #[test]
+    fn of_more_than_can_be_kept_the_newest_are_read_and_not_many_others() {
+        // Five hundred pages, of 50,000 alerts at a hundred a page.
+        const ROOM: usize = 5_000;
+        for list in [even(20_000), burst(20_000, 20 * DAY, 5 * DAY), burst(20_000, 25 * DAY, DAY)] {
+            let list = List { page: 10, ..list };
+            let (mut legs, mut kept, mut cut) = (legs_of(ROOM), BTreeSet::new(), None);
+            while !legs.have_ended() {
+                let width = 8.min(legs.pages() * 2).max(1);
+                legs.spread(width);
+                for (place, url) in legs.urls(width).iter().enumerate() {
+                    let page = list.answer(url);
+                    legs.read(place, &page).unwrap();
+                    kept.extend(page.alerts.iter().map(|alert| (alert.created, alert.id.clone())));
+                }
+                legs.close();
+                while kept.len() > ROOM {
+                    cut = cut.max(kept.pop_first().and_then(|(time, _)| time));
+                }
+                cut.iter().for_each(|cut| legs.stop_at(*cut));
+            }
+            let mut times = list.times;
+            times.sort_unstable_by_key(|time| u64::MAX - time);
+            let oldest = kept.first().and_then(|(time, _)| *time);
+            assert_eq!((kept.len(), oldest), (ROOM, Some(at(times[ROOM - 1]))));
+            assert!(legs.pages() < 900 && !legs.is_doubtful(), "{} pages", legs.pages());
+        }
     }
 
     #[test]

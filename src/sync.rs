@@ -342,7 +342,11 @@ impl Tenant {
             }
             _ => (Property::Created, window),
         };
-        Walk::new(&self.session, property, from, state.full_page)
+        self.begin(property, from, state.full_page)
+    }
+
+    fn begin(&self, property: Property, from: Timestamp, full_page: Option<usize>) -> Walk {
+        Walk::new(&self.session, property, from, full_page, self.settings.max_alerts)
     }
 
     fn walk(&self, mut walk: Walk) -> Result<(), Error> {
@@ -371,7 +375,7 @@ impl Tenant {
         let window = now.wall.minus(self.settings.lookback);
         let begin = |state: &State| {
             let due = now.monotonic >= state.sweep_due;
-            due.then(|| Walk::new(&self.session, Property::Created, window, state.full_page))
+            due.then(|| self.begin(Property::Created, window, state.full_page))
         };
         let mut state = lock(&self.state);
         let walk = state.sweep.take().or_else(|| begin(&state));

@@ -58,10 +58,11 @@ impl Walk {
         property: Property,
         from: Timestamp,
         full_page: Option<usize>,
+        room: usize,
     ) -> Self {
         let graph = session.upstream().cloud().graph.clone();
         Self {
-            legs: Legs::new(Pager::new(graph, property, from, full_page)),
+            legs: Legs::new(Pager::new(graph, property, from, full_page), room),
             property,
             begun: session.upstream().now(),
             begun_there: None,

@@ -69,9 +69,9 @@ pub struct Pager {
     /// Whether every page so far went on, newest first, where the one before it
     /// had ended.
     in_order: bool,
-    /// How much time lies between the rows of the last page, if more is likely to
-    /// follow.
-    span: Option<Duration>,
+    /// How much time lies between the rows of the last page, and how many they are,
+    /// if more is likely to follow.
+    span: Option<(Duration, usize)>,
 }
 
 /// How a page is sorted by the walk's property.
@@ -130,18 +130,27 @@ impl Pager {
     }
 
     /// About how many pages are left down to `floor`, or else to the beginning, if
-    /// all is as dense as on the last page.
-    pub fn pages_left(&self, floor: Option<Timestamp>) -> usize {
-        let (Some(front), Some(span)) = (self.front(), self.span) else { return 0 };
+    /// all is as dense as on the last page; no more than have `room` alerts.
+    pub fn pages_left(&self, floor: Option<Timestamp>, room: usize) -> usize {
+        let (Some(front), Some((span, rows))) = (self.front(), self.span) else { return 0 };
         let left = front.since(floor.unwrap_or(self.from));
-        usize::try_from(left.as_nanos() / span.as_nanos().max(1)).unwrap_or(usize::MAX)
+        let pages = usize::try_from(left.as_nanos() / span.as_nanos().max(1));
+        pages.unwrap_or(usize::MAX).min(room / rows.max(1))
     }
 
-    /// The time in the middle between where it has come and `floor`, or else the
-    /// beginning.
-    pub fn middle(&self, floor: Option<Timestamp>) -> Option<Timestamp> {
-        let front = self.front()?;
-        Some(front.minus(front.since(floor.unwrap_or(self.from)) / 2))
+    /// About how many alerts are left, as far.
+    pub fn alerts_left(&self, floor: Option<Timestamp>) -> usize {
+        let rows = self.span.map_or(0, |(_, rows)| rows);
+        self.pages_left(floor, usize::MAX).saturating_mul(rows)
+    }
+
+    /// The time in the middle of what is left down to `floor`, or else to the
+    /// beginning, or of `room` alerts if they are likely to end before.
+    pub fn middle(&self, floor: Option<Timestamp>, room: usize) -> Option<Timestamp> {
+        let (front, (span, rows)) = (self.front()?, self.span?);
+        let pages = u32::try_from(room / rows.max(1)).unwrap_or(u32::MAX);
+        let left = front.since(floor.unwrap_or(self.from)).min(span.saturating_mul(pages));
+        Some(front.minus(left / 2))
     }
 
     /// The URL of the page to read next.
@@ -235,7 +244,7 @@ impl Pager {
         self.span = None;
         match sorting {
             Sorting::Descending(newest, oldest) if is_below(newest) => {
-                self.span = goes_on.then(|| newest.since(oldest));
+                self.span = goes_on.then(|| (newest.since(oldest), page.rows()));
                 // Where there are links, nothing else says how far it has come.
                 if page.next_link.is_some() && self.in_order {
                     self.until = Some(oldest);
