@@ -7,8 +7,9 @@
 //! goes on to its own end, which costs calls and no alerts.
 //!
 //! That a list which has come in order so far goes on so is taken on trust, where
-//! there are links as where a boundary is moved. A sweep is one leg, and so finds
-//! within a day what such a list has hidden behind a link.
+//! there are links as where a boundary is moved. When another leg, of which the
+//! lowest reads to the end, finds that it does not, there is doubt. A sweep is one
+//! leg, and so finds what such a list has hidden behind a link.
 
 use crate::error::UnexpectedAnswer;
 use crate::graph::alerts_v2::Page;
@@ -27,6 +28,10 @@ pub(crate) struct Legs {
     /// The size of a page that is cut in silence, if a leg that has ended knew.
     full_page: Option<usize>,
     doubtful: bool,
+    /// Whether a leg has ended on trust, with more to come.
+    trusting: bool,
+    /// Whether a leg that has ended had met disorder.
+    disorder: bool,
 }
 
 #[derive(Debug)]
@@ -43,7 +48,15 @@ impl Legs {
     /// A walk of one leg, of whose alerts the newest `room` can be kept.
     pub(crate) fn new(pager: Pager, room: usize) -> Self {
         let legs = vec![Leg { pager, top: None, floor: None, ended: false }];
-        Self { legs, room: room.max(1), pages: 0, full_page: None, doubtful: false }
+        Self {
+            legs,
+            room: room.max(1),
+            pages: 0,
+            full_page: None,
+            doubtful: false,
+            trusting: false,
+            disorder: false,
+        }
     }
 
     /// Cuts what is left into as many as `width` legs, each time the longest in
@@ -92,7 +105,9 @@ impl Legs {
         self.pages += 1;
         let Some(leg) = self.legs.get_mut(place) else { return Ok(()) };
         let more = leg.pager.read(page)?;
-        leg.ended = !more || leg.floor.is_some_and(|floor| leg.has_reached(floor));
+        let has_reached = leg.floor.is_some_and(|floor| leg.has_reached(floor));
+        leg.ended = !more || has_reached;
+        self.trusting = self.trusting || (more && has_reached);
         Ok(())
     }
 
@@ -110,12 +125,15 @@ impl Legs {
 
     /// Lets go of the legs that have nothing left but what is of `time` or older.
     pub(crate) fn stop_at(&mut self, time: Timestamp) {
+        let left = self.legs.len();
         self.end(|leg| leg.has_reached(time));
+        self.trusting = self.trusting || self.legs.len() < left;
     }
 
     fn end(&mut self, ends: impl Fn(&Leg) -> bool) {
         for leg in self.legs.extract_if(.., |leg| ends(leg)) {
             self.doubtful = self.doubtful || leg.pager.is_doubtful();
+            self.disorder = self.disorder || !leg.pager.is_in_order();
             self.full_page = smaller(self.full_page, leg.pager.full_page());
         }
     }
@@ -138,7 +156,9 @@ impl Legs {
 
     /// Whether alerts may have been missed.
     pub(crate) fn is_doubtful(&self) -> bool {
-        self.doubtful || self.legs.iter().any(|leg| leg.pager.is_doubtful())
+        let disorder = self.disorder || self.legs.iter().any(|leg| !leg.pager.is_in_order());
+        let is_doubtful = |leg: &Leg| leg.pager.is_doubtful();
+        self.doubtful || (self.trusting && disorder) || self.legs.iter().any(is_doubtful)
     }
 
     /// The size of a page that is cut in silence, if seen.
@@ -420,6 +440,56 @@ mod tests {
             legs.close();
         }
         assert_eq!((seen.len(), legs.pages()), (2_100, 21));
+    }
+
+    /// Reads all of `list`, eight pages at once, each as `change` would have it: how
+    /// many alerts have come, and what is left.
+    fn read_all(list: &List, change: impl Fn(&str) -> Page) -> (usize, Legs) {
+        let (mut legs, mut seen) = (legs(), HashSet::new());
+        while !legs.have_ended() {
+            legs.spread(8);
+            for (place, url) in legs.urls(8).iter().enumerate() {
+                let page = change(url);
+                seen.extend(page.alerts.iter().map(|alert| alert.id.clone()));
+                legs.read(place, &page).unwrap();
+            }
+            legs.close();
+        }
+        assert!(seen.len() <= list.times.len());
+        (seen.len(), legs)
+    }
+
+    #[test]
+    fn what_several_lists_one_after_the_other_may_have_hidden_is_in_doubt() {
+        // As of two providers, the first of which looks like all there is; or by the
+        // last change, which alone puts some far up.
+        let sorts: [Sort; 2] = [
+            |rows| rows.sort_by_key(|(id, time)| (id % 2, u64::MAX - time)),
+            |rows| {
+                let late = |id: usize| if id % 100 == 1 { 9 * DAY } else { 0 };
+                rows.sort_by_key(|(id, time)| u64::MAX - (time + late(*id)));
+            },
+        ];
+        for sort in sorts {
+            let list = List { sort, links: true, ..even(4_000) };
+            let (seen, legs) = read_all(&list, |url| list.answer(url));
+            assert!(seen == 4_000 || legs.is_doubtful(), "{seen}");
+        }
+    }
+
+    #[test]
+    fn rows_that_have_moved_on_to_the_next_page_are_no_disorder() {
+        let list = List { links: true, ..even(2_000) };
+        let moved = |url: &str| match url.split_once("$skiptoken=") {
+            Some((bare, skip)) => {
+                let skip: usize = skip.parse().unwrap();
+                list.answer(&format!("{bare}$skiptoken={}", skip - 3))
+            }
+            None => list.answer(url),
+        };
+        let (seen, legs) = read_all(&list, moved);
+        assert_eq!((seen, legs.is_doubtful()), (2_000, false));
+        assert!(legs.pages() < 30, "{} pages", legs.pages());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alert::Alert;
 use crate::cloud::BaseUrl;
 use crate::error::UnexpectedAnswer;
 use crate::graph::alerts_v2::Page;
@@ -44,6 +45,13 @@ impl Property {
         match self {
             Self::Created => "desc",
             Self::Updated => "asc",
+        }
+    }
+
+    const fn of(self, alert: &Alert) -> Option<Timestamp> {
+        match self {
+            Self::Created => alert.created,
+            Self::Updated => alert.updated,
         }
     }
 }
@@ -196,6 +204,8 @@ impl Pager {
     /// # Errors
     /// When the page links to another host.
     pub fn read(&mut self, page: &Page) -> Result<bool, UnexpectedAnswer> {
+        let fresh = page.alerts.iter().filter(|alert| !self.seen.contains(&alert.id));
+        let newest = fresh.filter_map(|alert| self.property.of(alert)).max();
         let before = self.seen.len();
         self.seen.extend(page.alerts.iter().map(|alert| alert.id.clone()));
         let news = self.seen.len() > before;
@@ -204,7 +214,7 @@ impl Pager {
         }
         self.idle = if news { 0 } else { self.idle + 1 };
         let sorting = self.sorting(page);
-        self.keep_order(page, sorting);
+        self.keep_order(page, sorting, newest);
         if let Some(link) = page.next_link.clone() {
             return self.follow(link);
         }
@@ -213,6 +223,11 @@ impl Pager {
             return Ok(false);
         }
         Ok(self.may_be_cut(page) && self.advance(page, sorting, news))
+    }
+
+    /// Whether the list has come in order so far, newest first.
+    pub const fn is_in_order(&self) -> bool {
+        self.in_order
     }
 
     /// Whether alerts may have been missed.
@@ -237,20 +252,22 @@ impl Pager {
         Ok(true)
     }
 
-    /// Takes note of how `page` goes on from those before it.
-    fn keep_order(&mut self, page: &Page, sorting: Sorting) {
-        let is_below = |newest| self.until.is_none_or(|until| newest <= until);
+    /// Takes note of how `page` goes on from those before it. Behind a link, some of
+    /// its rows may be of the page before, which alerts that came meanwhile have
+    /// moved; `newest` is of the others.
+    fn keep_order(&mut self, page: &Page, sorting: Sorting, newest: Option<Timestamp>) {
+        let is_below = self.until.is_none_or(|until| newest.is_none_or(|newest| newest <= until));
         let goes_on = page.next_link.is_some() || self.looks_cut(page.rows());
         self.span = None;
         match sorting {
-            Sorting::Descending(newest, oldest) if is_below(newest) => {
+            Sorting::Descending(newest, oldest) if is_below => {
                 self.span = goes_on.then(|| (newest.since(oldest), page.rows()));
                 // Where there are links, nothing else says how far it has come.
                 if page.next_link.is_some() && self.in_order {
-                    self.until = Some(oldest);
+                    self.until = Some(self.until.map_or(oldest, |until| until.min(oldest)));
                 }
             }
-            Sorting::Tied(time) if is_below(time) => {}
+            Sorting::Tied(_) if is_below => {}
             _ => self.in_order = self.in_order && page.rows() == 0,
         }
     }
@@ -305,10 +322,7 @@ impl Pager {
     }
 
     fn sorting(&self, page: &Page) -> Sorting {
-        let times = page.alerts.iter().filter_map(|alert| match self.property {
-            Property::Created => alert.created,
-            Property::Updated => alert.updated,
-        });
+        let times = page.alerts.iter().filter_map(|alert| self.property.of(alert));
         let times: Vec<Timestamp> = times.collect();
         let (Some(first), Some(last)) = (times.first(), times.last()) else {
             return Sorting::Unknown;
