@@ -23,6 +23,8 @@ pub(crate) struct Legs {
     legs: Vec<Leg>,
     /// Alerts that can be kept, the newest.
     room: usize,
+    /// Whether there has been more than one.
+    cut: bool,
     /// Pages that were read, of all legs.
     pages: usize,
     /// The size of a page that is cut in silence, if a leg that has ended knew.
@@ -51,6 +53,7 @@ impl Legs {
         Self {
             legs,
             room: room.max(1),
+            cut: false,
             pages: 0,
             full_page: None,
             doubtful: false,
@@ -75,6 +78,7 @@ impl Legs {
             let leg = self.legs.get_mut(place).zip(rooms.get(place));
             let Some(lower) = leg.and_then(|(leg, room)| leg.cut(*room)) else { return };
             self.legs.insert(place + 1, lower);
+            self.cut = true;
         }
     }
 
@@ -136,6 +140,11 @@ impl Legs {
             self.disorder = self.disorder || !leg.pager.is_in_order();
             self.full_page = smaller(self.full_page, leg.pager.full_page());
         }
+    }
+
+    /// Whether there has been more than one.
+    pub(crate) const fn are_cut(&self) -> bool {
+        self.cut
     }
 
     /// Whether all legs have ended.

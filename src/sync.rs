@@ -78,6 +78,9 @@ struct State {
     unreadable: HashMap<u64, Timestamp>,
     /// A walk that was broken off and can be taken up.
     unfinished: Option<Walk>,
+    /// Whether a crawl in several places was ended by what does not pass: it may be
+    /// their boundaries that are refused, where links are not.
+    one_by_one: bool,
     /// The time back to which the last walk has read everything: all that is newer.
     back_to: Option<Timestamp>,
     /// All alerts once more, a few pages at a time.
@@ -351,14 +354,19 @@ impl Tenant {
 
     fn walk(&self, mut walk: Walk) -> Result<(), Error> {
         while !walk.has_ended() {
-            lock(&self.state).back_to = walk.back_to();
-            let others = self.queue.calls(walk.width() - 1);
+            let mut state = lock(&self.state);
+            state.back_to = walk.back_to();
+            let width = if state.one_by_one { 1 } else { walk.width() };
+            drop(state);
+            let others = self.queue.calls(width - 1);
             if let Err(error) = self.step(&mut walk, 1 + others.len()) {
                 self.count(&walk, "failed");
                 let mut state = lock(&self.state);
                 state.back_to = walk.back_to();
                 if walk.can_go_on(&error) {
                     state.unfinished = Some(walk);
+                } else {
+                    state.one_by_one = state.one_by_one || walk.is_cut();
                 }
                 return Err(error);
             }

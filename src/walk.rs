@@ -142,6 +142,11 @@ impl Walk {
         self.legs.stop_at(time);
     }
 
+    /// Whether it has been in several places at once.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.legs.are_cut()
+    }
+
     /// Whether it is through.
     pub(crate) const fn has_ended(&self) -> bool {
         self.legs.have_ended()

@@ -176,6 +176,23 @@ fn what_ends_a_crawl_counts_more_than_what_passes() {
 }
 
 #[test]
+fn after_a_refusal_in_several_places_one_page_is_read_after_the_other() {
+    let mut setup = setup();
+    setup.behaviour.next_link = true;
+    let world = setup.build();
+    pass(&world, 1);
+    // As by a service that takes no upper bound; which needs none, since it links.
+    (0..2).for_each(|_| world.wire.next(Kind::List, Step::Answer(400, String::new())));
+    assert_eq!(errors(&world.observe(&HIT)), ["warning invalid argument"]);
+    world.wire.requests();
+    world.clock.pass(5);
+    let answer = world.observe(&HIT);
+    assert_eq!((numbers(&answer), errors(&answer)), ((0..ALERTS).collect(), vec![]));
+    let requests = world.wire.requests();
+    assert!(requests.iter().all(|request| !request.contains(" le ")), "{requests:?}");
+}
+
+#[test]
 fn when_memory_is_full_nobody_reads_on_below_what_is_kept() {
     let mut setup = setup();
     setup.sync.max_alerts = 4 * PAGE;
