@@ -107,14 +107,15 @@ impl Api {
         &self.relay
     }
 
-    /// Answers `request` by `deadline`.
+    /// Answers `request` by `deadline`, in no more bytes than the guard takes from
+    /// behind: 100 observables that 100 large alerts mention would have more.
     pub fn handle(&self, request: Request<'_>, deadline: Deadline) -> Response {
-        self.handle_within(usize::MAX, request, deadline)
+        self.handle_within(limits::REPLY - limits::HEAD, request, deadline)
     }
 
     /// Answers `request` by `deadline`, in a body that takes up no more than
-    /// `room` bytes as text in another JSON document. Where Lambda would drop
-    /// an answer for its size, a shorter one that says so is given.
+    /// `room` bytes as text in another JSON document. Where Lambda or the guard
+    /// would drop an answer for its size, a shorter one that says so is given.
     pub fn handle_within(&self, room: usize, request: Request<'_>, deadline: Deadline) -> Response {
         let path = request.target.split(['?', '#']).next().unwrap_or_default();
         let Some((_, name, method, endpoint)) = ROUTES.iter().find(|(known, ..)| *known == path)

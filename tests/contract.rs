@@ -348,6 +348,39 @@ fn a_thousand_observables_share_the_room_of_one_answer() {
 }
 
 #[test]
+fn an_answer_is_no_larger_than_the_guard_takes() {
+    // A hundred files, each in a hundred alerts: 200 MB, of 20 kB a sighting.
+    let files = (0..100).map(|n| {
+        let details = json!({"fileName": format!("{n}.exe"), "filePath": "C:\\Users\\Public",
+            "sha256": format!("{n:064}"), "sha1": format!("{n:040}")});
+        json!({"@odata.type": "#microsoft.graph.security.fileEvidence", "fileDetails": details})
+    });
+    let files: Vec<Value> = files.collect();
+    let alerts = (0..100).map(|n| {
+        let mut alert = alert(&format!("a{n:02}"), "2026-11-20T00:00:00Z", "192.0.2.1");
+        alert["evidence"].as_array_mut().unwrap().extend(files.clone());
+        alert
+    });
+    let world = Setup::with_alerts(alerts.collect()).build();
+    let hashes: Vec<String> = (0..100).map(|n| format!("{n:064}")).collect();
+    let all: Vec<(&str, &str)> = hashes.iter().map(|hash| ("sha256", hash.as_str())).collect();
+    let (header, body) = (format!("Bearer {}", token(&credentials())), body(&all));
+    let request = Request {
+        method: "POST",
+        target: "/observe/observables",
+        authorization: Some(&header),
+        health_check: None,
+        body: Ok(body.as_bytes()),
+    };
+    let relay = world.api.relay();
+    let answer = world.api.handle(request, relay.deadline(relay.now())).body;
+    assert!(answer.len() > limits::REPLY / 2, "{} bytes", answer.len());
+    assert!(answer.len() <= limits::REPLY - limits::HEAD, "{} bytes", answer.len());
+    let said = "all 10000 sightings is too large to be sent";
+    assert!(String::from_utf8(answer).unwrap().contains(said));
+}
+
+#[test]
 fn an_answer_fits_the_room_there_is_and_every_observable_keeps_its_newest() {
     // Twelve for the one address, three for the other.
     let alerts = (0..15).map(|n| {
