@@ -245,7 +245,7 @@ struct Named<'a> {
 impl<'a> Named<'a> {
     /// Those in `rows`, the newest `limit` of each observable.
     fn new(observables: &'a [Observable], rows: &AlertIndex, limit: usize) -> Self {
-        let hits: Vec<Hits> = observables.iter().map(|o| rows.find(o, limit)).collect();
+        let hits = rows.find_each(observables, limit);
         let mut reasons: HashMap<Arc<str>, Vec<&Observable>> = HashMap::new();
         for (observable, hits) in observables.iter().zip(&hits) {
             for alert in &hits.alerts {

@@ -1,7 +1,7 @@
 //! The alerts of one tenant, kept so that those which mention an observable
 //! are found without looking at the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -129,18 +129,42 @@ impl AlertIndex {
 
     /// The alerts that mention `observable`, at most `limit` of them.
     pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
+        self.look_up(observable, limit, &mut HashMap::new())
+    }
+
+    /// The same for each of `observables`. What one alert mentions is often asked for
+    /// together: it is unpacked once.
+    pub fn find_each(&self, observables: &[Observable], limit: usize) -> Vec<Hits> {
+        let mut unpacked = HashMap::new();
+        observables.iter().map(|one| self.look_up(one, limit, &mut unpacked)).collect()
+    }
+
+    fn look_up(
+        &self,
+        observable: &Observable,
+        limit: usize,
+        unpacked: &mut HashMap<Slot, Arc<Alert>>,
+    ) -> Hits {
         let key = self.key(observable.kind(), observable.normal());
-        let slots = self.mentions.of(key);
-        let mut found: Vec<&Packed> = slots.iter().filter_map(|slot| self.at(*slot)).collect();
-        let mentions = |alert: &Alert| alert.mentions(observable);
+        let slots = self.mentions.of(key).iter();
+        let mut found: Vec<(Slot, &Packed)> =
+            slots.filter_map(|slot| Some((*slot, self.at(*slot)?))).collect();
         // `http` and `https` share a key, so there only a comparison counts.
         if observable.kind() == Kind::Url {
-            found.retain(|packed| mentions(&packed.unpack(&self.texts)));
+            found.retain(|(_, packed)| packed.unpack(&self.texts).mentions(observable));
         }
         let total = found.len();
-        found.sort_unstable_by(|a, b| b.time.cmp(&a.time).then_with(|| a.id().cmp(b.id())));
-        let alerts = found.into_iter().map(|packed| packed.unpack(&self.texts));
-        Hits { alerts: alerts.filter(mentions).take(limit).map(Arc::new).collect(), total }
+        found.sort_unstable_by(|(_, a), (_, b)| {
+            b.time.cmp(&a.time).then_with(|| a.id().cmp(b.id()))
+        });
+        let alerts = found.into_iter().map(|(slot, packed)| {
+            let alert = unpacked.entry(slot);
+            Arc::clone(alert.or_insert_with(|| Arc::new(packed.unpack(&self.texts))))
+        });
+        Hits {
+            alerts: alerts.filter(|alert| alert.mentions(observable)).take(limit).collect(),
+            total,
+        }
     }
 
     fn remove_oldest(&mut self) -> Option<Timestamp> {
@@ -242,6 +266,17 @@ mod tests {
         let (found, total) = ids(&index, Kind::Domain, "BAD.example", 3);
         assert_eq!((found, total), (vec!["c".into(), "d".into(), "a".into()], 4));
         assert_eq!(ids(&index, Kind::Domain, "good.example", 3), (vec![], 0));
+    }
+
+    #[test]
+    fn what_is_asked_together_shares_its_alerts() {
+        let mut index = AlertIndex::new(10);
+        index.insert(alert("a", 1, &["https://one.example", "https://two.example"]));
+        let asked = ["one.example", "two.example", "three.example"];
+        let asked = asked.map(|name| Observable::new(Kind::Domain, name).unwrap());
+        let hits = index.find_each(&asked, 9);
+        assert_eq!(hits, asked.each_ref().map(|one| index.find(one, 9)));
+        assert!(Arc::ptr_eq(&hits[0].alerts[0], &hits[1].alerts[0]));
     }
 
     #[test]

@@ -75,9 +75,7 @@ impl Source {
     ) -> Result<Found, Error> {
         match self {
             Self::AlertsV2(tenants) => {
-                let find = |index: &AlertIndex| {
-                    observables.iter().map(|observable| index.find(observable, limit)).collect()
-                };
+                let find = |index: &AlertIndex| index.find_each(observables, limit);
                 let (hits, shortfalls) = tenants.of(credentials).look_up(deadline, find)?;
                 Ok(Found { hits, shortfalls })
             }
