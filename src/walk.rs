@@ -13,6 +13,7 @@ use crate::event::{Event, Level};
 use crate::graph;
 use crate::graph::alerts_v2::Page;
 use crate::graph::paging::{Pager, Property};
+use crate::http::Response;
 use crate::legs::Legs;
 use crate::limits;
 use crate::session::Session;
@@ -48,9 +49,6 @@ pub(crate) struct Step {
     /// Why another has not; the walk can be taken up here.
     pub(crate) failed: Option<Error>,
 }
-
-/// One page, and its size in bytes.
-type Read = (Page, u64);
 
 impl Walk {
     pub(crate) fn new(
@@ -89,13 +87,20 @@ impl Walk {
     pub(crate) fn step(&mut self, session: &Session, width: usize) -> Step {
         self.legs.spread(width);
         let urls = self.legs.urls(width);
-        let results = crew::each(&urls, width, |url| read(session, url));
+        // Read here, one after the other: what lives long would lie scattered among
+        // what each thread has dropped, and keep all of it resident.
+        let results = crew::each(&urls, width, |url| fetch(session, url));
         let mut pages = Vec::new();
         let mut failures = Vec::new();
         for (place, result) in results.into_iter().enumerate() {
-            match result.unwrap_or(Err(Error::Internal { what: "read a page of alerts" })) {
-                Ok((page, bytes)) => {
-                    self.count(&page, bytes);
+            let answer = result.unwrap_or(Err(Error::Internal { what: "read a page of alerts" }));
+            let page = answer.and_then(|response| {
+                self.largest = self.largest.max(length(&response));
+                Ok(Page::of(&response)?)
+            });
+            match page {
+                Ok(page) => {
+                    self.count(&page);
                     let linked = self.legs.read(place, &page);
                     failures.extend(linked.err().map(Error::from));
                     pages.push(page.alerts);
@@ -121,9 +126,8 @@ impl Walk {
         }
     }
 
-    fn count(&mut self, page: &Page, bytes: u64) {
+    fn count(&mut self, page: &Page) {
         let unknown = |evidence: &&Evidence| evidence.entity == Entity::Unknown;
-        self.largest = self.largest.max(bytes);
         self.begun_there = self.begun_there.or(page.date).or(Some(self.begun.wall));
         for alert in &page.alerts {
             if self.seen.insert(Arc::clone(&alert.id)) {
@@ -212,26 +216,26 @@ fn width(pages: usize, largest: u64) -> usize {
     limits::WIDTH.min(pages * 2).min(fit).max(1)
 }
 
-/// Reads the page at `url`.
-fn read(session: &Session, url: &str) -> Result<Read, Error> {
+/// Asks for the page at `url`.
+fn fetch(session: &Session, url: &str) -> Result<Response, Error> {
     let mut stopped = false;
     loop {
         let asked = session.upstream().now();
         let deadline = Deadline::after(limits::CALL_TIMEOUT, asked);
         match session.ask(|token| graph::get(url.to_owned(), token), deadline) {
-            Ok(response) => {
-                let bytes = u64::try_from(response.body.len()).unwrap_or(u64::MAX);
-                return Ok((Page::of(&response)?, bytes));
-            }
             // A call that took longer than it may is one in which the process
             // was stopped, as between two invocations on Lambda. It has not
             // been refused; it has only come too late.
             Err(_) if !stopped && has_been_stopped(asked, session.upstream().now()) => {
                 stopped = true;
             }
-            Err(error) => return Err(error),
+            ended => return ended,
         }
     }
+}
+
+fn length(response: &Response) -> u64 {
+    u64::try_from(response.body.len()).unwrap_or(u64::MAX)
 }
 
 fn has_been_stopped(asked: Now, now: Now) -> bool {
