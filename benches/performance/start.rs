@@ -72,6 +72,8 @@ impl Program {
         let address = socket("program");
         let process = Command::new(PROGRAM)
             .env_clear()
+            // What the allocator is told from outside counts here too.
+            .envs(std::env::vars().filter(|(name, _)| name.starts_with("MALLOC_")))
             .envs([("RELAY_LISTEN", address.as_str()), ("SECRET_KEY", KEY)])
             .envs(variables.iter().copied())
             .stderr(Stdio::null())
