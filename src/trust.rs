@@ -220,3 +220,47 @@ impl Host {
 
 /// Where Cisco's hosts publish their keys.
 const PATH: &str = "/.well-known/jwks";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::{Credentials, Secret, TenantId};
+    use crate::error::TransportError;
+    use crate::http::Response;
+    use crate::jwt::{SigningKey, sign};
+    use crate::time::{Now, Timestamp};
+
+    /// A network without anybody.
+    struct Nobody;
+
+    impl Transport for Nobody {
+        fn send(&self, _: &Request, after: Duration) -> Result<Response, TransportError> {
+            Err(TransportError::Timeout { after })
+        }
+    }
+
+    #[test]
+    fn so_many_good_tokens_are_known_again_and_no_more() {
+        let key = SigningKey::new(Secret::new("k".repeat(limits::HS256_KEY))).unwrap();
+        let credentials = Credentials {
+            tenant: TenantId::parse("contoso.com").unwrap(),
+            application: "application".to_owned(),
+            secret: Secret::new("secret"),
+        };
+        let wall = Timestamp::from_unix_seconds(1_790_000_000);
+        let now = Now { wall, monotonic: Duration::ZERO };
+        let verifier = Verifier { secrets: vec![key.clone()], ..Verifier::default() };
+        let transport: Arc<dyn Transport> = Arc::new(Nobody);
+        let trust =
+            Trust::new(verifier, &transport, &Clock::new(move || now, |_| {}), &Events::none());
+        let mut known = Vec::new();
+        for number in 1..=limits::TOKENS_KNOWN + 1 {
+            let expires = wall.plus(Duration::from_secs(u64::try_from(number).unwrap()));
+            let token = sign(&credentials, Some(expires), None, &key);
+            trust.verify(token.expose(), Deadline::after(Duration::ZERO, now)).unwrap();
+            known.push(lock(&trust.known).len());
+        }
+        let expected: Vec<usize> = (1..=limits::TOKENS_KNOWN).chain([1]).collect();
+        assert_eq!(known, expected);
+    }
+}

@@ -223,15 +223,20 @@ fn a_sighting_has_so_many_targets_and_relations_and_no_more() {
     };
     assert_eq!(count(hosts(limits::TARGETS), "targets"), limits::TARGETS);
     assert_eq!(count(hosts(limits::TARGETS + 1), "targets"), limits::TARGETS);
-    let resolved = |names| {
-        with_evidence(
-            "dnsEvidence",
-            names,
-            |n| json!({"domainName": format!("d{n}.example"), "ipAddresses": [{"ipAddress": IP}]}),
-        )
+    // All of them of what was asked for, or the first alone.
+    let resolved = |names, others: &str| {
+        with_evidence("dnsEvidence", names, |n| {
+            let ip = if n == 0 { IP } else { others };
+            json!({"domainName": format!("d{n}.example"), "ipAddresses": [{"ipAddress": ip}]})
+        })
     };
-    assert_eq!(count(resolved(limits::RELATIONS), "relations"), limits::RELATIONS);
-    assert_eq!(count(resolved(limits::RELATIONS + 1), "relations"), limits::RELATIONS);
+    for ip in [IP, "198.51.100.1"] {
+        for names in [limits::RELATIONS, limits::RELATIONS + 1, limits::RELATIONS + 2] {
+            let relations = sighting(resolved(names, ip))["relations"].clone();
+            assert_eq!(relations.as_array().unwrap().len(), limits::RELATIONS, "{names}, {ip}");
+            assert_eq!(relations[0]["related"]["value"], IP);
+        }
+    }
 }
 
 #[test]
@@ -338,7 +343,7 @@ const TESTED: &[(&str, &[&str])] = &[
     ("a_key_is_long_enough_and_there_is_one", &["HS256_KEY"]),
     ("bounds_hold_at_their_edge_and_one_over", &["OBSERVABLES", "VALUE"]),
     ("a_token_may_be_as_long_as_the_bound", &["TOKEN"]),
-    ("more_good_tokens_than_are_known_again_are_good_all_the_same", &["TOKENS_KNOWN"]),
+    ("so_many_good_tokens_are_known_again_and_no_more", &["TOKENS_KNOWN"]),
     ("the_limit_is_a_positive_number_or_the_default", &["ENTITIES_MAX"]),
     ("times_are_honoured_with_a_minute_of_leeway", &["LEEWAY"]),
     ("a_key_is_of_the_right_kind_and_size_or_not_there", &["KEY_ID", "RSA_BITS", "RSA_EXPONENT"]),

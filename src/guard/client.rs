@@ -296,7 +296,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Bytes that are read at once; on the stack.
+/// Bytes that are read at once.
 const CHUNK: usize = 8 * 1024;
 
 /// Bytes that are written at once, and read of a large answer.
