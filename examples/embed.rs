@@ -89,13 +89,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         malformed: Vec::new(),
     };
     let deadline = relay.deadline(relay.now());
-    let reply = relay.observe(question, &credentials, None, deadline)?;
+    let findings = relay.observe(question, &credentials, None, deadline)?;
 
-    println!("{}", serde_json::to_string_pretty(&reply.sightings)?);
-    for shortfall in &reply.shortfalls {
+    let sightings: Vec<_> = findings.sightings().collect();
+    println!("{}", serde_json::to_string_pretty(&sightings)?);
+    for shortfall in &findings.shortfalls {
         eprintln!("{}", shortfall.wire().message);
     }
-    if reply.sightings.len() == 1 && reply.shortfalls.is_empty() {
+    if sightings.len() == 1 && findings.shortfalls.is_empty() {
         Ok(())
     } else {
         Err("one sighting was expected, and nothing missing".into())

@@ -160,7 +160,7 @@ impl Api {
         let body = request.body.map_err(Clone::clone)?;
         let question = payload::question(body)?;
         let (credentials, limit) = (claims.credentials(), claims.entities_limit());
-        let mut findings = self.relay.find(question, credentials, limit, deadline)?;
+        let mut findings = self.relay.observe(question, credentials, limit, deadline)?;
         let mut response = sightings(&findings);
         // Nothing is longer than twice what it was, once it is quoted.
         let may_be_large = response.body.len() > room / 2;

@@ -36,21 +36,22 @@ pub(crate) fn observe(
     let relay = parts.relay(config.relay);
     let deadline = Deadline::after(limits::COMMAND_TIMEOUT, relay.now());
     let question = Question { observables, malformed: Vec::new() };
-    let reply = relay
+    let findings = relay
         .observe(question, &credentials, None, deadline)
         .map_err(|error| Failure::new(error.message()))?;
+    let sightings = findings.sightings().collect();
     let json = if bundle {
-        serde_json::to_string_pretty(&mapping::bundle(reply.sightings))
+        serde_json::to_string_pretty(&mapping::bundle(sightings))
     } else {
-        serde_json::to_string_pretty(&reply.sightings)
+        serde_json::to_string_pretty(&sightings)
     };
     let json = json.map_err(Failure::new)?;
     print(&format!("{json}\n"))?;
-    if reply.shortfalls.is_empty() {
+    if findings.shortfalls.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     let warnings: Vec<String> =
-        reply.shortfalls.iter().map(|shortfall| shortfall.wire().message).collect();
+        findings.shortfalls.iter().map(|shortfall| shortfall.wire().message).collect();
     Err(Failure { text: graph_relay::config::lines(&warnings), code: 3 })
 }
 

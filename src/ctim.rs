@@ -6,12 +6,11 @@
 //! refuse cannot be put into these types.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
 use crate::limits;
-use crate::observable::{is_hex, is_host, normal_address};
+use crate::observable::{is_hex, is_host, normal_address, scheme, trim};
 use crate::time::Timestamp;
 
 /// The version of CTIM that the documents claim.
@@ -45,68 +44,56 @@ pub enum ObservableType {
 
 /// A typed value that can be looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct Observable {
+pub struct Observable<'a> {
     #[serde(rename = "type")]
     kind: ObservableType,
-    value: Arc<str>,
+    value: Cow<'a, str>,
 }
 
-impl Observable {
+impl<'a> Observable<'a> {
     /// The observable `value`, or `None` when that is not what its type says:
     /// empty, masked by the provider (`****`), or of the wrong shape.
     ///
     /// A value of a neighbouring type gets the type that it has: an IPv6
     /// address given as `ip`, a path given as `file_name`, a single label given
     /// as `domain`.
-    pub fn new(kind: ObservableType, value: &str) -> Option<Self> {
-        let (kind, value) = Self::read(kind, value)?;
-        Some(Self { kind, value: value.into() })
-    }
-
-    /// The same of a text that somebody has, without a copy where it can stay as
-    /// it is.
-    pub fn of(kind: ObservableType, text: &Arc<str>) -> Option<Self> {
-        let (kind, value) = Self::read(kind, text)?;
-        let value = match value {
-            Cow::Borrowed(value) if value.len() == text.len() => Arc::clone(text),
-            value => value.into(),
+    pub fn new(kind: ObservableType, value: &'a str) -> Option<Self> {
+        use ObservableType as T;
+        let value = trim(value);
+        if value.is_empty() || value.len() > limits::VALUE || value.chars().all(|c| c == '*') {
+            return None;
+        }
+        let (kind, value) = match kind {
+            T::Ip | T::Ipv6 => {
+                let (is_v4, value) = normal_address(value)?;
+                (if is_v4 { T::Ip } else { T::Ipv6 }, value)
+            }
+            T::FileName if value.contains(['/', '\\']) => (T::FilePath, value.into()),
+            T::Domain | T::Hostname => {
+                let name = value.strip_suffix('.').unwrap_or(value);
+                let single = kind == T::Domain && !name.contains('.');
+                (if single { T::Hostname } else { kind }, is_host(name).then_some(name)?.into())
+            }
+            T::MacAddress => (kind, mac(value)?.into()),
+            T::Url => (kind, absolute_url(value)),
+            T::Sha256 => (kind, is_hex(value, 64).then_some(value)?.into()),
+            T::Sha1 => (kind, is_hex(value, 40).then_some(value)?.into()),
+            T::Md5 => (kind, is_hex(value, 32).then_some(value)?.into()),
+            T::Email => (kind, is_email(value).then_some(value)?.into()),
+            _ => (kind, value.into()),
         };
         Some(Self { kind, value })
     }
 
-    fn read(kind: ObservableType, value: &str) -> Option<(ObservableType, Cow<'_, str>)> {
-        use ObservableType as T;
-        let value = value.trim();
-        if value.is_empty() || value.len() > limits::VALUE || value.chars().all(|c| c == '*') {
-            return None;
-        }
-        let is_fit = match kind {
-            T::Ip | T::Ipv6 => {
-                let (is_v4, value) = normal_address(value)?;
-                return Some((if is_v4 { T::Ip } else { T::Ipv6 }, value));
-            }
-            T::FileName if value.contains(['/', '\\']) => return Some((T::FilePath, value.into())),
-            T::Domain | T::Hostname => {
-                let name = value.strip_suffix('.').unwrap_or(value);
-                let single = kind == T::Domain && !name.contains('.');
-                let kind = if single { T::Hostname } else { kind };
-                return is_host(name).then(|| (kind, name.into()));
-            }
-            T::MacAddress => return Some((kind, mac(value)?.into())),
-            T::Url => return Some((kind, absolute_url(value))),
-            T::Sha256 => is_hex(value, 64),
-            T::Sha1 => is_hex(value, 40),
-            T::Md5 => is_hex(value, 32),
-            T::Email => is_email(value),
-            _ => true,
-        };
-        is_fit.then(|| (kind, value.into()))
-    }
-
     /// The observable `value` under the type that it has, or, where that cannot
     /// be told, just as it is: for values that are known not to be empty.
-    pub fn as_asked(kind: ObservableType, value: &str) -> Self {
+    pub fn as_asked(kind: ObservableType, value: &'a str) -> Self {
         Self::new(kind, value).unwrap_or_else(|| Self { kind, value: value.trim().into() })
+    }
+
+    /// The same, with a value of its own.
+    pub fn into_owned(self) -> Observable<'static> {
+        Observable { kind: self.kind, value: self.value.into_owned().into() }
     }
 
     /// Its type.
@@ -128,20 +115,29 @@ fn is_email(value: &str) -> bool {
 
 /// `00-11-22-33-44-55` in whatever separators, or none.
 fn mac(value: &str) -> Option<String> {
-    let digits: Vec<char> = value.chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
-    let whole = digits.len() == 12 && digits.iter().all(char::is_ascii_hexdigit);
-    let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
-    whole.then(|| pairs.join(":"))
+    let mut mac = String::with_capacity(17);
+    for digit in value.chars().filter(|c| !matches!(c, ':' | '-' | '.')) {
+        if mac.len() == 17 || !digit.is_ascii_hexdigit() {
+            return None;
+        }
+        if mac.len() % 3 == 2 {
+            mac.push(':');
+        }
+        mac.push(digit);
+    }
+    (mac.len() == 17).then_some(mac)
 }
 
 /// A URL without white space and with a scheme. Without one it is read as a
 /// browser would, as `http`.
 fn absolute_url(value: &str) -> Cow<'_, str> {
-    if value.contains("://") && !value.contains(char::is_whitespace) {
+    let has_scheme = scheme(value).is_some();
+    let is_graphic = || value.bytes().fold(true, |all, b| all & b.is_ascii_graphic());
+    if has_scheme && (is_graphic() || !value.contains(char::is_whitespace)) {
         return Cow::Borrowed(value);
     }
     let mut url = String::with_capacity(value.len() + 7);
-    if !value.contains("://") {
+    if !has_scheme {
         url.push_str("http://");
     }
     for c in value.chars() {
@@ -152,27 +148,33 @@ fn absolute_url(value: &str) -> Cow<'_, str> {
 
 /// A web link that `java.net.URI` accepts, which is what CTIM asks of a URI;
 /// `None` for anything that is not a link to a web page.
-pub fn web_link(text: &str) -> Option<String> {
-    let text = text.trim();
+pub fn web_link(text: &str) -> Option<Cow<'_, str>> {
+    let text = trim(text);
     let scheme = text.get(..8).filter(|head| head.eq_ignore_ascii_case("https://"));
     scheme.or_else(|| text.get(..7).filter(|head| head.eq_ignore_ascii_case("http://")))?;
-    let harmless = |b: u8| b.is_ascii_alphanumeric() || b":/.-_?=&".contains(&b);
-    let start = text.bytes().position(|b| !harmless(b)).unwrap_or(text.len());
-    let (head, rest) = text.split_at(start);
+    let harmless =
+        |b: u8| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'-'..=b':' | b'_' | b'?' | b'=' | b'&');
+    // All of it is looked at, since that is quicker than to stop.
+    let is_harmless = text.bytes().fold(true, |all, b| all & harmless(b));
+    let uri = if is_harmless { Cow::Borrowed(text) } else { escaped(text).into() };
+    (uri.len() > "https://".len() && uri.len() <= limits::MED_STRING).then_some(uri)
+}
+
+/// `text` without what `java.net.URI` refuses.
+fn escaped(text: &str) -> String {
     let mut uri = String::with_capacity(text.len());
-    uri.push_str(head);
     let mut fragment = false;
-    for (at, c) in rest.char_indices() {
-        let escaped = rest.get(at + 1..at + 3).is_some_and(|next| is_hex(next, 2));
+    for (at, c) in text.char_indices() {
+        let is_escape = text.get(at + 1..at + 3).is_some_and(|next| is_hex(next, 2));
         let plain = match c {
-            '%' => escaped,
+            '%' => is_escape,
             '#' => !std::mem::replace(&mut fragment, true),
             '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' => false,
             _ => c.is_ascii_graphic(),
         };
         if plain { uri.push(c) } else { escape(c, &mut uri) }
     }
-    (uri.len() > "https://".len() && uri.len() <= limits::MED_STRING).then_some(uri)
+    uri
 }
 
 fn escape(c: char, into: &mut String) {
@@ -183,32 +185,52 @@ fn escape(c: char, into: &mut String) {
 
 /// `text` cut to at most `limit` UTF-16 units, which is how CTIM counts, with
 /// an ellipsis where something was cut; `None` when nothing readable is left.
-pub fn clip<'a>(text: impl Into<Cow<'a, str>>, limit: usize) -> Option<String> {
-    let whole = text.into();
-    let text = whole.trim();
+pub fn clip(whole: Cow<'_, str>, limit: usize) -> Option<Cow<'_, str>> {
+    let text = trim(&whole);
     if text.is_empty() {
         return None;
     }
     // No character takes more UTF-16 units than UTF-8 bytes.
     if text.len() <= limit || text.encode_utf16().count() <= limit {
-        let is_whole = text.len() == whole.len();
-        return Some(if is_whole { whole.into_owned() } else { text.to_owned() });
+        return Some(trimmed(whole));
     }
     let mut units = 1; // the ellipsis
     let kept = text.chars().take_while(|c| {
         units += c.len_utf16();
         units <= limit
     });
-    Some(kept.collect::<String>().trim_end().to_owned() + "…")
+    Some((kept.collect::<String>().trim_end().to_owned() + "…").into())
+}
+
+/// `text` without white space around it, and without a copy where there is none.
+pub(crate) fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(trim(text)),
+        Cow::Owned(text) if trim(&text).len() == text.len() => Cow::Owned(text),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
 }
 
 /// A time as CTIM wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub Timestamp);
+pub struct Time([u8; 24]);
+
+impl From<Timestamp> for Time {
+    fn from(time: Timestamp) -> Self {
+        Self(time.ctim_text())
+    }
+}
+
+impl Time {
+    /// The time in text: `2026-01-31T23:59:59.000Z`.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.ctim())
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -226,7 +248,7 @@ impl ObservedTime {
     /// From `start` to `end`, if that is at least a millisecond later.
     pub fn new(start: Timestamp, end: Option<Timestamp>) -> Self {
         let is_later = |end: &Timestamp| end.unix_milliseconds() > start.unix_milliseconds();
-        Self { start_time: Time(start), end_time: end.filter(is_later).map(Time) }
+        Self { start_time: start.into(), end_time: end.filter(is_later).map(Into::into) }
     }
 }
 
@@ -254,19 +276,19 @@ pub enum Severity {
 /// A record that something was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are CTIM's; the mapping says what goes in")]
-pub struct Sighting {
+pub struct Sighting<'a> {
     #[serde(rename = "type")]
     pub kind: &'static str,
     pub id: String,
     pub schema_version: &'static str,
-    pub title: String,
-    pub description: String,
-    pub short_description: String,
+    pub title: Cow<'a, str>,
+    pub description: Cow<'a, str>,
+    pub short_description: Cow<'a, str>,
     pub source: &'static str,
-    pub source_uri: String,
-    pub external_ids: Vec<Arc<str>>,
-    pub external_references: Vec<ExternalReference>,
-    pub observables: Vec<Observable>,
+    pub source_uri: Cow<'a, str>,
+    pub external_ids: Vec<&'a str>,
+    pub external_references: Vec<ExternalReference<'a>>,
+    pub observables: Vec<Observable<'a>>,
     pub observed_time: ObservedTime,
     pub timestamp: Time,
     pub confidence: Confidence,
@@ -275,59 +297,59 @@ pub struct Sighting {
     pub internal: bool,
     pub resolution: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sensor: Option<Arc<str>>,
+    pub sensor: Option<&'a str>,
     pub tlp: &'static str,
-    pub targets: Vec<Target>,
+    pub targets: Vec<Target<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub relations: Vec<Relation>,
+    pub relations: Vec<Relation<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<DataTable>,
+    pub data: Option<DataTable<'a>>,
 }
 
 /// Where to read more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are CTIM's")]
-pub struct ExternalReference {
-    pub source_name: Arc<str>,
+pub struct ExternalReference<'a> {
+    pub source_name: &'a str,
     pub description: &'static str,
-    pub external_id: Arc<str>,
-    pub url: String,
+    pub external_id: &'a str,
+    pub url: Cow<'a, str>,
 }
 
 /// Who or what was hit (CTIM: IdentitySpecification).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Target {
+pub struct Target<'a> {
     /// What it is, in the sensor vocabulary.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Operating system, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub os: Option<Arc<str>>,
+    pub os: Option<&'a str>,
     /// What identifies it, the strongest first; never empty.
-    pub observables: Vec<Observable>,
+    pub observables: Vec<Observable<'a>>,
     /// When it was hit.
     pub observed_time: ObservedTime,
 }
 
 /// An edge of XDR's graph (CTIM: ObservedRelation).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Relation {
+pub struct Relation<'a> {
     /// Who says so.
-    pub origin: Arc<str>,
+    pub origin: &'a str,
     /// What `source` is or did to `related`.
     pub relation: &'static str,
     /// The one end.
-    pub source: Observable,
+    pub source: Observable<'a>,
     /// The other end.
-    pub related: Observable,
+    pub related: Observable<'a>,
 }
 
 /// A table in the drawer of a sighting, of one row here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are CTIM's")]
-pub struct DataTable {
+pub struct DataTable<'a> {
     pub columns: Vec<Column>,
-    pub rows: Vec<Vec<Arc<str>>>,
+    pub rows: Vec<Vec<Cow<'a, str>>>,
     pub row_count: u32,
 }
 
@@ -343,7 +365,7 @@ pub struct Column {
 /// A document of sightings that stands by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are CTIM's")]
-pub struct Bundle {
+pub struct Bundle<'a> {
     #[serde(rename = "type")]
     pub kind: &'static str,
     pub id: String,
@@ -351,7 +373,7 @@ pub struct Bundle {
     pub source: &'static str,
     pub valid_time: ValidTime,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub sightings: Vec<Sighting>,
+    pub sightings: Vec<Sighting<'a>>,
 }
 
 /// How long a [`Bundle`] holds: nothing said, since sightings do not expire.
@@ -418,13 +440,13 @@ mod tests {
 
     #[test]
     fn text_is_cut_between_characters_and_says_so() {
-        assert_eq!(clip("abc", 3).as_deref(), Some("abc"));
-        assert_eq!(clip("abcd", 3).as_deref(), Some("ab…"));
-        assert_eq!(clip(" \n ", 3), None);
+        assert_eq!(clip("abc".into(), 3).as_deref(), Some("abc"));
+        assert_eq!(clip("abcd".into(), 3).as_deref(), Some("ab…"));
+        assert_eq!(clip(" \n ".into(), 3), None);
         // A clef is two UTF-16 units and four bytes.
-        assert_eq!(clip("𝄞𝄞𝄞", 6).as_deref(), Some("𝄞𝄞𝄞"));
-        assert_eq!(clip("𝄞𝄞𝄞", 5).as_deref(), Some("𝄞𝄞…"));
-        assert_eq!(clip("𝄞𝄞𝄞", 4).as_deref(), Some("𝄞…"));
+        assert_eq!(clip("𝄞𝄞𝄞".into(), 6).as_deref(), Some("𝄞𝄞𝄞"));
+        assert_eq!(clip("𝄞𝄞𝄞".into(), 5).as_deref(), Some("𝄞𝄞…"));
+        assert_eq!(clip("𝄞𝄞𝄞".into(), 4).as_deref(), Some("𝄞…"));
     }
 
     #[test]
@@ -439,7 +461,7 @@ mod tests {
             (Some(at("2026-01-01T00:00:00.001Z")), Some("2026-01-01T00:00:00.001Z")),
         ];
         for (end, expected) in rows {
-            let end = ObservedTime::new(start, end).end_time.map(|end| end.0.ctim());
+            let end = ObservedTime::new(start, end).end_time.map(|end| end.as_str().to_owned());
             assert_eq!(end.as_deref(), expected);
         }
     }

@@ -1,7 +1,7 @@
 //! The alerts of one tenant, kept so that those which mention an observable
 //! are found without looking at the others.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -129,13 +129,13 @@ impl AlertIndex {
 
     /// The alerts that mention `observable`, at most `limit` of them.
     pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
-        self.look_up(observable, limit, &mut HashMap::new())
+        self.look_up(observable, limit, &mut BTreeMap::new())
     }
 
     /// The same for each of `observables`. What one alert mentions is often asked for
     /// together: it is unpacked once.
     pub fn find_each(&self, observables: &[Observable], limit: usize) -> Vec<Hits> {
-        let mut unpacked = HashMap::new();
+        let mut unpacked = BTreeMap::new();
         observables.iter().map(|one| self.look_up(one, limit, &mut unpacked)).collect()
     }
 
@@ -143,7 +143,7 @@ impl AlertIndex {
         &self,
         observable: &Observable,
         limit: usize,
-        unpacked: &mut HashMap<Slot, Arc<Alert>>,
+        unpacked: &mut BTreeMap<Slot, Arc<Alert>>,
     ) -> Hits {
         let key = self.key(observable.kind(), observable.normal());
         let slots = self.mentions.of(key).iter();

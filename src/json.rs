@@ -87,10 +87,11 @@ impl SerializeStruct for Compound<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        self.next();
         // A name in a program needs no escaping.
-        Writer(self.json).quoted(key);
-        self.json.push(b':');
+        self.json.extend_from_slice(&[self.before, b'"']);
+        self.json.extend_from_slice(key.as_bytes());
+        self.json.extend_from_slice(b"\":");
+        self.before = b',';
         value.serialize(Writer(self.json))
     }
 
@@ -146,7 +147,12 @@ impl<'a> Serializer for Writer<'a> {
     }
 
     fn serialize_u64(self, number: u64) -> Result<(), Error> {
-        self.plain(&number.to_string())
+        // As a rule it is the one sighting, or one row.
+        match u8::try_from(number) {
+            Ok(digit) if digit < 10 => self.0.push(b'0' + digit),
+            _ => return self.plain(&number.to_string()),
+        }
+        Ok(())
     }
 
     fn serialize_i64(self, number: i64) -> Result<(), Error> {
@@ -277,23 +283,26 @@ impl<'a> Serializer for Writer<'a> {
 /// Whether JSON escapes nothing of it.
 fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // Many are looked at at once, the last of them once more.
-    if let Some(last) = bytes.last_chunk::<16>() {
-        let (chunks, _) = bytes.as_chunks::<16>();
-        return !chunks.iter().any(has_odd) && !has_odd(last);
-    }
-    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(first), Some(last)) => !has_odd(first) && !has_odd(last),
-        _ => !bytes.iter().any(is_odd),
-    }
+    let Some(last) = bytes.last_chunk() else {
+        return !bytes.iter().any(|b| *b < b' ' || matches!(b, b'"' | b'\\'));
+    };
+    // Eight are looked at at once, the last of them once more.
+    let (chunks, _) = bytes.as_chunks();
+    chunks.iter().fold(odd(last), |all, chunk| all | odd(chunk)) & every(0x80) == 0
 }
 
-fn has_odd<const N: usize>(chunk: &[u8; N]) -> bool {
-    chunk.iter().fold(false, |odd, byte| odd | is_odd(byte))
+/// Has the highest bit of some byte set if one of `chunk` is escaped: taking a bound
+/// from each, what is below it borrows, unless its highest bit was set before.
+/// With one bit turned, `"` stands next to the controls.
+const fn odd(chunk: &[u8; 8]) -> u64 {
+    let bytes = u64::from_ne_bytes(*chunk);
+    let control_or_quote = (bytes ^ every(b'"' ^ b' ')).wrapping_sub(every(b' ' + 1));
+    let backslash = (bytes ^ every(b'\\')).wrapping_sub(every(1));
+    (control_or_quote | backslash) & !bytes
 }
 
-const fn is_odd(byte: &u8) -> bool {
-    (*byte < b' ') | (*byte == b'"') | (*byte == b'\\')
+const fn every(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
 }
 
 fn refused<T>() -> Result<T, Error> {
@@ -344,7 +353,7 @@ mod tests {
         agree(&texts.map(Arc::from).collect::<Vec<Arc<str>>>());
         agree(&vec![Some(Id(0)), None, Some(Id(u32::MAX))]);
         agree(&vec![i64::MIN, -1, i64::MAX]);
-        agree(&vec![u64::MAX]);
+        agree(&vec![0, 9, 10, u64::MAX]);
         agree(&vec![vec![Empty {}, Empty {}], vec![]]);
         agree(&Answer {
             left_out: None,

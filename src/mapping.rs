@@ -4,20 +4,21 @@
 //! click to the portal. Words that are not known never lose an alert; they
 //! become `Unknown`, or are left out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use ring::digest;
 
 use crate::alert::{Alert, Evidence, Remedy, Severity, Verdict};
 use crate::cloud::BaseUrl;
 use crate::credentials::TenantId;
 use crate::ctim::{
     self, Bundle, Column, Confidence, DataTable, ExternalReference, ObservableType, ObservedTime,
-    SCHEMA_VERSION, Sighting, Time, ValidTime, clip, web_link,
+    SCHEMA_VERSION, Sighting, ValidTime, clip, trimmed, web_link,
 };
 use crate::http::percent_encode;
 use crate::limits;
-use crate::observable::{Kind, Observable};
+use crate::observable::{Kind, Observable, trim};
 use crate::relations::relations;
 use crate::targets::{hosts, targets};
 use crate::time::Timestamp;
@@ -35,7 +36,11 @@ pub struct Context<'a> {
 }
 
 /// Makes the sighting of `observable` in `alert`.
-pub fn sighting(observable: &Observable, alert: &Alert, context: Context<'_>) -> Sighting {
+pub fn sighting<'a>(
+    observable: &'a Observable,
+    alert: &'a Alert,
+    context: Context<'a>,
+) -> Sighting<'a> {
     let searched = shown(observable);
     let created = alert.time().unwrap_or(context.now);
     let seen = ObservedTime::new(alert.first_activity.unwrap_or(created), alert.last_activity);
@@ -43,20 +48,21 @@ pub fn sighting(observable: &Observable, alert: &Alert, context: Context<'_>) ->
     let hosts = hosts(alert);
     let title = title(alert);
     let page = page(alert, context);
+    let techniques = listed(&alert.techniques);
     let found: Vec<&Evidence> = alert.evidence.iter().filter(|e| e.holds(observable)).collect();
     Sighting {
         kind: "sighting",
         id: id(observable, alert),
         schema_version: SCHEMA_VERSION,
         description: description(alert, &title),
-        short_description: short_description(alert, &product),
+        short_description: short_description(alert, product, &techniques),
         title,
         source: SOURCE,
         external_ids: external_ids(alert),
-        external_references: external_references(alert, &product, &page),
+        external_references: external_references(alert, product, &page),
         source_uri: page,
         observed_time: seen,
-        timestamp: Time(alert.updated.unwrap_or(created)),
+        timestamp: alert.updated.unwrap_or(created).into(),
         confidence: confidence(alert, &found),
         severity: severity(alert.severity),
         count: 1,
@@ -67,14 +73,14 @@ pub fn sighting(observable: &Observable, alert: &Alert, context: Context<'_>) ->
         // which means green, for everybody.
         tlp: "amber",
         targets: targets(alert, &hosts, seen, context.tenant),
-        relations: relations(observable, &searched, alert, &hosts, &product),
+        relations: relations(observable, &searched, alert, &hosts, product),
         observables: vec![searched],
-        data: table(alert),
+        data: table(alert, techniques),
     }
 }
 
 /// The observable as it is shown: as it was asked, under the type that it has.
-pub(crate) fn shown(observable: &Observable) -> ctim::Observable {
+pub(crate) fn shown(observable: &Observable) -> ctim::Observable<'_> {
     use ObservableType as T;
     let kind = match observable.kind() {
         Kind::Sha256 => T::Sha256,
@@ -90,16 +96,19 @@ pub(crate) fn shown(observable: &Observable) -> ctim::Observable {
 
 /// The same question has the same answer tomorrow.
 fn id(observable: &Observable, alert: &Alert) -> String {
-    let parts = [&*alert.id, observable.kind().word(), observable.value()];
-    format!("transient:sighting-{}", uuid::named(digest(parts)))
+    let (id, kind) = (&*alert.id, observable.kind().word());
+    // The length keeps `ab` + `c` apart from `a` + `bc`. For a hash, and an id as
+    // Defender makes them, this is two blocks of SHA-256.
+    let name = [kind, " ", &id.len().to_string(), " ", id, observable.value()].concat();
+    ["transient:sighting-", &named(&name)].concat()
 }
 
 /// `sightings` as a document of their own.
-pub fn bundle(sightings: Vec<Sighting>) -> Bundle {
-    let digest = digest(sightings.iter().map(|sighting| sighting.id.as_str()));
+pub fn bundle(sightings: Vec<Sighting<'_>>) -> Bundle<'_> {
+    let ids: Vec<&str> = sightings.iter().map(|sighting| sighting.id.as_str()).collect();
     Bundle {
         kind: "bundle",
-        id: format!("transient:bundle-{}", uuid::named(digest)),
+        id: ["transient:bundle-", &named(&ids.join(" "))].concat(),
         schema_version: SCHEMA_VERSION,
         source: SOURCE,
         valid_time: ValidTime {},
@@ -107,87 +116,90 @@ pub fn bundle(sightings: Vec<Sighting>) -> Bundle {
     }
 }
 
-fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    for part in parts {
-        // The length keeps `ab` + `c` apart from `a` + `bc`.
-        digest.update(part.len().to_le_bytes());
-        digest.update(part);
-    }
-    digest.finalize().into()
+/// The UUID of what has this name. By ring, which is quick on processors without
+/// instructions for SHA-256 too.
+fn named(name: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, name.as_bytes());
+    uuid::named(digest.as_ref().first_chunk().copied().unwrap_or_default())
 }
 
-fn title(alert: &Alert) -> String {
+fn title(alert: &Alert) -> Cow<'_, str> {
     let known = [&alert.title, &alert.threat, &alert.category];
     known
         .into_iter()
         .flatten()
-        .find_map(|text| clip(&**text, limits::SHORT_STRING))
-        .unwrap_or_else(|| "Microsoft security alert".to_owned())
+        .find_map(|text| clip((&**text).into(), limits::SHORT_STRING))
+        .unwrap_or(Cow::Borrowed("Microsoft security alert"))
 }
 
 /// What it means and what to do, as Markdown.
-fn description(alert: &Alert, title: &str) -> String {
-    let mut text = alert.description.as_deref().unwrap_or(title).trim().to_owned();
+fn description<'a>(alert: &'a Alert, title: &Cow<'a, str>) -> Cow<'a, str> {
+    let said = alert.description.as_deref().map(|text| text.trim().into());
+    let mut text = said.unwrap_or_else(|| title.clone());
     if let Some(actions) = alert.recommended_actions.as_deref() {
-        text.push_str("\n\n**Recommended actions**\n\n");
-        text.push_str(actions.trim());
+        text = [&*text, "\n\n**Recommended actions**\n\n", actions.trim()].concat().into();
     }
-    clip(text, limits::LONG_STRING).unwrap_or_else(|| title.to_owned())
+    clip(text, limits::LONG_STRING).unwrap_or_else(|| title.clone())
 }
 
 /// `Microsoft Defender for Endpoint: Execution (T1059.001)`.
-fn short_description(alert: &Alert, product: &str) -> String {
-    let mut text = product.to_owned();
+fn short_description<'a>(alert: &Alert, product: &'a str, techniques: &str) -> Cow<'a, str> {
+    let mut text = String::with_capacity(128);
+    text.push_str(product);
     if let Some(category) = word(alert.category.as_deref()) {
         text.push_str(": ");
         text.push_str(category);
     }
-    if !alert.techniques.is_empty() {
-        text.push_str(&format!(" ({})", alert.techniques.join(", ")));
+    if !techniques.is_empty() {
+        text.extend([" (", techniques, ")"]);
     }
-    clip(text, limits::MED_STRING).unwrap_or_else(|| SOURCE.to_owned())
+    clip(text.into(), limits::MED_STRING).unwrap_or(Cow::Borrowed(SOURCE))
+}
+
+/// `T1059.001, T1204.002`.
+fn listed(words: &[Arc<str>]) -> Cow<'_, str> {
+    match words {
+        [] => Cow::default(),
+        [word] => Cow::Borrowed(word),
+        words => words.join(", ").into(),
+    }
 }
 
 /// The alert's page in the portal: as Graph says, or as it says by habit.
-fn page(alert: &Alert, context: Context<'_>) -> String {
+fn page<'a>(alert: &'a Alert, context: Context<'a>) -> Cow<'a, str> {
     alert.web_url.as_deref().and_then(web_link).unwrap_or_else(|| {
         let id = percent_encode(&alert.id);
         let tenant = alert.tenant_id.as_deref().unwrap_or(context.tenant.as_str());
         let page = format!("/alerts/{id}?tid={}", percent_encode(tenant));
-        web_link(&context.portal.join(&page)).unwrap_or_else(|| context.portal.to_string())
+        let page = context.portal.join(&page);
+        let page = web_link(&page).map(|page| page.into_owned().into());
+        page.unwrap_or_else(|| context.portal.to_string().into())
     })
 }
 
 /// The bare alert id, which people search for, and the product's own.
-fn external_ids(alert: &Alert) -> Vec<Arc<str>> {
+fn external_ids(alert: &Alert) -> Vec<&str> {
     let provider = alert.provider_alert_id.iter().filter(|id| **id != alert.id);
-    std::iter::once(&alert.id).chain(provider).cloned().collect()
+    std::iter::once(&alert.id).chain(provider).map(AsRef::as_ref).collect()
 }
 
-fn external_references(alert: &Alert, product: &Arc<str>, page: &str) -> Vec<ExternalReference> {
-    let mut references = vec![ExternalReference {
-        source_name: Arc::clone(product),
-        description: "Alert page",
-        external_id: Arc::clone(&alert.id),
-        url: page.to_owned(),
-    }];
-    for link in alert.links.iter().filter_map(|link| web_link(link)) {
-        references.push(ExternalReference {
-            source_name: Arc::clone(product),
-            description: "Source material",
-            external_id: Arc::clone(&alert.id),
-            url: link,
-        });
-    }
+fn external_references<'a>(
+    alert: &'a Alert,
+    product: &'a str,
+    page: &Cow<'a, str>,
+) -> Vec<ExternalReference<'a>> {
+    let reference = |description, external_id: &'a Arc<str>, url| ExternalReference {
+        source_name: product,
+        description,
+        external_id,
+        url,
+    };
+    let mut references = vec![reference("Alert page", &alert.id, page.clone())];
+    let links = alert.links.iter().filter_map(|link| web_link(link));
+    references.extend(links.map(|link| reference("Source material", &alert.id, link)));
     let incident = alert.incident_web_url.as_deref().and_then(web_link);
     if let (Some(url), Some(id)) = (incident, &alert.incident_id) {
-        references.push(ExternalReference {
-            source_name: Arc::clone(product),
-            description: "Incident page",
-            external_id: Arc::clone(id),
-            url,
-        });
+        references.push(reference("Incident page", id, url));
     }
     references
 }
@@ -242,48 +254,49 @@ fn resolution(found: &[&Evidence]) -> &'static str {
 }
 
 /// The product's name for people.
-fn product(alert: &Alert) -> Arc<str> {
-    if let Some(name) = word(alert.product_name.as_deref()) {
-        return name.into();
-    }
+fn product(alert: &Alert) -> &str {
     let source = word(alert.service_source.as_deref());
-    let known = PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
-    known.map_or(SOURCE, |(_, name, _)| name).into()
+    let known = || PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
+    word(alert.product_name.as_deref())
+        .or_else(|| known().map(|(_, name, _)| *name))
+        .unwrap_or(SOURCE)
 }
 
-fn sensor(alert: &Alert) -> Option<Arc<str>> {
+fn sensor(alert: &Alert) -> Option<&str> {
     let source = alert.service_source.as_deref();
-    let known = PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
-    alert.sensor.clone().or_else(|| known.map(|(.., sensor)| (*sensor).into()))
+    let known = || PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
+    alert.sensor.as_deref().or_else(|| known().map(|(.., sensor)| *sensor))
 }
 
 /// What does not fit elsewhere, in the drawer of the sighting.
-fn table(alert: &Alert) -> Option<DataTable> {
-    let techniques = (!alert.techniques.is_empty()).then(|| alert.techniques.join(", ").into());
+fn table<'a>(alert: &'a Alert, techniques: Cow<'a, str>) -> Option<DataTable<'a>> {
+    let told = |text: &'a Option<Arc<str>>| Cow::Borrowed(text.as_deref().unwrap_or_default());
     let cells = [
-        ("Category", &alert.category),
-        ("MITRE ATT&CK", &techniques),
-        ("Detection source", &alert.detection_source),
-        ("Status", &alert.status),
-        ("Classification", &alert.classification),
-        ("Determination", &alert.determination),
-        ("Actor", &alert.actor),
-        ("Threat", &alert.threat),
-        ("Assigned to", &alert.assigned_to),
-        ("Incident", &alert.incident_id),
+        ("Category", told(&alert.category)),
+        ("MITRE ATT&CK", techniques),
+        ("Detection source", told(&alert.detection_source)),
+        ("Status", told(&alert.status)),
+        ("Classification", told(&alert.classification)),
+        ("Determination", told(&alert.determination)),
+        ("Actor", told(&alert.actor)),
+        ("Threat", told(&alert.threat)),
+        ("Assigned to", told(&alert.assigned_to)),
+        ("Incident", told(&alert.incident_id)),
     ];
-    let cell = |(name, text): (&'static str, &Option<Arc<str>>)| {
-        let (text, said) = (text.as_ref()?, word(text.as_deref())?);
-        let said = if said.len() == text.len() { Arc::clone(text) } else { said.into() };
-        Some((Column { name, kind: "string" }, said))
-    };
-    let (columns, row): (Vec<_>, Vec<_>) = cells.into_iter().filter_map(cell).unzip();
+    let (mut columns, mut row) = (Vec::with_capacity(cells.len()), Vec::with_capacity(cells.len()));
+    for (name, text) in cells {
+        let said = trimmed(text);
+        if word(Some(&said)).is_some() {
+            columns.push(Column { name, kind: "string" });
+            row.push(said);
+        }
+    }
     (!row.is_empty()).then(|| DataTable { columns, rows: vec![row], row_count: 1 })
 }
 
 /// A word that says something.
 fn word(word: Option<&str>) -> Option<&str> {
-    word.map(str::trim).filter(|word| {
+    word.map(trim).filter(|word| {
         !word.is_empty() && !matches!(*word, "unknown" | "unknownFutureValue" | "none" | "None")
     })
 }

@@ -64,7 +64,7 @@ impl Kind {
     /// Hashes, names, hosts, domains and Windows paths ignore case; addresses
     /// compare as addresses; a URL loses what does not change its meaning.
     pub fn normal(self, value: &str) -> Option<Cow<'_, str>> {
-        let value = value.trim();
+        let value = trim(value);
         if value.is_empty() {
             return None;
         }
@@ -87,6 +87,14 @@ impl Kind {
     /// different URLs, while a URL without a scheme equals either.
     pub fn same(self, a: &str, b: &str) -> bool {
         Observable::new(self, a).is_some_and(|observable| observable.is(self, b))
+    }
+}
+
+/// `text` without white space around it; at once where there is none, as a rule.
+pub(crate) fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
     }
 }
 
@@ -136,7 +144,7 @@ impl Observable {
         }
         match kind {
             // Nothing else than a hash is equal to one.
-            Kind::Sha256 => value.trim().eq_ignore_ascii_case(&self.normal),
+            Kind::Sha256 => trim(value).eq_ignore_ascii_case(&self.normal),
             Kind::Url => self.has_normal_form_of(value) && schemes_agree(&self.value, value),
             _ => self.has_normal_form_of(value),
         }
@@ -149,7 +157,7 @@ impl Observable {
 
 /// Whether `value` consists of exactly `length` hexadecimal digits.
 pub fn is_hex(value: &str, length: usize) -> bool {
-    value.len() == length && value.bytes().all(|b| b.is_ascii_hexdigit())
+    value.len() == length && value.bytes().fold(true, |all, b| all & b.is_ascii_hexdigit())
 }
 
 /// Whether `value` can be the name of a host or domain: anything short enough
@@ -157,6 +165,11 @@ pub fn is_hex(value: &str, length: usize) -> bool {
 /// characters than DNS does.
 pub fn is_host(value: &str) -> bool {
     let odd = |c: char| c.is_whitespace() || matches!(c, '/' | '\\' | ':' | '@');
+    // As a rule it is ASCII, of which many bytes are looked at at once.
+    let plain = |b: u8| b.is_ascii_graphic() & !matches!(b, b'/' | b'\\' | b':' | b'@');
+    if value.len() <= 253 && value.bytes().fold(true, |all, b| all & plain(b)) {
+        return !value.is_empty();
+    }
     !value.is_empty() && value.chars().count() <= 253 && !value.contains(odd)
 }
 
@@ -164,7 +177,7 @@ pub fn is_host(value: &str) -> bool {
 /// and is dropped, and an IPv4 address in IPv6 clothes is the IPv4 address.
 pub fn address(value: &str) -> Option<IpAddr> {
     let bare = value.split_once('%').map_or(value, |(bare, _)| bare);
-    bare.trim().parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+    trim(bare).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
 /// An IP address in the one form that all ways to write it have in common, and
@@ -179,9 +192,11 @@ pub fn normal_address(value: &str) -> Option<(bool, Cow<'_, str>)> {
 
 /// The host of a URL if it is a name rather than an address.
 pub fn url_domain(url: &str) -> Option<&str> {
-    let host = UrlParts::of(url.trim()).host;
+    let host = UrlParts::of(trim(url)).host;
     let host = host.strip_suffix('.').unwrap_or(host);
-    (is_host(host) && address(host).is_none() && !host.starts_with('[')).then_some(host)
+    // Without a colon, an address begins with a digit.
+    let is_address = host.starts_with(|c: char| c.is_ascii_digit()) && address(host).is_some();
+    (is_host(host) && !is_address && !host.starts_with('[')).then_some(host)
 }
 
 fn lower(value: &str) -> Cow<'_, str> {
@@ -229,7 +244,7 @@ struct UrlParts<'a> {
 
 impl<'a> UrlParts<'a> {
     fn of(url: &'a str) -> Self {
-        let (scheme, after) = match url.split_once("://") {
+        let (scheme, after) = match scheme(url) {
             Some((scheme, after)) if is_scheme(scheme) => (Some(scheme), after),
             _ => (None, url),
         };
@@ -274,6 +289,12 @@ impl<'a> UrlParts<'a> {
             _ => port.is_empty(),
         }
     }
+}
+
+/// What stands before `://`, and after it. Byte by byte, since that is near.
+pub(crate) fn scheme(url: &str) -> Option<(&str, &str)> {
+    let end = url.as_bytes().windows(3).position(|three| three == b"://")?;
+    Some((url.get(..end)?, url.get(end + 3..)?))
 }
 
 fn is_scheme(text: &str) -> bool {

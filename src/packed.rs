@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 pub(crate) struct Packed {
     /// Where it stands in time.
     pub(crate) time: Option<Timestamp>,
+    /// How many bytes its own texts take up, those texts, and all else.
     bytes: Box<[u8]>,
 }
 
@@ -23,23 +24,35 @@ impl Packed {
     /// Writes `alert` down. `texts` keeps what other alerts may hold too, until
     /// this is unpacked for the last time.
     pub(crate) fn new(mut alert: Alert, texts: &mut Texts) -> Self {
-        let mut packer = Packer { bytes: Vec::with_capacity(ROOM), texts };
+        let mut packer = Packer { own: Vec::with_capacity(ROOM), rest: Vec::new(), texts };
         let time = alert.time();
         alert.fields(&mut packer);
-        Self { time, bytes: packer.bytes.into() }
+        let (own, rest) = (packer.own, packer.rest);
+        let mut bytes = Vec::with_capacity(ROOM);
+        put(&mut bytes, own.len().try_into().unwrap_or_default());
+        bytes.extend([own, rest].into_iter().flatten());
+        Self { time, bytes: bytes.into() }
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let mut rest: &[u8] = &self.bytes;
+        let length = number(&mut rest);
+        rest.split_at_checked(length).unwrap_or_default()
     }
 
     /// The alert's id, with which it begins.
     pub(crate) fn id(&self) -> &[u8] {
-        let mut bytes: &[u8] = &self.bytes;
-        let length = number(&mut bytes).saturating_sub(1);
-        take(&mut bytes, length)
+        let (own, mut rest) = self.parts();
+        let length = number(&mut rest).saturating_sub(1);
+        own.get(..length).unwrap_or_default()
     }
 
     /// The alert.
     pub(crate) fn unpack(&self, texts: &Texts) -> Alert {
         let mut alert = Alert::default();
-        alert.fields(&mut Unpacker { bytes: &self.bytes, texts });
+        let (own, rest) = self.parts();
+        let own = str::from_utf8(own).unwrap_or_default();
+        alert.fields(&mut Unpacker { own, rest, texts });
         alert
     }
 
@@ -55,23 +68,24 @@ impl Packed {
 const ROOM: usize = 2 * 1024;
 
 struct Packer<'a> {
-    bytes: Vec<u8>,
+    own: Vec<u8>,
+    rest: Vec<u8>,
     texts: &'a mut Texts,
 }
 
 impl Packer<'_> {
-    /// Seven bits a byte, the lowest first; the eighth says that more follow.
-    fn put(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.push(u8::try_from(number & 0x7F).unwrap_or_default() | 0x80);
-            number >>= 7;
-        }
-        self.bytes.push(u8::try_from(number).unwrap_or_default());
+    fn put(&mut self, length: usize) {
+        put(&mut self.rest, length.try_into().unwrap_or_default());
     }
+}
 
-    fn put_length(&mut self, length: usize) {
-        self.put(u64::try_from(length).unwrap_or_default());
+/// Seven bits a byte, the lowest first; the eighth says that more follow.
+fn put(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(u8::try_from(number & 0x7F).unwrap_or_default() | 0x80);
+        number >>= 7;
     }
+    bytes.push(u8::try_from(number).unwrap_or_default());
 }
 
 impl Fields for Packer<'_> {
@@ -81,51 +95,51 @@ impl Fields for Packer<'_> {
             (None, _) => self.put(0),
             (Some(text), Whose::Common) => {
                 let place = self.texts.keep(text);
-                self.put_length(place + 1);
+                self.put(place + 1);
             }
             (Some(text), Whose::Own) => {
-                self.put_length(text.len() + 1);
-                self.bytes.extend_from_slice(text.as_bytes());
+                self.put(text.len() + 1);
+                self.own.extend_from_slice(text.as_bytes());
             }
         }
     }
 
     fn number(&mut self, number: &mut u64) {
-        self.put(*number);
+        put(&mut self.rest, *number);
     }
 
     fn length<T: Default>(&mut self, list: &mut Vec<T>) {
-        self.put_length(list.len());
+        self.put(list.len());
     }
 }
 
 struct Unpacker<'a> {
-    bytes: &'a [u8],
+    own: &'a str,
+    rest: &'a [u8],
     texts: &'a Texts,
 }
 
 impl Fields for Unpacker<'_> {
     fn text(&mut self, text: &mut Option<Arc<str>>, whose: Whose) {
-        let place = number(&mut self.bytes).checked_sub(1);
+        let place = number(&mut self.rest).checked_sub(1);
         *text = place.and_then(|place| match whose {
             Whose::Common => self.texts.at(place),
-            Whose::Own => str::from_utf8(take(&mut self.bytes, place)).ok().map(Into::into),
+            Whose::Own => {
+                let (own, others) = self.own.split_at_checked(place)?;
+                self.own = others;
+                Some(own.into())
+            }
         });
     }
 
     fn number(&mut self, into: &mut u64) {
-        *into = long_number(&mut self.bytes);
+        *into = long_number(&mut self.rest);
     }
 
     fn length<T: Default>(&mut self, list: &mut Vec<T>) {
-        let length = number(&mut self.bytes);
-        *list = Vec::new();
+        let length = number(&mut self.rest);
         list.resize_with(length, T::default);
     }
-}
-
-fn take<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
-    bytes.split_off(..length).unwrap_or_default()
 }
 
 fn number(bytes: &mut &[u8]) -> usize {

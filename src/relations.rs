@@ -1,25 +1,24 @@
 //! The edges of XDR's graph: what the evidence of an alert has to do with each
 //! other, and with the observable that was asked for.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::alert::{Alert, Device, Entity, Evidence, File, Message, Process};
+use crate::alert::{Alert, Entity, Evidence, File, Message, Process};
 use crate::ctim::{Observable, ObservableType as T, Relation};
 use crate::limits;
 use crate::observable::{self, Kind, url_domain};
-use crate::targets::{host_name, is_telling, user};
+use crate::targets::{Host, host_name, user};
 
 /// The relations in `alert`, those of the searched observable first.
-pub(crate) fn relations(
+pub(crate) fn relations<'a>(
     asked: &observable::Observable,
-    searched: &Observable,
-    alert: &Alert,
-    hosts: &[Cow<'_, Device>],
-    origin: &Arc<str>,
-) -> Vec<Relation> {
-    let (near, far) = (Vec::with_capacity(ROOM), Vec::with_capacity(ROOM));
-    let mut graph = Graph { asked, searched, hosts, origin, near, far };
+    searched: &Observable<'a>,
+    alert: &'a Alert,
+    hosts: &[Host<'a>],
+    origin: &'a str,
+) -> Vec<Relation<'a>> {
+    let relations = Vec::with_capacity(ROOM);
+    let mut graph = Graph { asked, searched, hosts, origin, relations, near: 0 };
     for host in hosts {
         graph.host(host);
     }
@@ -28,32 +27,31 @@ pub(crate) fn relations(
     }
     graph.registry(alert);
     graph.tie_in();
-    graph.near.append(&mut graph.far);
-    graph.near.truncate(limits::RELATIONS);
-    graph.near
+    graph.relations.truncate(limits::RELATIONS);
+    graph.relations
 }
 
 /// Relations that most alerts have fewer of.
-const ROOM: usize = 16;
+const ROOM: usize = 10;
 
-struct Graph<'a> {
-    asked: &'a observable::Observable,
-    searched: &'a Observable,
-    hosts: &'a [Cow<'a, Device>],
-    origin: &'a Arc<str>,
-    /// The relations of what was searched for, each once, as far as they are shown.
-    near: Vec<Relation>,
-    /// The others.
-    far: Vec<Relation>,
+struct Graph<'g, 'a> {
+    asked: &'g observable::Observable,
+    searched: &'g Observable<'a>,
+    hosts: &'g [Host<'a>],
+    origin: &'a str,
+    /// Each once, as far as they are shown.
+    relations: Vec<Relation<'a>>,
+    /// How many are of what was searched for: the first ones.
+    near: usize,
 }
 
-impl Graph<'_> {
+impl<'a> Graph<'_, 'a> {
     /// Adds an edge, if both ends are known and differ.
     fn add(
         &mut self,
-        source: Option<Observable>,
+        source: Option<Observable<'a>>,
         relation: &'static str,
-        related: Option<Observable>,
+        related: Option<Observable<'a>>,
     ) {
         let (Some(source), Some(related)) = (source, related) else {
             return;
@@ -63,15 +61,22 @@ impl Graph<'_> {
             return;
         }
         let is_near = source == *self.searched || related == *self.searched;
-        let relations = if is_near { &mut self.near } else { &mut self.far };
-        let relation = Relation { origin: Arc::clone(self.origin), relation, source, related };
-        if relations.len() < limits::RELATIONS && !relations.contains(&relation) {
-            relations.push(relation);
+        let (near, far) = self.relations.split_at(self.near);
+        let known = if is_near { near } else { far };
+        let relation = Relation { origin: self.origin, relation, source, related };
+        if known.len() >= limits::RELATIONS || known.contains(&relation) {
+            return;
+        }
+        if is_near {
+            self.relations.insert(self.near, relation);
+            self.near += 1;
+        } else {
+            self.relations.push(relation);
         }
     }
 
     /// What was asked for appears as it was asked, so that it is one node.
-    fn as_asked(&self, node: Observable) -> Observable {
+    fn as_asked(&self, node: Observable<'a>) -> Observable<'a> {
         let kind = match node.kind() {
             kind if kind != self.searched.kind() => None,
             T::Ip | T::Ipv6 => Some(Kind::Ip),
@@ -87,7 +92,7 @@ impl Graph<'_> {
         if same { self.searched.clone() } else { node }
     }
 
-    fn evidence(&mut self, evidence: &Evidence) {
+    fn evidence(&mut self, evidence: &'a Evidence) {
         match &evidence.entity {
             Entity::File(file) => self.file(file),
             Entity::Process(process) => self.process(process),
@@ -141,22 +146,21 @@ impl Graph<'_> {
     }
 
     /// A host, its names and its addresses.
-    fn host(&mut self, device: &Device) {
-        let name = host_name(device);
-        self.add(node(T::Domain, device.dns_name.as_ref()), "FQDN_Of", name.clone());
-        for address in device.addresses.iter().filter(|ip| is_telling(ip)) {
-            self.add(name.clone(), "Resolved_To", node(T::Ip, Some(address)));
+    fn host(&mut self, host: &Host<'a>) {
+        let domain = host.dns_name.and_then(|name| Observable::new(T::Domain, name));
+        self.add(domain, "FQDN_Of", host.name.clone());
+        for address in &host.addresses {
+            self.add(host.name.clone(), "Resolved_To", Some(address.clone()));
         }
         // Not its own address, but its gateway's.
-        self.add(name, "Related_To", node(T::Ip, device.external_address.as_ref()));
-        for mac in &device.macs {
-            let address = device.addresses.iter().find(|ip| is_telling(ip));
-            let address = node(T::Ip, address);
-            self.add(node(T::MacAddress, Some(mac)), "Related_To", address);
+        let external = host.external_address.and_then(|ip| Observable::new(T::Ip, ip));
+        self.add(host.name.clone(), "Related_To", external);
+        for mac in &host.macs {
+            self.add(Some(mac.clone()), "Related_To", host.addresses.first().cloned());
         }
     }
 
-    fn file(&mut self, file: &File) {
+    fn file(&mut self, file: &'a File) {
         let hash = hash(file);
         let name = node(T::FileName, file.name.as_ref());
         let path = whole_path(file);
@@ -170,7 +174,7 @@ impl Graph<'_> {
         }
     }
 
-    fn process(&mut self, process: &Process) {
+    fn process(&mut self, process: &'a Process) {
         self.file(&process.image);
         if let Some(parent) = &process.parent {
             self.file(parent);
@@ -180,7 +184,7 @@ impl Graph<'_> {
         self.add(name, "Used_By", process.account.as_ref().and_then(user));
     }
 
-    fn message(&mut self, message: &Message) {
+    fn message(&mut self, message: &'a Message) {
         let id = node(T::EmailMessageid, message.id.as_ref());
         let subject = node(T::EmailSubject, message.subject.as_ref());
         self.add(subject, "Characterizes", id.clone());
@@ -205,14 +209,14 @@ impl Graph<'_> {
         }
     }
 
-    fn url(&mut self, url: &Arc<str>) {
+    fn url(&mut self, url: &'a str) {
         let domain = url_domain(url).and_then(|domain| Observable::new(T::Domain, domain));
-        self.add(node(T::Url, Some(url)), "Contains", domain);
+        self.add(Observable::new(T::Url, url), "Contains", domain);
     }
 
     /// A key of the registry, with the process that touched it if there is but
     /// one that can have.
-    fn registry(&mut self, alert: &Alert) {
+    fn registry(&mut self, alert: &'a Alert) {
         let mut processes = alert.evidence.iter().filter_map(|e| match &e.entity {
             Entity::Process(process) => Some(image(&process.image)),
             _ => None,
@@ -230,26 +234,27 @@ impl Graph<'_> {
 
     /// Ties what was asked for to the rest, if nothing has yet.
     fn tie_in(&mut self) {
-        if !self.near.is_empty() {
+        if self.near > 0 {
             return;
         }
         let host = self.only_host();
-        let other = host.or_else(|| self.far.first().map(|first| first.source.clone()));
+        let other = host.or_else(|| self.relations.first().map(|first| first.source.clone()));
         self.add(Some(self.searched.clone()), "Related_To", other);
     }
 
     /// The host, if there is but one.
-    fn only_host(&self) -> Option<Observable> {
+    fn only_host(&self) -> Option<Observable<'a>> {
         match self.hosts {
-            [host] => host_name(host),
+            [host] => host.name.clone(),
             _ => None,
         }
     }
 
     /// The host that a file is on.
-    fn host_of(&self, file: &File) -> Option<Observable> {
-        let named = self.hosts.iter().find(|host| host.id.is_some() && host.id == file.device_id);
-        named.and_then(|host| host_name(host)).or_else(|| self.only_host())
+    fn host_of(&self, file: &File) -> Option<Observable<'a>> {
+        let id = file.device_id.as_deref();
+        let named = self.hosts.iter().find(|host| host.id.is_some() && host.id == id);
+        named.and_then(|host| host.name.clone()).or_else(|| self.only_host())
     }
 }
 
@@ -259,13 +264,13 @@ fn is_peer(evidence: &Evidence) -> bool {
     evidence.roles.iter().any(|role| peer(role))
 }
 
-fn node(kind: T, value: Option<&Arc<str>>) -> Option<Observable> {
-    Observable::of(kind, value?)
+fn node(kind: T, value: Option<&Arc<str>>) -> Option<Observable<'_>> {
+    Observable::new(kind, value?)
 }
 
 /// The path of a file with its name. Some providers give it so, rather than the
 /// directory; a directory is hardly ever called `evil.exe`.
-fn whole_path(file: &File) -> Option<Observable> {
+fn whole_path(file: &File) -> Option<Observable<'_>> {
     let (path, name) = (file.path.as_deref(), file.name.as_deref());
     let last = path.and_then(|path| path.rsplit(['/', '\\']).next());
     let is_whole = match (last, name) {
@@ -275,17 +280,18 @@ fn whole_path(file: &File) -> Option<Observable> {
     if is_whole {
         return node(T::FilePath, file.path.as_ref());
     }
-    file.full_path().and_then(|path| Observable::new(T::FilePath, &path))
+    let path = file.full_path()?;
+    Observable::new(T::FilePath, &path).map(Observable::into_owned)
 }
 
 /// The strongest hash of a file.
-fn hash(file: &File) -> Option<Observable> {
+fn hash(file: &File) -> Option<Observable<'_>> {
     node(T::Sha256, file.sha256.as_ref())
         .or_else(|| node(T::Sha1, file.sha1.as_ref()))
         .or_else(|| node(T::Md5, file.md5.as_ref()))
 }
 
 /// The image of a process, by hash so that it can be looked up further.
-fn image(file: &File) -> Option<Observable> {
+fn image(file: &File) -> Option<Observable<'_>> {
     hash(file).or_else(|| node(T::FileName, file.name.as_ref()))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! observables ──► the alerts that mention each ──► a sighting of each
 //!                  │ as the source finds them        │
-//!                  └ shortfalls ◄── cut at the limit └► Reply
+//!                  └ shortfalls ◄── cut at the limit └► Findings
 //! ```
 
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Findings<'_> {
 
     /// The sightings, by observable in the order asked, newest first, each made
     /// when it is its turn.
-    pub fn sightings(&self) -> impl Iterator<Item = Sighting> {
+    pub fn sightings(&self) -> impl Iterator<Item = Sighting<'_>> {
         self.hits.iter().flat_map(|(observable, alerts)| {
             alerts.iter().map(|alert| mapping::sighting(observable, alert, self.context))
         })
@@ -77,7 +77,7 @@ impl Findings<'_> {
     /// Leaves out sightings until those that are left out have `excess` by
     /// `measure`, and says so. The oldest go first of the observable that has
     /// most, so that none loses all while another keeps many.
-    pub fn shorten(&mut self, excess: usize, measure: impl Fn(&Sighting) -> usize) {
+    pub fn shorten(&mut self, excess: usize, measure: impl Fn(&Sighting<'_>) -> usize) {
         let found = self.count();
         let lists = self.hits.iter().enumerate();
         let ranked =
@@ -94,15 +94,6 @@ impl Findings<'_> {
         }
         self.shortfalls.push(Shortfall::TooLarge { kept: self.count(), found });
     }
-}
-
-/// What there is to answer, and what may be missing from it.
-#[derive(Debug, Default)]
-pub struct Reply {
-    /// The sightings, by observable in the order asked, newest first.
-    pub sightings: Vec<Sighting>,
-    /// Why there may be more.
-    pub shortfalls: Vec<Shortfall>,
 }
 
 impl Relay {
@@ -144,25 +135,9 @@ impl Relay {
     /// Finds the sightings of what `question` asks for.
     ///
     /// # Errors
-    /// When nothing can be answered at all. Whatever is merely incomplete is a
-    /// [`Reply`] with its shortfalls.
-    pub fn observe(
-        &self,
-        question: Question,
-        credentials: &Credentials,
-        entities_limit: Option<usize>,
-        deadline: Deadline,
-    ) -> Result<Reply, Error> {
-        let findings = self.find(question, credentials, entities_limit, deadline)?;
-        let sightings = findings.sightings().collect();
-        Ok(Reply { sightings, shortfalls: findings.shortfalls })
-    }
-
-    /// The same, with the sightings still to be made.
-    ///
-    /// # Errors
-    /// As those of [`observe`](Self::observe).
-    pub fn find<'a>(
+    /// When nothing can be answered at all. Whatever is merely incomplete is
+    /// [`Findings`] with shortfalls.
+    pub fn observe<'a>(
         &'a self,
         question: Question,
         credentials: &'a Credentials,

@@ -4,186 +4,218 @@
 //! what identifies it, the strongest first. Mailboxes that were written to are
 //! targets too; users and resources stand in where there is neither.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
+use std::slice;
 use std::sync::Arc;
 
-use crate::alert::{Account, Alert, Device, Entity, File};
+use crate::alert::{Account, Alert, Device, Entity, File, Process};
 use crate::credentials::TenantId;
 use crate::ctim::{Observable, ObservableType as T, ObservedTime, Target};
 use crate::limits;
 use crate::observable::address;
 
+/// A machine, with all that an alert says of it.
+#[derive(Default)]
+pub(crate) struct Host<'a> {
+    /// Defender's id of it.
+    pub(crate) id: Option<&'a str>,
+    host_name: Option<&'a str>,
+    pub(crate) dns_name: Option<&'a str>,
+    /// What it appears as in relations.
+    pub(crate) name: Option<Observable<'a>>,
+    /// Addresses that say which host it is.
+    pub(crate) addresses: Vec<Observable<'a>>,
+    /// The address that the internet sees.
+    pub(crate) external_address: Option<&'a str>,
+    pub(crate) macs: Vec<Observable<'a>>,
+    os: Option<&'a str>,
+}
+
 /// The hosts of an alert, each once.
-pub(crate) fn hosts(alert: &Alert) -> Vec<Cow<'_, Device>> {
-    let mut hosts: Vec<Cow<'_, Device>> = Vec::new();
+pub(crate) fn hosts(alert: &Alert) -> Vec<Host<'_>> {
+    let mut hosts: Vec<Host<'_>> = Vec::new();
     for evidence in &alert.evidence {
-        match &evidence.entity {
-            Entity::Device(device) => join(&mut hosts, device),
-            Entity::Logon { host, .. } => {
-                host.iter().for_each(|host| join(&mut hosts, host));
+        let device = match &evidence.entity {
+            Entity::Device(device) => device,
+            Entity::Logon { host: Some(device), .. } => device,
+            _ => continue,
+        };
+        match hosts.iter_mut().find(|host| host.is(device)) {
+            Some(host) => host.join(device),
+            None => {
+                let mut host = Host::default();
+                host.join(device);
+                hosts.push(host);
             }
-            _ => {}
         }
     }
     // A host that is known by its id alone.
     for file in alert.evidence.iter().flat_map(|evidence| files(&evidence.entity)) {
-        if file.device_id.is_some() && !hosts.iter().any(|host| host.id == file.device_id) {
-            hosts.push(Cow::Owned(Device { id: file.device_id.clone(), ..Device::default() }));
+        let id = file.device_id.as_deref();
+        if id.is_some() && !hosts.iter().any(|host| host.id == id) {
+            hosts.push(Host { id, ..Host::default() });
         }
+    }
+    for host in &mut hosts {
+        host.name = name(host.host_name, host.dns_name, host.id);
     }
     hosts
 }
 
 /// The files that a piece of evidence speaks of.
-pub(crate) fn files(entity: &Entity) -> Vec<&File> {
-    match entity {
-        Entity::File(file) => vec![file],
-        Entity::Process(process) => vec![&process.image],
-        Entity::Malware { files, processes } => {
-            files.iter().chain(processes.iter().map(|process| &process.image)).collect()
-        }
-        Entity::Message(message) => message.files.iter().collect(),
-        Entity::Resource(resource) => resource.files.iter().collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// Adds `device` to the host that it is, or as a new one.
-fn join<'a>(hosts: &mut Vec<Cow<'a, Device>>, device: &'a Device) {
-    let Some(host) = hosts.iter_mut().find(|host| is_same(host, device)) else {
-        hosts.push(Cow::Borrowed(device));
-        return;
+fn files(entity: &Entity) -> impl Iterator<Item = &File> {
+    let (files, processes): (&[File], &[Process]) = match entity {
+        Entity::File(file) => (slice::from_ref(file), &[]),
+        Entity::Process(process) => (&[], slice::from_ref(process)),
+        Entity::Malware { files, processes } => (files, processes),
+        Entity::Message(message) => (&message.files, &[]),
+        Entity::Resource(resource) => (&resource.files, &[]),
+        _ => (&[], &[]),
     };
-    let host = host.to_mut();
-    let fill = |mine: &mut Option<Arc<str>>, theirs: &Option<Arc<str>>| {
-        if mine.is_none() {
-            mine.clone_from(theirs);
+    files.iter().chain(processes.iter().map(|process| &process.image))
+}
+
+impl<'a> Host<'a> {
+    /// Whether `device` is this one: by Defender's id where both have one, else by
+    /// name.
+    fn is(&self, device: &Device) -> bool {
+        if let (Some(mine), Some(theirs)) = (self.id, device.id.as_deref()) {
+            return mine == theirs;
         }
-    };
-    fill(&mut host.id, &device.id);
-    fill(&mut host.host_name, &device.host_name);
-    fill(&mut host.dns_name, &device.dns_name);
-    fill(&mut host.dns_domain, &device.dns_domain);
-    fill(&mut host.external_address, &device.external_address);
-    fill(&mut host.os, &device.os);
-    host.addresses.extend_from_slice(&device.addresses);
-    host.macs.extend_from_slice(&device.macs);
-}
-
-/// By Defender's id where both have one, else by name.
-fn is_same(a: &Device, b: &Device) -> bool {
-    if let (Some(a), Some(b)) = (&a.id, &b.id) {
-        return a == b;
+        let names = (
+            short(self.host_name.or(self.dns_name)),
+            short(device.host_name.as_deref().or(device.dns_name.as_deref())),
+        );
+        matches!(names, (Some(mine), Some(theirs)) if mine.eq_ignore_ascii_case(theirs))
     }
-    match (short_name(a), short_name(b)) {
-        (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-        _ => false,
+
+    /// Adds what `device` says.
+    fn join(&mut self, device: &'a Device) {
+        let fill = |mine: &mut Option<&'a str>, theirs: &'a Option<Arc<str>>| {
+            *mine = mine.or(theirs.as_deref());
+        };
+        fill(&mut self.id, &device.id);
+        fill(&mut self.host_name, &device.host_name);
+        fill(&mut self.dns_name, &device.dns_name);
+        fill(&mut self.external_address, &device.external_address);
+        fill(&mut self.os, &device.os);
+        self.addresses.extend(device.addresses.iter().filter_map(|ip| telling(ip)));
+        self.macs.extend(device.macs.iter().filter_map(|mac| Observable::new(T::MacAddress, mac)));
+    }
+
+    fn target(&self) -> Option<Parts<'a>> {
+        let mut observables: Vec<Observable<'a>> = Vec::new();
+        let mut add = |observable: Option<Observable<'a>>| {
+            if let Some(observable) = observable.filter(|o| !is_among(o, &observables)) {
+                observables.push(observable);
+            }
+        };
+        add(self.id.and_then(|id| Observable::new(T::MsMachineId, id)));
+        add(self.host_name.and_then(|name| Observable::new(T::Hostname, name)));
+        add(self.dns_name.and_then(|name| Observable::new(T::Hostname, name)));
+        self.macs.iter().chain(&self.addresses).for_each(|known| add(Some(known.clone())));
+        add(self.external_address.and_then(telling));
+        let is_server =
+            |os: &str| os.as_bytes().windows(6).any(|word| word.eq_ignore_ascii_case(b"server"));
+        let kind = if self.os.is_some_and(is_server) { "endpoint.server" } else { "endpoint" };
+        (!observables.is_empty()).then_some((kind, self.os, observables))
     }
 }
 
-/// The name without a domain.
-fn short_name(device: &Device) -> Option<&str> {
-    let name = device.host_name.as_deref().or(device.dns_name.as_deref())?;
-    name.split('.').next()
+/// A name without the domain.
+fn short(name: Option<&str>) -> Option<&str> {
+    name?.split('.').next()
 }
 
-/// The name under which a host appears in relations.
-pub(crate) fn host_name(device: &Device) -> Option<Observable> {
-    let names = [&device.host_name, &device.dns_name];
-    let name = names.into_iter().flatten().find_map(|name| Observable::of(T::Hostname, name));
-    name.or_else(|| Observable::of(T::MsMachineId, device.id.as_ref()?))
+/// What a host appears as in relations.
+fn name<'a>(
+    host_name: Option<&'a str>,
+    dns_name: Option<&'a str>,
+    id: Option<&'a str>,
+) -> Option<Observable<'a>> {
+    let names = [host_name, dns_name];
+    let name = names.into_iter().flatten().find_map(|name| Observable::new(T::Hostname, name));
+    name.or_else(|| Observable::new(T::MsMachineId, id?))
 }
 
-/// Whether an address says which host it is: every host has a loopback and a
+/// What `device` appears as in relations.
+pub(crate) fn host_name(device: &Device) -> Option<Observable<'_>> {
+    name(device.host_name.as_deref(), device.dns_name.as_deref(), device.id.as_deref())
+}
+
+/// An address, if it says which host it is: every host has a loopback and a
 /// link-local one.
-pub(crate) fn is_telling(text: &str) -> bool {
-    match address(text) {
-        Some(IpAddr::V4(ip)) => !ip.is_loopback() && !ip.is_unspecified() && !ip.is_link_local(),
-        Some(IpAddr::V6(ip)) => {
-            !ip.is_loopback() && !ip.is_unspecified() && !ip.is_unicast_link_local()
-        }
-        None => false,
-    }
+fn telling(text: &str) -> Option<Observable<'_>> {
+    let is_common = match address(text)? {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local(),
+    };
+    if is_common { None } else { Observable::new(T::Ip, text) }
 }
 
 /// The user as CTIM's `user`: the principal name, or domain and name.
-pub(crate) fn user(account: &Account) -> Option<Observable> {
+pub(crate) fn user(account: &Account) -> Option<Observable<'_>> {
     let account_name = || match (&account.domain, account.name.as_ref()?) {
-        (Some(domain), name) => Observable::new(T::User, &format!("{domain}\\{name}")),
-        (None, name) => Observable::of(T::User, name),
+        (Some(domain), name) => {
+            Observable::new(T::User, &format!("{domain}\\{name}")).map(Observable::into_owned)
+        }
+        (None, name) => Observable::new(T::User, name),
     };
     let principal = account.principal_name.as_ref();
-    principal.and_then(|name| Observable::of(T::User, name)).or_else(account_name)
+    principal.and_then(|name| Observable::new(T::User, name)).or_else(account_name)
 }
 
 /// The targets of `alert`; never empty, since XDR shows a sighting by them.
-pub(crate) fn targets(
-    alert: &Alert,
-    hosts: &[Cow<'_, Device>],
+pub(crate) fn targets<'a>(
+    alert: &'a Alert,
+    hosts: &[Host<'a>],
     observed_time: ObservedTime,
-    tenant: &TenantId,
-) -> Vec<Target> {
-    let make = |(kind, os, observables)| Target { kind, os, observables, observed_time };
-    let mut found: Vec<_> = hosts.iter().filter_map(|host| host_target(host)).collect();
-    found.extend(alert.evidence.iter().flat_map(|evidence| mailboxes(&evidence.entity)));
-    if found.is_empty() {
-        found.extend(alert.evidence.iter().filter_map(|evidence| bystander(&evidence.entity)));
-    }
-    let mut targets: Vec<Target> = Vec::new();
-    for target in found.into_iter().map(make) {
+    tenant: &'a TenantId,
+) -> Vec<Target<'a>> {
+    let mut targets: Vec<Target<'a>> = Vec::new();
+    let add = |targets: &mut Vec<Target<'a>>, (kind, os, observables): Parts<'a>| {
+        let target = Target { kind, os, observables, observed_time };
         if targets.len() < limits::TARGETS && !targets.contains(&target) {
             targets.push(target);
         }
+    };
+    hosts.iter().filter_map(Host::target).for_each(|parts| add(&mut targets, parts));
+    for email in alert.evidence.iter().flat_map(|evidence| mailboxes(&evidence.entity)) {
+        add(&mut targets, ("process.email-service", None, vec![email]));
     }
     if targets.is_empty() {
-        targets.push(make(("network", None, vec![organisation(alert, tenant)])));
+        let bystanders = alert.evidence.iter().filter_map(|evidence| bystander(&evidence.entity));
+        bystanders.for_each(|parts| add(&mut targets, parts));
+    }
+    if targets.is_empty() {
+        add(&mut targets, ("network", None, vec![organisation(alert, tenant)]));
     }
     targets
 }
 
-type Parts = (&'static str, Option<Arc<str>>, Vec<Observable>);
-
-fn host_target(device: &Device) -> Option<Parts> {
-    let mut observables: Vec<Observable> = Vec::new();
-    let mut add = |kind, value: Option<&Arc<str>>| {
-        let observable = value.and_then(|value| Observable::of(kind, value));
-        if let Some(observable) = observable.filter(|o| !is_among(o, &observables)) {
-            observables.push(observable);
-        }
-    };
-    add(T::MsMachineId, device.id.as_ref());
-    add(T::Hostname, device.host_name.as_ref());
-    add(T::Hostname, device.dns_name.as_ref());
-    device.macs.iter().for_each(|mac| add(T::MacAddress, Some(mac)));
-    let addresses = device.addresses.iter().chain(&device.external_address);
-    addresses.filter(|ip| is_telling(ip)).for_each(|ip| add(T::Ip, Some(ip)));
-    let server = device.os.as_deref().is_some_and(|os| os.to_lowercase().contains("server"));
-    let kind = if server { "endpoint.server" } else { "endpoint" };
-    (!observables.is_empty()).then(|| (kind, device.os.clone(), observables))
-}
+type Parts<'a> = (&'static str, Option<&'a str>, Vec<Observable<'a>>);
 
 /// The case of a name varies within one alert; that is no second name.
-fn is_among(observable: &Observable, others: &[Observable]) -> bool {
+fn is_among(observable: &Observable<'_>, others: &[Observable<'_>]) -> bool {
     others.iter().any(|other| {
         other.kind() == observable.kind() && other.value().eq_ignore_ascii_case(observable.value())
     })
 }
 
-fn mailboxes(entity: &Entity) -> Vec<Parts> {
-    let addresses: Vec<&Arc<str>> = match entity {
+/// The mailboxes that an alert speaks of, or that were written to.
+fn mailboxes(entity: &Entity) -> impl Iterator<Item = Observable<'_>> {
+    let (mailbox, recipients): (_, &[Arc<str>]) = match entity {
         Entity::Mailbox { address, account } => {
-            address.iter().chain(&account.principal_name).take(1).collect()
+            (address.as_ref().or(account.principal_name.as_ref()), &[])
         }
-        Entity::Message(message) => message.recipients.iter().collect(),
-        _ => Vec::new(),
+        Entity::Message(message) => (None, &message.recipients),
+        _ => (None, &[]),
     };
-    let boxes = addresses.into_iter().filter_map(|address| Observable::of(T::Email, address));
-    boxes.map(|email| ("process.email-service", None, vec![email])).collect()
+    mailbox.into_iter().chain(recipients).filter_map(|address| Observable::new(T::Email, address))
 }
 
 /// What stands in for a host: whoever or whatever else the alert is about.
-fn bystander(entity: &Entity) -> Option<Parts> {
+fn bystander(entity: &Entity) -> Option<Parts<'_>> {
     let (kind, observable) = match entity {
         Entity::User(account)
         | Entity::Mailbox { account, .. }
@@ -193,18 +225,15 @@ fn bystander(entity: &Entity) -> Option<Parts> {
         Entity::Process(process) => {
             ("process.directory-service", process.account.as_ref().and_then(user))
         }
-        Entity::Dns { host, .. } => {
-            let host = host.as_ref().filter(|host| is_telling(host));
-            ("endpoint", host.and_then(|host| Observable::of(T::Ip, host)))
-        }
+        Entity::Dns { host, .. } => ("endpoint", host.as_deref().and_then(telling)),
         Entity::Directory(names) => {
             let name = names.first();
-            let domain = name.and_then(|name| Observable::of(T::Domain, name));
+            let domain = name.and_then(|name| Observable::new(T::Domain, name));
             ("process.directory-service", domain)
         }
         Entity::Resource(resource) => {
             let name = resource.name.as_ref();
-            ("process", name.and_then(|name| Observable::of(T::Device, name)))
+            ("process", name.and_then(|name| Observable::new(T::Device, name)))
         }
         _ => return None,
     };
@@ -213,7 +242,7 @@ fn bystander(entity: &Entity) -> Option<Parts> {
 
 /// The tenant itself, when an alert names nobody: to call a stranger's address
 /// a target would be worse.
-fn organisation(alert: &Alert, tenant: &TenantId) -> Observable {
+fn organisation<'a>(alert: &'a Alert, tenant: &'a TenantId) -> Observable<'a> {
     let tenant_id = alert.tenant_id.as_deref().unwrap_or(tenant.as_str());
     let kind =
         if tenant_id == tenant.as_str() && tenant.is_domain() { T::Domain } else { T::Device };

@@ -76,8 +76,16 @@ impl Timestamp {
         };
         let (weekday, month) = (name(&DAYS, (days + 3).rem_euclid(7)), name(&MONTHS, month - 1));
         let clock = seconds.rem_euclid(86_400);
-        let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
-        format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+        let mut text = *b"   , 00     0000 00:00:00 GMT";
+        let numbers =
+            [(7, day), (16, year), (19, clock / 3_600), (22, clock / 60 % 60), (25, clock % 60)];
+        for (end, number) in numbers {
+            write_number(text.get_mut(..end).unwrap_or_default(), number);
+        }
+        for (at, name) in [(0, weekday), (8, month)] {
+            text.iter_mut().skip(at).zip(name.bytes()).for_each(|(place, letter)| *place = letter);
+        }
+        text_of(&text)
     }
 
     /// How much later it is than `other`; nothing if it is not.
@@ -103,23 +111,30 @@ impl Timestamp {
 
     /// The time as CTIM wants it: `2026-01-31T23:59:59.000Z`.
     pub fn ctim(self) -> String {
-        self.render(3, 10_000)
+        text_of(&self.ctim_text())
+    }
+
+    /// The same, as ASCII.
+    pub(crate) fn ctim_text(self) -> [u8; 24] {
+        self.render(10_000)
     }
 
     /// The time as an OData literal, losing nothing: `2026-01-31T23:59:59.0000000Z`.
     pub fn odata(self) -> String {
-        self.render(7, 1)
+        text_of(&self.render::<28>(1))
     }
 
-    /// With `digits` after the point, of which the last counts `unit` ticks.
-    fn render(self, digits: usize, unit: i64) -> String {
+    /// In as many digits as there is room for, of which the last counts `unit` ticks.
+    fn render<const N: usize>(self, unit: i64) -> [u8; N] {
         let seconds = self.unix_seconds();
         let (year, month, day) = civil(seconds.div_euclid(86_400));
         let clock = seconds.rem_euclid(86_400);
         let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
         let fraction = self.0.rem_euclid(TICKS_PER_SECOND) / unit;
-        // By hand: a sighting has a dozen times, and `format!` took a tenth of it.
-        let mut text = *b"0000-00-00T00:00:00.0000000Z";
+        // By hand: a sighting has several times, and `format!` took a tenth of it.
+        let mut text = [b'Z'; N];
+        let form = b"0000-00-00T00:00:00.0000000";
+        text.iter_mut().take(N - 1).zip(form).for_each(|(byte, form)| *byte = *form);
         let numbers = [
             (4, year),
             (7, month),
@@ -127,18 +142,23 @@ impl Timestamp {
             (13, hour),
             (16, minute),
             (19, second),
-            (20 + digits, fraction),
+            (N - 1, fraction),
         ];
         for (end, number) in numbers {
             write_number(text.get_mut(..end).unwrap_or_default(), number);
         }
-        text.iter_mut().skip(20 + digits).take(1).for_each(|end| *end = b'Z');
-        String::from_utf8_lossy(text.get(..21 + digits).unwrap_or_default()).into_owned()
+        text
     }
 }
 
-/// Writes `number` over the zeros at the end of `text`.
-fn write_number(text: &mut [u8], mut number: i64) {
+fn text_of(ascii: &[u8]) -> String {
+    str::from_utf8(ascii).unwrap_or_default().to_owned()
+}
+
+/// Writes `number` over the zeros at the end of `text`. The fraction of a second is
+/// the largest there is.
+fn write_number(text: &mut [u8], number: i64) {
+    let mut number = u32::try_from(number).unwrap_or_default();
     for digit in text.iter_mut().rev() {
         if number == 0 {
             return;
@@ -151,7 +171,7 @@ fn write_number(text: &mut [u8], mut number: i64) {
 impl fmt::Display for Timestamp {
     /// To the second, for people: `2026-01-31 23:59:59 UTC`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.render(1, TICKS_PER_SECOND / 10);
+        let text = text_of(&self.render::<22>(TICKS_PER_SECOND / 10));
         let (date, time) = text.split_at_checked(10).unwrap_or_default();
         let time = time.get(1..9).unwrap_or_default();
         write!(f, "{date} {time} UTC")

@@ -8,28 +8,24 @@ pub fn random(bytes: [u8; 16]) -> String {
 
 /// A UUID of version 8: `digest` is of what it names, so that the same thing
 /// has the same name tomorrow.
-pub fn named(digest: [u8; 32]) -> String {
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = from);
-    uuid(bytes, 0x80)
+pub fn named(digest: [u8; 16]) -> String {
+    uuid(digest, 0x80)
 }
 
 fn uuid(mut bytes: [u8; 16], version: u8) -> String {
     bytes[6] = bytes[6] & 0x0F | version;
     bytes[8] = bytes[8] & 0x3F | 0x80;
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 0x0F));
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 0x0F)];
     }
-    text
+    let digits = str::from_utf8(&digits).unwrap_or_default();
+    let part = |range| digits.get(range).unwrap_or_default();
+    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
 }
 
-fn digit(value: u8) -> char {
-    char::from(if value < 10 { b'0' + value } else { b'a' + value - 10 })
+const fn digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 #[cfg(test)]
@@ -39,6 +35,6 @@ mod tests {
     #[test]
     fn version_and_variant_are_where_they_belong() {
         assert_eq!(random([0xFF; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(named([0; 32]), "00000000-0000-8000-8000-000000000000");
+        assert_eq!(named([0; 16]), "00000000-0000-8000-8000-000000000000");
     }
 }

@@ -277,8 +277,10 @@ fn a_kept_connection_that_closes_as_it_is_used_costs_nothing() {
     let relay = Relay::new(settings, Arc::new(transport), clock.clock(), Events::none());
     let observables = Observable::new(observable::Kind::Ip, "203.0.113.77").into_iter().collect();
     let question = Question { observables, malformed: Vec::new() };
-    let reply = relay.observe(question, &credentials(), None, relay.deadline(relay.now())).unwrap();
-    assert_eq!((reply.sightings.len(), reply.shortfalls), (2, vec![]));
+    let credentials = credentials();
+    let deadline = relay.deadline(relay.now());
+    let findings = relay.observe(question, &credentials, None, deadline).unwrap();
+    assert_eq!((findings.count(), findings.shortfalls), (2, vec![]));
 }
 
 /// `check --online` with this environment: its exit code, and all that it says.
