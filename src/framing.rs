@@ -350,7 +350,7 @@ impl AnswerHead {
 
 /// The words of the statuses that occur (RFC 9110 section 15). They are for
 /// people; programs read the number.
-const fn reason(status: u16) -> &'static str {
+pub(crate) const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",

@@ -218,7 +218,7 @@ fn each_foreign_library_has_its_file() {
         ("httparse::", &["framing.rs"]),
         ("ureq::", &["transport.rs"]),
         ("rustls::", &["transport.rs"]),
-        ("tiny_http::", &["serve/mod.rs"]),
+        ("tiny_http::", &["serve/exchange.rs", "serve/mod.rs"]),
         ("libc::", &["signals.rs", "systemd.rs"]),
         ("unsafe ", &["signals.rs", "systemd.rs"]),
     ];

@@ -5,9 +5,10 @@
 //! has not sent whole, so nobody waits on a client but the worker that has its
 //! request, or the thread that refuses it.
 
+mod exchange;
 mod reserve;
 
-use std::io::{self, Cursor, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -20,16 +21,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
+use tiny_http::{Request, Server};
 
 use crate::admin::Admin;
 use crate::api::{self, Api, REQUEST_IDS};
-use crate::error::InvalidArgument;
 use crate::event::{Event, Events, Level, RequestId};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::settings::ServeSettings;
-use crate::time::{Clock, Deadline, Now, Timestamp};
+use crate::time::{Clock, Deadline, Now};
+use exchange::{header, read_body, send, send_early};
 use reserve::Reserve;
 
 /// Who answers behind a door.
@@ -139,12 +140,13 @@ impl Door {
         // Room as well for those that workers are about to take, or the last
         // of a burst would be sent away from workers with nothing to do.
         let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
+        let prefix = if matches!(behind, Behind::Relay(_)) { "" } else { "admin-" };
         let pool = Pool {
             behind,
             jobs: Mutex::new(jobs),
             in_flight: Arc::default(),
             accepted: AtomicUsize::new(0),
-            started: clock.now().wall,
+            series: format!("{prefix}{:x}-", clock.now().wall.unix_seconds()),
             clock,
             events,
         };
@@ -252,10 +254,10 @@ struct Pool {
     jobs: Mutex<Receiver<Job>>,
     /// Requests queued or being answered.
     in_flight: Arc<AtomicUsize>,
-    /// Requests so far, and since when: what a request is called that has no
-    /// name of its own.
+    /// Requests so far.
     accepted: AtomicUsize,
-    started: Timestamp,
+    /// What one of them is called that has no name of its own, before its number.
+    series: String,
     clock: Clock,
     events: Events,
 }
@@ -403,8 +405,7 @@ impl Pool {
     fn job(&self, request: Request) -> Job {
         let number = self.accepted.fetch_add(1, Ordering::SeqCst) + 1;
         let given = REQUEST_IDS.into_iter().find_map(|name| header(&request, name));
-        let prefix = if self.is_relay() { "" } else { "admin-" };
-        let own = || format!("{prefix}{:x}-{number}", self.started.unix_seconds());
+        let own = || [self.series.as_str(), &number.to_string()].concat();
         let id = RequestId::new(given, own);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         let place = Place(Arc::clone(&self.in_flight));
@@ -455,14 +456,17 @@ impl Pool {
 
     /// Sends the answer, and tells of it.
     fn finish(&self, job: Job, response: api::Response) {
-        let took = self.clock.now().monotonic.saturating_sub(job.received.monotonic);
+        let now = self.clock.now();
+        let took = now.monotonic.saturating_sub(job.received.monotonic);
         let event = response.event(&job.id, took);
         if let Behind::Relay(api) = &self.behind {
             api.count(&response, took);
         }
-        let response = to_http(response, &job.id);
-        let send = if job.is_read { send } else { send_early };
-        let sent = send(job.request, response);
+        let sent = if job.is_read {
+            send(job.request, &response, &job.id, now.wall)
+        } else {
+            send_early(job.request, response, &job.id)
+        };
         let event = match sent {
             Ok(()) => event,
             Err(error) => event.with("not_sent", error.kind()),
@@ -470,77 +474,6 @@ impl Pool {
         self.events.tell(&event);
     }
 }
-
-/// The first header of this name.
-fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
-    let found = request.headers().iter().find(|header| header.field.equiv(name));
-    found.map(|header| header.value.as_str())
-}
-
-fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgument> {
-    let expected = request.body_length();
-    if expected.is_some_and(|length| length > limits::BODY) {
-        return Err(InvalidArgument::BodyTooLarge);
-    }
-    if expected.is_none() && header(request, "Transfer-Encoding").is_none() {
-        return Ok(Vec::new());
-    }
-    // No further than was announced: there is no end before the connection's to what
-    // tiny_http lets be read of a client that would rather speak another protocol.
-    let bound = u64::try_from(expected.unwrap_or(limits::BODY + 1)).unwrap_or(u64::MAX);
-    let mut body = Vec::with_capacity(expected.unwrap_or_default());
-    let read = request.as_reader().take(bound).read_to_end(&mut body);
-    if body.len() > limits::BODY {
-        return Err(InvalidArgument::BodyTooLarge);
-    }
-    match read {
-        Ok(length) if expected.is_none_or(|expected| length == expected) => Ok(body),
-        _ => Err(InvalidArgument::BodyIncomplete),
-    }
-}
-
-/// Sends `response` in one piece: tiny_http writes small ones, each of them a
-/// system call. A client that has gone is no failure, as it is none there.
-fn send(request: Request, response: Response<Cursor<Vec<u8>>>) -> io::Result<()> {
-    let head_only = *request.method() == Method::Head;
-    let mut bytes = Vec::with_capacity(HEAD + response.data_length().unwrap_or_default());
-    let version = request.http_version().clone();
-    response.raw_print(&mut bytes, version, request.headers(), head_only, None)?;
-    let mut writer = request.into_writer();
-    match writer.write_all(&bytes).and_then(|()| writer.flush()) {
-        Err(error) if GONE.contains(&error.kind()) => Ok(()),
-        sent => sent,
-    }
-}
-
-/// Sends `response` to a client that has not sent all of its body, and waits until
-/// it has. tiny_http reads it to the end before it gives its writer away, so the
-/// answer comes first: whoever waits for it may never send the rest.
-fn send_early(mut request: Request, response: Response<Cursor<Vec<u8>>>) -> io::Result<()> {
-    if request.body_length().is_none() && header(&request, "Transfer-Encoding").is_some() {
-        // But what is left of chunks it would take for the next request. No proxy lets
-        // any through that cannot be read.
-        let _ = io::copy(request.as_reader(), &mut io::sink());
-    }
-    request.respond(response)
-}
-
-fn to_http(response: api::Response, id: &RequestId) -> Response<Cursor<Vec<u8>>> {
-    let length = response.body.len();
-    let headers = response.headers(id).into_iter();
-    let headers = headers
-        .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
-    let status = StatusCode(response.status);
-    Response::new(status, headers.collect(), Cursor::new(response.body), Some(length), None)
-        .with_chunked_threshold(usize::MAX)
-}
-
-/// Bytes of the head of an answer, or a little more.
-const HEAD: usize = 256;
-
-/// What writing to a client that has gone fails with.
-const GONE: [io::ErrorKind; 3] =
-    [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
 
 /// How often a stopping service looks whether all is done, and one that is full
 /// whether there is a place.

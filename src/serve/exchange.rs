@@ -1,0 +1,116 @@
+//! What is read of a request beyond its head, and how its answer is sent.
+
+use std::io::{self, Cursor, Read as _, Write as _};
+
+use tiny_http::{HTTPVersion, Header, Method, Request, Response, StatusCode};
+
+use crate::api;
+use crate::error::InvalidArgument;
+use crate::event::RequestId;
+use crate::framing::reason;
+use crate::limits;
+use crate::time::Timestamp;
+
+/// The first header of `request` of this name.
+pub(super) fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
+    let found = request.headers().iter().find(|header| header.field.equiv(name));
+    found.map(|header| header.value.as_str())
+}
+
+/// Reads the body of `request`.
+///
+/// # Errors
+/// When it is too large, or not whole.
+pub(super) fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgument> {
+    let expected = request.body_length();
+    if expected.is_some_and(|length| length > limits::BODY) {
+        return Err(InvalidArgument::BodyTooLarge);
+    }
+    if expected.is_none() && header(request, "Transfer-Encoding").is_none() {
+        return Ok(Vec::new());
+    }
+    // No further than was announced: there is no end before the connection's to what
+    // tiny_http lets be read of a client that would rather speak another protocol.
+    let bound = u64::try_from(expected.unwrap_or(limits::BODY + 1)).unwrap_or(u64::MAX);
+    let mut body = Vec::with_capacity(expected.unwrap_or_default());
+    let read = request.as_reader().take(bound).read_to_end(&mut body);
+    if body.len() > limits::BODY {
+        return Err(InvalidArgument::BodyTooLarge);
+    }
+    match read {
+        Ok(length) if expected.is_none_or(|expected| length == expected) => Ok(body),
+        _ => Err(InvalidArgument::BodyIncomplete),
+    }
+}
+
+/// Sends `response`, at `now`, to the request called `id`, all of which has been
+/// read. By hand, since tiny_http writes small pieces, each of them a system call. A
+/// client that has gone is no failure, as it is none there.
+pub(super) fn send(
+    request: Request,
+    response: &api::Response,
+    id: &RequestId,
+    now: Timestamp,
+) -> io::Result<()> {
+    let mut first = head(request.http_version(), response, id, now).into_bytes();
+    let mut rest: &[u8] = if *request.method() == Method::Head { &[] } else { &response.body };
+    if rest.len() <= PIECE {
+        first.extend_from_slice(rest);
+        rest = &[];
+    }
+    let mut writer = request.into_writer();
+    let sent = writer.write_all(&first).and_then(|()| writer.write_all(rest));
+    match sent.and_then(|()| writer.flush()) {
+        Err(error) if GONE.contains(&error.kind()) => Ok(()),
+        sent => sent,
+    }
+}
+
+fn head(version: &HTTPVersion, response: &api::Response, id: &RequestId, now: Timestamp) -> String {
+    let (status, length) = (response.status, response.body.len());
+    let mut head = String::with_capacity(HEAD + if length > PIECE { 0 } else { length });
+    let version = if *version < (1, 1) { "HTTP/1.0" } else { "HTTP/1.1" };
+    head.extend([version, " ", &status.to_string(), " ", reason(status)]);
+    head.extend(["\r\nDate: ", &now.http(), "\r\nContent-Length: ", &length.to_string()]);
+    for (name, value) in response.headers(id) {
+        head.extend(["\r\n", name, ": ", value]);
+    }
+    head.push_str("\r\n\r\n");
+    head
+}
+
+/// Sends `response` to the client of the request called `id` that has not sent all of its body, and waits until
+/// it has. tiny_http reads it to the end before it gives its writer away, so the
+/// answer comes first: whoever waits for it may never send the rest.
+pub(super) fn send_early(
+    mut request: Request,
+    response: api::Response,
+    id: &RequestId,
+) -> io::Result<()> {
+    if request.body_length().is_none() && header(&request, "Transfer-Encoding").is_some() {
+        // But what is left of chunks it would take for the next request. No proxy lets
+        // any through that cannot be read.
+        let _ = io::copy(request.as_reader(), &mut io::sink());
+    }
+    request.respond(to_http(response, id))
+}
+
+fn to_http(response: api::Response, id: &RequestId) -> Response<Cursor<Vec<u8>>> {
+    let length = response.body.len();
+    let headers = response.headers(id).into_iter();
+    let headers = headers
+        .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
+    let status = StatusCode(response.status);
+    Response::new(status, headers.collect(), Cursor::new(response.body), Some(length), None)
+        .with_chunked_threshold(usize::MAX)
+}
+
+/// Bytes of the head of an answer, or a little more.
+const HEAD: usize = 256;
+
+/// Bytes of a body that is copied, so that it goes with its head in one system call.
+const PIECE: usize = 16 * 1024;
+
+/// What writing to a client that has gone fails with.
+const GONE: [io::ErrorKind; 3] =
+    [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
