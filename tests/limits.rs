@@ -321,7 +321,7 @@ const TESTED: &[(&str, &[&str])] = &[
     ),
     ("large_bodies_share_what_there_is_and_give_it_back", &["BODIES", "BODY_SHARE"]),
     ("answers_that_nobody_takes_make_room_for_others", &["UNSENT"]),
-    ("an_answer_from_behind_has_a_bound", &["REPLY"]),
+    ("an_answer_from_behind_has_a_bound_and_is_no_longer_than_it_promises", &["REPLY"]),
     ("a_full_crowd_makes_room_by_its_rules_or_refuses", &["EVICTION"]),
     ("the_same_trouble_is_told_once_in_a_while", &["TROUBLE"]),
     ("a_pulse_is_lost_when_it_has_not_been_felt_for_long", &["PULSELESS"]),

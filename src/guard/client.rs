@@ -250,18 +250,27 @@ impl Shared {
 }
 
 fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
-    let mut chunk = vec![0; CHUNK];
+    let mut bytes = vec![0; CHUNK];
+    let mut count = 0;
     loop {
+        if count == bytes.len() {
+            // There is more than its head in it. One byte beyond what that promises, to
+            // see that no more comes.
+            let head = AnswerHead::parse(&bytes)?;
+            let whole = head.end.saturating_add(head.length);
+            if count > whole || whole > limits::REPLY {
+                return Err(Refusal::NoAnswer);
+            }
+            bytes.resize(whole + 1, 0);
+        }
         let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
         stream.set_read_timeout(Some(left)).map_err(|_| Refusal::NoAnswer)?;
-        match stream.read(&mut chunk) {
-            Ok(0) => return Ok(bytes),
-            Ok(count) if bytes.len() + count <= limits::REPLY => {
-                bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                // A large answer is read in large pieces.
-                chunk.resize(if count == chunk.len() { PIECE } else { chunk.len() }, 0);
+        match stream.read(bytes.get_mut(count..).unwrap_or_default()) {
+            Ok(0) => {
+                bytes.truncate(count);
+                return Ok(bytes);
             }
+            Ok(more) => count += more,
             Err(error) if is_for_now(&error) => {}
             _ => return Err(Refusal::NoAnswer),
         }
@@ -340,18 +349,29 @@ mod tests {
         }
     }
 
+    /// What is read of an answer of so many bytes, whose head promises that many.
+    fn read_of(length: usize, promised: usize) -> Option<usize> {
+        let (front, behind) = UnixStream::pair().unwrap();
+        let head = |body| format!("HTTP/1.1 200 OK\r\nContent-Length: {body:010}\r\n\r\n");
+        let mut answer = head(promised - head(0).len()).into_bytes();
+        answer.resize(length, b'x');
+        // It is not taken to its end.
+        let answers = std::thread::spawn(move || drop((&behind).write_all(&answer)));
+        let read = read_whole(&front, Instant::now() + Duration::from_secs(60));
+        drop(front);
+        answers.join().unwrap();
+        read.map(|bytes| bytes.len()).ok()
+    }
+
     #[test]
-    fn an_answer_from_behind_has_a_bound() {
-        for (length, is_read) in [(limits::REPLY, true), (limits::REPLY + 1, false)] {
-            let (front, behind) = UnixStream::pair().unwrap();
-            let answers = std::thread::spawn(move || {
-                // It is not taken to its end.
-                let _ = (&behind).write_all(&vec![b'x'; length]);
-            });
-            let read = read_whole(&front, Instant::now() + Duration::from_secs(60));
-            assert_eq!(read.map(|bytes| bytes.len()).ok(), is_read.then_some(length));
-            drop(front);
-            answers.join().unwrap();
+    fn an_answer_from_behind_has_a_bound_and_is_no_longer_than_it_promises() {
+        assert_eq!(read_of(limits::REPLY, limits::REPLY), Some(limits::REPLY));
+        assert_eq!(read_of(limits::REPLY + 1, limits::REPLY + 1), None);
+        for length in [CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+            assert_eq!(read_of(length, length), Some(length), "{length}");
+            // The one that asked knows whether that is all.
+            assert_eq!(read_of(length, length + 1), Some(length), "{length}");
+            assert_eq!(read_of(length + CHUNK, length), None, "{length}");
         }
     }
 }
