@@ -36,8 +36,8 @@ pub struct Event {
 
 impl Event {
     /// An event without particulars.
-    pub const fn new(level: Level, name: &'static str) -> Self {
-        Self { level, name, fields: Vec::new() }
+    pub fn new(level: Level, name: &'static str) -> Self {
+        Self { level, name, fields: Vec::with_capacity(FIELDS) }
     }
 
     /// Adds a particular.
@@ -134,6 +134,9 @@ impl fmt::Debug for Events {
         f.write_str("Events")
     }
 }
+
+/// Particulars that hardly an event has more of.
+const FIELDS: usize = 8;
 
 const REQUEST: &str = "request";
 

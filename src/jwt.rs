@@ -108,12 +108,14 @@ impl Claims {
 /// # Errors
 /// When there is no such header, or it is not `Bearer` and one token.
 pub fn bearer(header: Option<&str>) -> Result<&str, AuthorizationError> {
-    let mut words = header.ok_or(AuthorizationError::HeaderMissing)?.split_ascii_whitespace();
-    let scheme = words.next().unwrap_or_default();
-    match (scheme.eq_ignore_ascii_case("bearer"), words.next(), words.next()) {
-        (true, Some(token), None) => Ok(token),
-        _ => Err(AuthorizationError::WrongType),
-    }
+    let words = header.ok_or(AuthorizationError::HeaderMissing)?.trim_ascii();
+    let (scheme, token) =
+        words.split_once(|c: char| c.is_ascii_whitespace()).ok_or(AuthorizationError::WrongType)?;
+    let token = token.trim_ascii_start();
+    // All of it is looked at, since that is quicker than to stop.
+    let is_one = !token.bytes().fold(false, |space, b| space | b.is_ascii_whitespace());
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    (is_bearer && is_one).then_some(token).ok_or(AuthorizationError::WrongType)
 }
 
 impl<'a> Unverified<'a> {

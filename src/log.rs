@@ -51,7 +51,7 @@ fn render(event: &Event, format: LogFormat, time: &str) -> String {
             Value::Object(object).to_string()
         }
         LogFormat::Text => {
-            let mut line = String::new();
+            let mut line = String::with_capacity(LINE);
             for (key, value) in fields {
                 if !line.is_empty() {
                     line.push(' ');
@@ -79,6 +79,9 @@ fn quoted(value: &str) -> Cow<'_, str> {
         Cow::Owned(Value::from(value).to_string())
     }
 }
+
+/// Bytes that hardly a line is longer than.
+const LINE: usize = 512;
 
 /// Bytes of one value.
 const VALUE: usize = 400;

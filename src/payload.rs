@@ -1,7 +1,7 @@
 //! The body of a request: a JSON array of observables, checked item by item
 //! with the words of the original's schema library (marshmallow).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::marker::PhantomData;
@@ -86,12 +86,15 @@ fn complaint(item: &Item) -> Option<Value> {
     let Item::Object { kind, value, extra } = item else {
         return Some(json!({"_schema": ["Invalid input type."]}));
     };
+    if extra.is_empty() && kind.complaint().is_none() && value.complaint().is_none() {
+        return None;
+    }
     let known = [("type", kind), ("value", value)].into_iter();
     let bad = known.filter_map(|(name, field)| Some((name.to_owned(), field.complaint()?)));
     let extra = extra.iter().map(|name| (foreign(name), "Unknown field."));
     let all: Map<String, Value> =
         bad.chain(extra).take(COMPLAINTS).map(|(name, text)| (name, json!([text]))).collect();
-    (!all.is_empty()).then_some(Value::Object(all))
+    Some(Value::Object(all))
 }
 
 impl Field {
@@ -113,7 +116,7 @@ impl Field {
 /// Keeps what can be asked for; other types than the seven are ignored.
 fn sort_out(items: &[Item]) -> Result<Question, InvalidArgument> {
     let mut question = Question::default();
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         let Item::Object { kind, value, .. } = item else { continue };
         let (Some(kind), value) = (Kind::from_word(kind.text()), value.text()) else { continue };
@@ -149,6 +152,13 @@ enum Item {
         extra: BTreeSet<String>,
     },
     Other,
+}
+
+/// The name of a field.
+enum Name {
+    Kind,
+    Value,
+    Extra(String),
 }
 
 enum Field {
@@ -215,12 +225,12 @@ impl Shape for Item {
 
     fn object<'de, A: MapAccess<'de>>(mut fields: A) -> Result<Self, A::Error> {
         let (mut kind, mut value, mut extra) = (Field::Missing, Field::Missing, BTreeSet::new());
-        while let Some(name) = fields.next_key::<String>()? {
+        while let Some(name) = fields.next_key_seed(As::NEW)? {
             // Of two with one name the last counts.
-            match name.as_str() {
-                "type" => kind = fields.next_value_seed(As::NEW)?,
-                "value" => value = fields.next_value_seed(As::NEW)?,
-                _ => {
+            match name {
+                Name::Kind => kind = fields.next_value_seed(As::NEW)?,
+                Name::Value => value = fields.next_value_seed(As::NEW)?,
+                Name::Extra(name) => {
                     fields.next_value_seed(As::<()>::NEW)?;
                     extra.insert(name);
                     if extra.len() > COMPLAINTS {
@@ -230,6 +240,21 @@ impl Shape for Item {
             }
         }
         Ok(Self::Object { kind, value, extra })
+    }
+}
+
+impl Shape for Name {
+    /// JSON has no other names than texts.
+    fn other() -> Self {
+        Self::Extra(String::new())
+    }
+
+    fn text(text: &str) -> Self {
+        match text {
+            "type" => Self::Kind,
+            "value" => Self::Value,
+            other => Self::Extra(other.to_owned()),
+        }
     }
 }
 
