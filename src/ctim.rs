@@ -6,6 +6,7 @@
 //! refuse cannot be put into these types.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
@@ -64,14 +65,11 @@ impl<'a> Observable<'a> {
             return None;
         }
         let (kind, value) = match kind {
-            T::Ip | T::Ipv6 => {
-                let (is_v4, value) = normal_address(value)?;
-                (if is_v4 { T::Ip } else { T::Ipv6 }, value)
-            }
+            T::Ip | T::Ipv6 => return Self::address(value).map(|(_, address)| address),
             T::FileName if value.contains(['/', '\\']) => (T::FilePath, value.into()),
             T::Domain | T::Hostname => {
                 let name = value.strip_suffix('.').unwrap_or(value);
-                let single = kind == T::Domain && !name.contains('.');
+                let single = kind == T::Domain && !name.as_bytes().contains(&b'.');
                 (if single { T::Hostname } else { kind }, is_host(name).then_some(name)?.into())
             }
             T::MacAddress => (kind, mac(value)?.into()),
@@ -83,6 +81,13 @@ impl<'a> Observable<'a> {
             _ => (kind, value.into()),
         };
         Some(Self { kind, value })
+    }
+
+    /// The address that `value` is.
+    pub(crate) fn address(value: &'a str) -> Option<(IpAddr, Self)> {
+        let (ip, value) = normal_address(trim(value))?;
+        let kind = if ip.is_ipv4() { ObservableType::Ip } else { ObservableType::Ipv6 };
+        Some((ip, Self { kind, value }))
     }
 
     /// The observable `value` under the type that it has, or, where that cannot
@@ -108,9 +113,14 @@ impl<'a> Observable<'a> {
 }
 
 fn is_email(value: &str) -> bool {
-    let plain = |part: &str| !part.is_empty() && !part.contains(|c: char| c.is_whitespace());
-    matches!(value.split_once('@'), Some((user, host))
-        if plain(user) && plain(host) && !host.contains('@'))
+    let ats = value.bytes().filter(|b| *b == b'@').count();
+    ats == 1 && !value.starts_with('@') && !value.ends_with('@') && !has_space(value)
+}
+
+fn has_space(value: &str) -> bool {
+    // As a rule it is ASCII, of which many bytes are looked at at once.
+    let is_graphic = value.bytes().fold(true, |all, b| all & b.is_ascii_graphic());
+    !is_graphic && value.contains(char::is_whitespace)
 }
 
 /// `00-11-22-33-44-55` in whatever separators, or none.
@@ -132,8 +142,7 @@ fn mac(value: &str) -> Option<String> {
 /// browser would, as `http`.
 fn absolute_url(value: &str) -> Cow<'_, str> {
     let has_scheme = scheme(value).is_some();
-    let is_graphic = || value.bytes().fold(true, |all, b| all & b.is_ascii_graphic());
-    if has_scheme && (is_graphic() || !value.contains(char::is_whitespace)) {
+    if has_scheme && !has_space(value) {
         return Cow::Borrowed(value);
     }
     let mut url = String::with_capacity(value.len() + 7);

@@ -180,14 +180,13 @@ pub fn address(value: &str) -> Option<IpAddr> {
     trim(bare).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
-/// An IP address in the one form that all ways to write it have in common, and
-/// whether it is an IPv4 address.
-pub fn normal_address(value: &str) -> Option<(bool, Cow<'_, str>)> {
+/// An IP address, and the one form that all ways to write it have in common.
+pub fn normal_address(value: &str) -> Option<(IpAddr, Cow<'_, str>)> {
     // There is one way to write an IPv4 address, unless it is in other clothes.
-    if value.parse::<Ipv4Addr>().is_ok() {
-        return Some((true, Cow::Borrowed(value)));
+    if let Ok(ip) = value.parse::<Ipv4Addr>() {
+        return Some((ip.into(), Cow::Borrowed(value)));
     }
-    address(value).map(|ip| (ip.is_ipv4(), Cow::Owned(ip.to_string())))
+    address(value).map(|ip| (ip, Cow::Owned(ip.to_string())))
 }
 
 /// The host of a URL if it is a name rather than an address.

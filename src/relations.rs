@@ -63,10 +63,14 @@ impl<'a> Graph<'_, 'a> {
         let is_near = source == *self.searched || related == *self.searched;
         let (near, far) = self.relations.split_at(self.near);
         let known = if is_near { near } else { far };
-        let relation = Relation { origin: self.origin, relation, source, related };
-        if known.len() >= limits::RELATIONS || known.contains(&relation) {
+        // What differs most often comes first.
+        let is_same = |other: &Relation<'_>| {
+            other.related == related && other.source == source && other.relation == relation
+        };
+        if known.len() >= limits::RELATIONS || known.iter().any(is_same) {
             return;
         }
+        let relation = Relation { origin: self.origin, relation, source, related };
         if is_near {
             self.relations.insert(self.near, relation);
             self.near += 1;

@@ -12,7 +12,6 @@ use crate::alert::{Account, Alert, Device, Entity, File, Process};
 use crate::credentials::TenantId;
 use crate::ctim::{Observable, ObservableType as T, ObservedTime, Target};
 use crate::limits;
-use crate::observable::address;
 
 /// A machine, with all that an alert says of it.
 #[derive(Default)]
@@ -146,11 +145,12 @@ pub(crate) fn host_name(device: &Device) -> Option<Observable<'_>> {
 /// An address, if it says which host it is: every host has a loopback and a
 /// link-local one.
 fn telling(text: &str) -> Option<Observable<'_>> {
-    let is_common = match address(text)? {
+    let (ip, address) = Observable::address(text)?;
+    let is_common = match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local(),
     };
-    if is_common { None } else { Observable::new(T::Ip, text) }
+    (!is_common).then_some(address)
 }
 
 /// The user as CTIM's `user`: the principal name, or domain and name.
