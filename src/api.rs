@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, InvalidArgument, WireError};
@@ -161,16 +161,15 @@ impl Api {
         let question = payload::question(body)?;
         let (credentials, limit) = (claims.credentials(), claims.entities_limit());
         let mut findings = self.relay.observe(question, credentials, limit, deadline)?;
-        let mut response = sightings(&findings);
-        // Nothing is longer than twice what it was, once it is quoted.
-        let may_be_large = response.body.len() > room / 2;
-        let length = if may_be_large { quoted_length(&response.body) } else { 0 };
-        if length > room {
-            findings.shorten(length - room + limits::NOTICE, |sighting| {
-                json::to_vec(sighting).map_or(0, |json| quoted_length(&json))
-            });
-            response = sightings(&findings);
-        }
+        let response = sightings(&findings, room).or_else(|| {
+            let rest = findings.shortfalls.iter().map(|shortfall| quoted(&shortfall.wire()) + 1);
+            let taken = quoted_length(AROUND.as_bytes()) + rest.sum::<usize>() + limits::NOTICE;
+            let left = room.saturating_sub(taken);
+            findings.shorten(left, |sighting| quoted(sighting) + 1);
+            sightings(&findings, room)
+        });
+        let response = response
+            .unwrap_or_else(|| failure(500, "The answer is too large to be sent.", "observe"));
         self.count_left_out(&findings.shortfalls);
         Ok(response)
     }
@@ -319,20 +318,67 @@ fn respond(body: Result<Vec<u8>, serde_json::Error>, summary: Summary) -> Respon
     }
 }
 
-/// The answer to observe.
-fn sightings(findings: &Findings<'_>) -> Response {
+/// The answer to observe, if it takes up no more than `room` bytes as text in another
+/// JSON document.
+fn sightings(findings: &Findings<'_>, room: usize) -> Option<Response> {
     let errors: Vec<WireError> =
         findings.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
-    let count = findings.count();
+    let body = envelope(findings, &errors, room).transpose()?;
+    // Nothing is longer than twice what it was, once it is quoted.
+    let fits = |body: &Vec<u8>| body.len() <= room / 2 || quoted_length(body) <= room;
     let summary = Summary {
         endpoint: "observe",
         error: None,
-        sightings: count,
+        sightings: findings.count(),
         warnings: errors.iter().map(|error| error.code).collect(),
     };
-    let sightings = (count > 0).then_some(Docs { count, docs: Each(findings) });
-    respond(json::to_vec(&Envelope { data: Data { sightings }, errors }), summary)
+    body.as_ref().map_or(true, fits).then(|| respond(body, summary))
 }
+
+/// `data` and `errors` of an answer to observe. Each sighting is made, written and
+/// dropped before the next, and none beyond `room` bytes.
+fn envelope(
+    findings: &Findings<'_>,
+    errors: &[WireError],
+    room: usize,
+) -> Result<Option<Vec<u8>>, serde_json::Error> {
+    let mut body = Vec::with_capacity(ROOM);
+    body.extend_from_slice(br#"{"data":{"#);
+    let count = findings.count();
+    if count > 0 {
+        let head = [r#""sightings":{"count":"#, &count.to_string(), r#","docs":["#];
+        body.extend_from_slice(head.concat().as_bytes());
+        for (number, sighting) in findings.sightings().enumerate() {
+            if number > 0 {
+                body.push(b',');
+            }
+            json::write(&mut body, &sighting)?;
+            if body.len() > room {
+                return Ok(None);
+            }
+        }
+        body.extend_from_slice(b"]}");
+    }
+    body.push(b'}');
+    if !errors.is_empty() {
+        body.extend_from_slice(br#","errors":"#);
+        json::write(&mut body, &errors)?;
+    }
+    body.push(b'}');
+    Ok(Some(body))
+}
+
+/// What `value` takes up as text in another JSON document.
+fn quoted(value: &impl Serialize) -> usize {
+    let mut json = Vec::new();
+    json::write(&mut json, value).map_or(0, |()| quoted_length(&json))
+}
+
+/// Bytes of an answer with one sighting, as a rule.
+const ROOM: usize = 4 * 1024;
+
+/// What stands around sightings, the most that there can be.
+const AROUND: &str = r#"{"data":{"sightings":{"count":10000,"docs":[]}}}"#;
 
 fn watchdog(health_check: Option<&str>) -> Value {
     match health_check {
@@ -345,35 +391,6 @@ fn watchdog(health_check: Option<&str>) -> Value {
             };
             json!({"errors": [error]})
         }
-    }
-}
-
-/// `data` and `errors` of an answer to observe.
-#[derive(Serialize)]
-struct Envelope<'a> {
-    data: Data<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<WireError>,
-}
-
-#[derive(Serialize)]
-struct Data<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sightings: Option<Docs<'a>>,
-}
-
-#[derive(Serialize)]
-struct Docs<'a> {
-    count: usize,
-    docs: Each<'a>,
-}
-
-/// Each sighting is made, written and dropped before the next.
-struct Each<'a>(&'a Findings<'a>);
-
-impl Serialize for Each<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.sightings())
     }
 }
 

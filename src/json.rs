@@ -7,19 +7,14 @@
 use serde::ser::{Error as _, Impossible, Serialize, SerializeSeq, SerializeStruct, Serializer};
 use serde_json::Error;
 
-/// `value` as JSON.
+/// Writes `value` as JSON, after what is in `json`.
 ///
 /// # Errors
 /// When it holds something of which no answer consists: a floating-point number,
 /// bytes, a map, a tuple, or a variant with contents.
-pub(crate) fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    let mut json = Vec::with_capacity(ROOM);
-    value.serialize(Writer(&mut json))?;
-    Ok(json)
+pub(crate) fn write(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
+    value.serialize(Writer(json))
 }
-
-/// Bytes of an answer with one sighting, as a rule.
-const ROOM: usize = 4 * 1024;
 
 struct Writer<'a>(&'a mut Vec<u8>);
 
@@ -338,6 +333,11 @@ mod tests {
         text: Arc<str>,
         small: Option<i8>,
         is: bool,
+    }
+
+    fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+        let mut json = Vec::new();
+        write(&mut json, value).map(|()| json)
     }
 
     /// What serde_json does is the rule.

@@ -74,24 +74,30 @@ impl Findings<'_> {
         })
     }
 
-    /// Leaves out sightings until those that are left out have `excess` by
-    /// `measure`, and says so. The oldest go first of the observable that has
-    /// most, so that none loses all while another keeps many.
-    pub fn shorten(&mut self, excess: usize, measure: impl Fn(&Sighting<'_>) -> usize) {
+    /// Leaves out sightings until the others have no more than `room` by `measure`, and
+    /// says so. The oldest go first of the observable that has most, so that none loses
+    /// all while another keeps many.
+    pub fn shorten(&mut self, room: usize, measure: impl Fn(&Sighting<'_>) -> usize) {
         let found = self.count();
         let lists = self.hits.iter().enumerate();
         let ranked =
             lists.flat_map(|(list, (_, alerts))| (0..alerts.len()).map(move |at| (at, list)));
         let mut ranked: Vec<(usize, usize)> = ranked.collect();
         ranked.sort_unstable();
-        let mut freed = 0;
-        while freed < excess
-            && let Some((_, list)) = ranked.pop()
-            && let Some((observable, alerts)) = self.hits.get_mut(list)
-            && let Some(alert) = alerts.pop()
-        {
-            freed += measure(&mapping::sighting(observable, &alert, self.context));
+        let mut left = room;
+        let fits = |(at, list): &(usize, usize)| {
+            let sighting = self.hits.get(*list).and_then(|(observable, alerts)| {
+                Some(mapping::sighting(observable, alerts.get(*at)?, self.context))
+            });
+            let rest = left.checked_sub(sighting.map_or(0, |sighting| measure(&sighting)));
+            left = rest.unwrap_or_default();
+            rest.is_some()
+        };
+        let mut kept = vec![0; self.hits.len()];
+        for (at, list) in ranked.into_iter().take_while(fits) {
+            kept.iter_mut().skip(list).take(1).for_each(|kept| *kept = at + 1);
         }
+        self.hits.iter_mut().zip(kept).for_each(|((_, alerts), kept)| alerts.truncate(kept));
         self.shortfalls.push(Shortfall::TooLarge { kept: self.count(), found });
     }
 }
