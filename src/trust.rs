@@ -9,7 +9,7 @@
 //! known again, and then only the clock is looked at; a published key may be
 //! withdrawn, so there everything is.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -32,7 +32,7 @@ pub struct Trust {
     hosts: Vec<Arc<Host>>,
     /// What good tokens say. The map's own hash keeps a comparison from telling
     /// how much of a token was right.
-    known: Mutex<BTreeMap<Box<str>, Arc<Claims>>>,
+    known: Mutex<HashMap<Box<str>, Arc<Claims>>>,
     clock: Clock,
     room: Room,
     waiting: AtomicUsize,
