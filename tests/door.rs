@@ -9,9 +9,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use graph_relay::limits;
+use graph_relay::time::Timestamp;
 use support::program::*;
 
 /// A relay with one worker on a Unix socket.
@@ -170,5 +171,41 @@ fn a_client_that_would_rather_speak_another_protocol_holds_no_worker() {
         let mut stream = send(&path, (head + &" ".repeat(length)).as_bytes());
         assert_eq!(status(&mut stream), "200");
         assert_eq!(status(&mut send(&path, VERSION)), "200");
+    }
+}
+
+#[test]
+fn an_answer_has_the_fields_that_it_needs_and_names_no_server() {
+    let microsoft = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_relay, path) = serve("fields", microsoft.local_addr().unwrap(), "5s");
+    let usual = ["Date", "Content-Length", "Content-Type", "X-Request-Id"];
+    let rows = [
+        ("POST /version HTTP/1.1", "HTTP/1.1 200 OK", &[][..]),
+        ("POST /version HTTP/1.0", "HTTP/1.0 200 OK", &[]),
+        ("GET /version HTTP/1.1", "HTTP/1.1 405 Method Not Allowed", &["Allow: POST"]),
+        ("HEAD /version HTTP/1.1", "HTTP/1.1 405 Method Not Allowed", &["Allow: POST"]),
+        ("POST /nothing HTTP/1.1", "HTTP/1.1 404 Not Found", &[]),
+    ];
+    for (line, status, further) in rows {
+        let fields = "Host: x\r\nX-Request-Id: a-1\r\nConnection: close\r\nContent-Length: 0";
+        let mut stream = send(&path, format!("{line}\r\n{fields}\r\n\r\n").as_bytes());
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.split("\r\n");
+        assert_eq!(lines.next(), Some(status), "{line}");
+        let fields: Vec<(&str, &str)> = lines.map(|line| line.split_once(": ").unwrap()).collect();
+        let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names[..4], usual, "{line}");
+        let rest: Vec<String> =
+            fields[4..].iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(rest, further, "{line}");
+        let date = Timestamp::parse_http(fields[0].1).unwrap().unix_seconds();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert!(now.abs_diff(u64::try_from(date).unwrap()) < 60, "{line}: {head}");
+        let length: usize = fields[1].1.parse().unwrap();
+        let expected = if line.starts_with("HEAD") { 0 } else { length };
+        assert!(length > 10 && body.len() == expected, "{line}: {answer}");
+        assert_eq!((fields[2].1, fields[3].1), ("application/json", "a-1"), "{line}");
     }
 }

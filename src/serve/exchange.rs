@@ -79,9 +79,9 @@ fn head(version: &HTTPVersion, response: &api::Response, id: &RequestId, now: Ti
     head
 }
 
-/// Sends `response` to the client of the request called `id` that has not sent all of its body, and waits until
-/// it has. tiny_http reads it to the end before it gives its writer away, so the
-/// answer comes first: whoever waits for it may never send the rest.
+/// Sends `response` to the request called `id`, whose client has not sent all of its
+/// body, and waits until it has. tiny_http reads it to the end before it gives its
+/// writer away, so the answer comes first: whoever waits for it may never send the rest.
 pub(super) fn send_early(
     mut request: Request,
     response: api::Response,
