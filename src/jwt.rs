@@ -113,7 +113,8 @@ pub fn bearer(header: Option<&str>) -> Result<&str, AuthorizationError> {
         words.split_once(|c: char| c.is_ascii_whitespace()).ok_or(AuthorizationError::WrongType)?;
     let token = token.trim_ascii_start();
     // Many bytes are looked at at once: white space is among the lowest.
-    let is_one = token.bytes().fold(u8::MAX, u8::min) > b' ';
+    let is_one = token.bytes().fold(u8::MAX, u8::min) > b' '
+        || !token.contains(|c: char| c.is_ascii_whitespace());
     let is_bearer = scheme.eq_ignore_ascii_case("bearer");
     (is_bearer && is_one).then_some(token).ok_or(AuthorizationError::WrongType)
 }
@@ -578,6 +579,10 @@ mod tests {
             (Some(""), Err(WrongType)),
             (Some("Basic abc"), Err(WrongType)),
             (Some("Bearer a b"), Err(WrongType)),
+            (Some("\tBearer\t abc\t"), Ok("abc")),
+            // A vertical tab is no white space of ASCII, as Rust has it.
+            (Some("Bearer a\x0Bb"), Ok("a\x0Bb")),
+            (Some("Bearer a\tb"), Err(WrongType)),
             (Some("abc"), Err(WrongType)),
         ];
         for (header, expected) in rows {
