@@ -85,7 +85,9 @@ impl<'a> Observable<'a> {
 
     /// The address that `value` is.
     pub(crate) fn address(value: &'a str) -> Option<(IpAddr, Self)> {
-        let (ip, value) = normal_address(trim(value))?;
+        let value = trim(value);
+        // Its zone can have any length.
+        let (ip, value) = normal_address((value.len() <= limits::VALUE).then_some(value)?)?;
         let kind = if ip.is_ipv4() { ObservableType::Ip } else { ObservableType::Ipv6 };
         Some((ip, Self { kind, value }))
     }
@@ -425,6 +427,16 @@ mod tests {
             let made = Observable::new(*kind, value);
             let made = made.as_ref().map(|o| (o.kind(), o.value()));
             assert_eq!(made, *expected, "{kind:?} {value}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_bound_like_any_value() {
+        let zoned = |length: usize| format!("2001:db8::1%{}", "z".repeat(length - 12));
+        for (length, is_one) in [(limits::VALUE, true), (limits::VALUE + 1, false)] {
+            let text = zoned(length);
+            assert_eq!(Observable::address(&text).is_some(), is_one);
+            assert_eq!(Observable::new(ObservableType::Ip, &text).is_some(), is_one);
         }
     }
 
