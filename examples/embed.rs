@@ -89,14 +89,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         malformed: Vec::new(),
     };
     let deadline = relay.deadline(relay.now());
-    let findings = relay.observe(question, &credentials, None, deadline)?;
+    let reply = relay.observe(question, &credentials, None, deadline)?;
 
-    let sightings: Vec<_> = findings.sightings().collect();
+    let sightings: Vec<_> = reply.sightings().collect();
     println!("{}", serde_json::to_string_pretty(&sightings)?);
-    for shortfall in &findings.shortfalls {
+    for shortfall in &reply.shortfalls {
         eprintln!("{}", shortfall.wire().message);
     }
-    if sightings.len() == 1 && findings.shortfalls.is_empty() {
+    if sightings.len() == 1 && reply.shortfalls.is_empty() {
         Ok(())
     } else {
         Err("one sighting was expected, and nothing missing".into())

@@ -18,7 +18,7 @@ use crate::json;
 use crate::jwt::{Claims, bearer};
 use crate::limits;
 use crate::payload;
-use crate::relay::{Findings, Relay};
+use crate::relay::{Relay, Reply};
 use crate::shortfall::Shortfall;
 use crate::time::Deadline;
 use crate::trust::Trust;
@@ -160,17 +160,17 @@ impl Api {
         let body = request.body.map_err(Clone::clone)?;
         let question = payload::question(body)?;
         let (credentials, limit) = (claims.credentials(), claims.entities_limit());
-        let mut findings = self.relay.observe(question, credentials, limit, deadline)?;
-        let response = sightings(&findings, room).or_else(|| {
-            let rest = findings.shortfalls.iter().map(|shortfall| quoted(&shortfall.wire()) + 1);
+        let mut reply = self.relay.observe(question, credentials, limit, deadline)?;
+        let response = sightings(&reply, room).or_else(|| {
+            let rest = reply.shortfalls.iter().map(|shortfall| quoted(&shortfall.wire()) + 1);
             let taken = quoted_length(AROUND.as_bytes()) + rest.sum::<usize>() + limits::NOTICE;
             let left = room.saturating_sub(taken);
-            findings.shorten(left, |sighting| quoted(sighting) + 1);
-            sightings(&findings, room)
+            reply.shorten(left, |sighting| quoted(sighting) + 1);
+            sightings(&reply, room)
         });
         let response = response
             .unwrap_or_else(|| failure(500, "The answer is too large to be sent.", "observe"));
-        self.count_left_out(&findings.shortfalls);
+        self.count_left_out(&reply.shortfalls);
         Ok(response)
     }
 
@@ -320,16 +320,16 @@ fn respond(body: Result<Vec<u8>, serde_json::Error>, summary: Summary) -> Respon
 
 /// The answer to observe, if it takes up no more than `room` bytes as text in another
 /// JSON document.
-fn sightings(findings: &Findings<'_>, room: usize) -> Option<Response> {
+fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
     let errors: Vec<WireError> =
-        findings.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
-    let body = envelope(findings, &errors, room).transpose()?;
+        reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
+    let body = envelope(reply, &errors, room).transpose()?;
     // Nothing is longer than twice what it was, once it is quoted.
     let fits = |body: &Vec<u8>| body.len() <= room / 2 || quoted_length(body) <= room;
     let summary = Summary {
         endpoint: "observe",
         error: None,
-        sightings: findings.count(),
+        sightings: reply.count(),
         warnings: errors.iter().map(|error| error.code).collect(),
     };
     body.as_ref().map_or(true, fits).then(|| respond(body, summary))
@@ -338,17 +338,17 @@ fn sightings(findings: &Findings<'_>, room: usize) -> Option<Response> {
 /// `data` and `errors` of an answer to observe. Each sighting is made, written and
 /// dropped before the next, and none beyond `room` bytes.
 fn envelope(
-    findings: &Findings<'_>,
+    reply: &Reply<'_>,
     errors: &[WireError],
     room: usize,
 ) -> Result<Option<Vec<u8>>, serde_json::Error> {
     let mut body = Vec::with_capacity(ROOM);
     body.extend_from_slice(br#"{"data":{"#);
-    let count = findings.count();
+    let count = reply.count();
     if count > 0 {
         let head = [r#""sightings":{"count":"#, &count.to_string(), r#","docs":["#];
         body.extend_from_slice(head.concat().as_bytes());
-        for (number, sighting) in findings.sightings().enumerate() {
+        for (number, sighting) in reply.sightings().enumerate() {
             if number > 0 {
                 body.push(b',');
             }

@@ -36,10 +36,10 @@ pub(crate) fn observe(
     let relay = parts.relay(config.relay);
     let deadline = Deadline::after(limits::COMMAND_TIMEOUT, relay.now());
     let question = Question { observables, malformed: Vec::new() };
-    let findings = relay
+    let reply = relay
         .observe(question, &credentials, None, deadline)
         .map_err(|error| Failure::new(error.message()))?;
-    let sightings = findings.sightings().collect();
+    let sightings = reply.sightings().collect();
     let json = if bundle {
         serde_json::to_string_pretty(&mapping::bundle(sightings))
     } else {
@@ -47,11 +47,11 @@ pub(crate) fn observe(
     };
     let json = json.map_err(Failure::new)?;
     print(&format!("{json}\n"))?;
-    if findings.shortfalls.is_empty() {
+    if reply.shortfalls.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     let warnings: Vec<String> =
-        findings.shortfalls.iter().map(|shortfall| shortfall.wire().message).collect();
+        reply.shortfalls.iter().map(|shortfall| shortfall.wire().message).collect();
     Err(Failure { text: graph_relay::config::lines(&warnings), code: 3 })
 }
 

@@ -47,9 +47,9 @@
 //!     malformed: Vec::new(),
 //! };
 //! let deadline = relay.deadline(relay.now());
-//! let findings = relay.observe(question, &credentials, None, deadline)?;
-//! assert_eq!(findings.count(), 2);
-//! assert!(findings.shortfalls.is_empty(), "nothing is missing");
+//! let reply = relay.observe(question, &credentials, None, deadline)?;
+//! assert_eq!(reply.count(), 2);
+//! assert!(reply.shortfalls.is_empty(), "nothing is missing");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

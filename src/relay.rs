@@ -3,7 +3,7 @@
 //! ```text
 //! observables ──► the alerts that mention each ──► a sighting of each
 //!                  │ as the source finds them        │
-//!                  └ shortfalls ◄── cut at the limit └► Findings
+//!                  └ shortfalls ◄── cut at the limit └► Reply
 //! ```
 
 use std::sync::Arc;
@@ -50,17 +50,18 @@ pub struct Relay {
     clock: Clock,
 }
 
-/// What was found for each observable, in the order asked: whatever a sighting is
-/// made of, which takes less memory than the sighting.
+/// What there is to answer, and what may be missing from it: for each observable, in
+/// the order asked, whatever a sighting is made of, which takes less memory than the
+/// sighting.
 #[derive(Debug)]
-pub struct Findings<'a> {
+pub struct Reply<'a> {
     hits: Vec<(Observable, Vec<Arc<Alert>>)>,
     /// Why there may be more.
     pub shortfalls: Vec<Shortfall>,
     context: Context<'a>,
 }
 
-impl Findings<'_> {
+impl Reply<'_> {
     /// How many sightings there are.
     pub fn count(&self) -> usize {
         self.hits.iter().map(|(_, alerts)| alerts.len()).sum()
@@ -142,42 +143,42 @@ impl Relay {
     ///
     /// # Errors
     /// When nothing can be answered at all. Whatever is merely incomplete is
-    /// [`Findings`] with shortfalls.
+    /// [`Reply`] with shortfalls.
     pub fn observe<'a>(
         &'a self,
         question: Question,
         credentials: &'a Credentials,
         entities_limit: Option<usize>,
         deadline: Deadline,
-    ) -> Result<Findings<'a>, Error> {
+    ) -> Result<Reply<'a>, Error> {
         let context = Context {
             tenant: &credentials.tenant,
             portal: &self.settings.cloud.portal,
             now: self.clock.now().wall,
         };
-        let mut findings = Findings { hits: Vec::new(), shortfalls: Vec::new(), context };
+        let mut reply = Reply { hits: Vec::new(), shortfalls: Vec::new(), context };
         if !question.malformed.is_empty() {
             let observables = question.malformed;
-            findings.shortfalls.push(Shortfall::NotSearched { observables });
+            reply.shortfalls.push(Shortfall::NotSearched { observables });
         }
         if question.observables.is_empty() {
-            return Ok(findings);
+            return Ok(reply);
         }
         let limit = self.limit(entities_limit, question.observables.len());
         let found = self.source.find(&question.observables, credentials, limit, deadline)?;
-        findings.shortfalls.extend(found.shortfalls);
+        reply.shortfalls.extend(found.shortfalls);
         let mut too_many = Vec::new();
         for (hits, observable) in found.hits.into_iter().zip(question.observables) {
             if hits.total > hits.alerts.len() {
                 too_many.push((observable.clone(), hits.total));
             }
-            findings.hits.push((observable, hits.alerts));
+            reply.hits.push((observable, hits.alerts));
         }
         if !too_many.is_empty() {
             let observables = too_many;
-            findings.shortfalls.push(Shortfall::TooMany { limit, observables });
+            reply.shortfalls.push(Shortfall::TooMany { limit, observables });
         }
-        Ok(findings)
+        Ok(reply)
     }
 
     /// Proves by real reads that the credentials work, as the source needs them.

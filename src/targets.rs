@@ -18,7 +18,9 @@ use crate::limits;
 pub(crate) struct Host<'a> {
     /// Defender's id of it.
     pub(crate) id: Option<&'a str>,
+    /// Its name.
     host_name: Option<&'a str>,
+    /// Its name in DNS.
     pub(crate) dns_name: Option<&'a str>,
     /// What it appears as in relations.
     pub(crate) name: Option<Observable<'a>>,
@@ -26,7 +28,9 @@ pub(crate) struct Host<'a> {
     pub(crate) addresses: Vec<Observable<'a>>,
     /// The address that the internet sees.
     pub(crate) external_address: Option<&'a str>,
+    /// Its hardware addresses.
     pub(crate) macs: Vec<Observable<'a>>,
+    /// Operating system, in words.
     os: Option<&'a str>,
 }
 

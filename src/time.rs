@@ -155,8 +155,8 @@ fn text_of(ascii: &[u8]) -> String {
     str::from_utf8(ascii).unwrap_or_default().to_owned()
 }
 
-/// Writes `number` over the zeros at the end of `text`. The fraction of a second is
-/// the largest there is.
+/// Writes `number` over the zeros at the end of `text`, and over what is before them if
+/// they are too few. The fraction of a second is the largest number there is.
 fn write_number(text: &mut [u8], number: i64) {
     let mut number = u32::try_from(number).unwrap_or_default();
     for digit in text.iter_mut().rev() {

@@ -279,8 +279,8 @@ fn a_kept_connection_that_closes_as_it_is_used_costs_nothing() {
     let question = Question { observables, malformed: Vec::new() };
     let credentials = credentials();
     let deadline = relay.deadline(relay.now());
-    let findings = relay.observe(question, &credentials, None, deadline).unwrap();
-    assert_eq!((findings.count(), findings.shortfalls), (2, vec![]));
+    let reply = relay.observe(question, &credentials, None, deadline).unwrap();
+    assert_eq!((reply.count(), reply.shortfalls), (2, vec![]));
 }
 
 /// `check --online` with this environment: its exit code, and all that it says.
