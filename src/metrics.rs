@@ -117,7 +117,7 @@ const CODES: &[&str] = &[
     "internal error",
     "unknown",
 ];
-const CALLS: &[&str] = &["token", "graph"];
+const CALLS: &[&str] = &["token", "graph", "hunting"];
 const STATUSES: &[&str] =
     &["2xx", "3xx", "4xx", "429", "5xx", "timeout", "unreachable", "proxy", "tls", "broken"];
 /// Bounds in milliseconds, up to the longest that a request or a call may take.

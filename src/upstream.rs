@@ -8,6 +8,7 @@ use crate::cloud::Cloud;
 use crate::error::{Error, TransportError};
 use crate::event::{Event, Events, Level};
 use crate::flight::lock;
+use crate::graph::hunting;
 use crate::http::{Action, Request, Response, Transport};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -87,7 +88,7 @@ impl Upstream {
         loop {
             self.wait_for_turn(pace, deadline)?;
             if attempt > 0 {
-                self.metrics.retries.add(&[kind(&request.action), "busy"], 1);
+                self.metrics.retries.add(&[kind(request), "busy"], 1);
             }
             let response = self.exchange(request, deadline)?;
             if !is_busy(response.status) {
@@ -156,7 +157,7 @@ impl Upstream {
             (&result, &request.action)
             && let Some(left) = self.remaining(deadline)
         {
-            self.metrics.retries.add(&[kind(&request.action), "broken"], 1);
+            self.metrics.retries.add(&[kind(request), "broken"], 1);
             let begun = self.now();
             result = self.transport.send(request, left.min(timeout));
             self.trace(request, &result, begun);
@@ -166,7 +167,7 @@ impl Upstream {
 
     fn trace(&self, request: &Request, result: &Result<Response, TransportError>, begun: Now) {
         let took = self.now().monotonic.saturating_sub(begun.monotonic);
-        let kind = kind(&request.action);
+        let kind = kind(request);
         self.metrics.calls.add(&[kind, outcome(result)], 1);
         self.metrics.call_duration.observe(&[kind], took);
         // The query is left out: it says nothing that is needed here.
@@ -189,10 +190,11 @@ impl Upstream {
     }
 }
 
-/// What a call is for, as a metric has it.
-const fn kind(action: &Action) -> &'static str {
-    match action {
+/// What a call is for, as a metric has it. Queries have a quota of their own.
+fn kind(request: &Request) -> &'static str {
+    match request.action {
         Action::PostForm(_) | Action::PostFormBasic { .. } => "token",
+        Action::PostQuery(_) if request.url.ends_with(hunting::PATH) => "hunting",
         Action::Get
         | Action::PostQuery(_)
         | Action::PostJson(_)

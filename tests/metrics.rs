@@ -17,6 +17,7 @@ use graph_relay::admin::{Admin, Stopping};
 use graph_relay::api::Request;
 use graph_relay::error::TransportError;
 use graph_relay::metrics::{Format, Metric, Metrics};
+use graph_relay::settings::AlertSource;
 use graph_relay::simulator::{Behaviour, constructed_alerts};
 use graph_relay::sync::SyncSettings;
 use serde_json::{Value, json};
@@ -188,6 +189,17 @@ fn a_look_up_is_counted_with_all_that_it_takes() {
     // Answered from memory, it takes nothing.
     ask(&world, "/observe/observables", &HIT);
     assert_eq!(grown(&after, &counted(&world), "call"), []);
+}
+
+#[test]
+fn queries_are_counted_apart_from_the_alerts_that_they_find() {
+    let alerts = vec![alert("a", "2026-11-20T00:00:00Z", HIT[0].1)];
+    let world = Setup { source: AlertSource::Hunting, ..Setup::with_alerts(alerts) }.build();
+    let before = counted(&world);
+    ask(&world, "/observe/observables", &HIT);
+    let calls = ["graph", "hunting", "token"]
+        .map(|kind| (format!("calls_total{{kind=\"{kind}\",status=\"2xx\"}}"), 1.0));
+    assert_eq!(grown(&before, &counted(&world), "calls_total"), calls);
 }
 
 #[test]

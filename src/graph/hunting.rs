@@ -34,9 +34,12 @@ pub struct Query {
     pub asked: Vec<usize>,
 }
 
+/// Where queries are run.
+pub(crate) const PATH: &str = "/v1.0/security/runHuntingQuery";
+
 /// The request that runs `query`.
 pub fn request(graph: &BaseUrl, query: &str, token: Secret) -> Request {
-    post(graph.join("/v1.0/security/runHuntingQuery"), &json!({"Query": query}), token)
+    post(graph.join(PATH), &json!({"Query": query}), token)
 }
 
 /// The smallest query that proves the permission.
