@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use graph_relay::limits;
 use graph_relay::serve::{self, Behind, Door, Withdraw};
 use graph_relay::settings::{Address, ServeSettings};
 use graph_relay::time::Clock;
+
+use crate::backlog;
 
 /// A door, and on TCP the guard before it.
 pub(crate) struct Front {
@@ -38,7 +40,9 @@ impl Front {
         match address {
             Address::Unix(path) => Ok(Self::bare(Door::bind(path)?)),
             Address::Tcp(address) => {
-                Self::guarded(Guard::bind(*address, Bounds::new(settings.workers, timeout))?)
+                let guard = Guard::bind(*address, Bounds::new(settings.workers, timeout))?;
+                backlog::widen(guard.as_fd())?;
+                Self::guarded(guard)
             }
         }
     }

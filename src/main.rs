@@ -1,6 +1,7 @@
 //! The program: reads the command line and the environment, joins the edges,
 //! and does what it was told.
 
+mod backlog;
 mod commands;
 #[cfg(feature = "demo")]
 mod demo;

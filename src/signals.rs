@@ -1,7 +1,6 @@
 //! SIGTERM and SIGINT, taken by a thread that waits for them.
 //!
-//! Beside `systemd.rs` the only file that may hold unsafe code
-//! (`tests/house.rs`). The standard library has no signals; the crates that
+//! One of three files that may hold unsafe code (`tests/house.rs`). The standard library has no signals; the crates that
 //! wrap them are three more than the `libc` that is in the tree already.
 
 #![allow(unsafe_code, reason = "signals have no safe interface without further crates")]

@@ -2,8 +2,7 @@
 //! alive and stopping (sd_notify(3)), and a listening socket that stays open
 //! across restarts (sd_listen_fds(3)).
 //!
-//! Beside `signals.rs` the only file that may hold unsafe code
-//! (`tests/house.rs`): a descriptor that is known by its number alone cannot be
+//! One of three files that may hold unsafe code (`tests/house.rs`): a descriptor that is known by its number alone cannot be
 //! had safely, and none can be replaced safely.
 
 #![allow(unsafe_code, reason = "descriptors by number have no safe interface")]

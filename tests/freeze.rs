@@ -6,11 +6,14 @@
 
 mod support;
 
+use std::net::TcpStream;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use graph_relay::limits;
 use graph_relay::simulator::Behaviour;
 use serde_json::{Value, json};
+use support::program::{PATIENCE, Running, exchange, silent_microsoft};
 use support::*;
 
 const IP: &str = "203.0.113.77";
@@ -111,4 +114,29 @@ fn a_call_that_is_lost_without_a_stop_is_not_made_again() {
     let answer = observe_within(&world, LONG);
     assert_eq!((ids(&answer).len(), errors(&answer)), (10, vec!["warning gateway timeout".into()]));
     assert_eq!(world.wire.requests().len(), 3);
+}
+
+#[test]
+fn as_many_clients_as_there_is_room_for_wait_while_the_process_stands_still() {
+    let (_microsoft, at) = silent_microsoft();
+    let (relay, address) = Running::serve(at, &[]);
+    relay.signal("STOP");
+    let stat = format!("/proc/{}/stat", relay.child.id());
+    let start = Instant::now();
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        assert!(start.elapsed() < PATIENCE, "it goes on");
+        thread::yield_now();
+    }
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let room = limits::BACKLOG.min(most.trim().parse().unwrap());
+    let connect = |timeout| TcpStream::connect_timeout(&address, timeout);
+    let clients: Vec<TcpStream> = (0..room).map(|_| connect(PATIENCE).unwrap()).collect();
+    // Linux lets one more in, and a thread may have taken one as it stopped.
+    let further: Vec<_> = (0..4).map(|_| connect(Duration::from_millis(200))).collect();
+    assert!(further.iter().any(Result::is_err), "there is more room");
+    relay.signal("CONT");
+    drop((clients, further));
+    let version =
+        "POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert!(exchange(address, version.as_bytes()).starts_with("HTTP/1.1 200 "));
 }

@@ -87,8 +87,10 @@ const LAYERS: [(&str, &[&str]); 5] = [
 ];
 
 /// The program joins the edges; it is a crate of its own.
-const PROGRAM: [&str; 9] =
-    ["main", "commands", "demo", "front", "manual", "module", "online", "signals", "systemd"];
+const PROGRAM: [&str; 10] = [
+    "main", "backlog", "commands", "demo", "front", "manual", "module", "online", "signals",
+    "systemd",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -219,8 +221,8 @@ fn each_foreign_library_has_its_file() {
         ("ureq::", &["transport.rs"]),
         ("rustls::", &["transport.rs"]),
         ("tiny_http::", &["serve/exchange.rs", "serve/mod.rs"]),
-        ("libc::", &["signals.rs", "systemd.rs"]),
-        ("unsafe ", &["signals.rs", "systemd.rs"]),
+        ("libc::", &["backlog.rs", "signals.rs", "systemd.rs"]),
+        ("unsafe ", &["backlog.rs", "signals.rs", "systemd.rs"]),
     ];
     for (name, _, code) in sources() {
         for (word, files) in homes {

@@ -319,6 +319,7 @@ const TESTED: &[(&str, &[&str])] = &[
         "clients_leave_descriptors_for_what_they_ask",
         &["CONNECTIONS", "CONNECTIONS_LEAST", "DESCRIPTORS"],
     ),
+    ("as_many_clients_as_there_is_room_for_wait_while_the_process_stands_still", &["BACKLOG"]),
     ("large_bodies_share_what_there_is_and_give_it_back", &["BODIES", "BODY_SHARE"]),
     ("answers_that_nobody_takes_make_room_for_others", &["UNSENT"]),
     ("an_answer_from_behind_has_a_bound_and_is_no_longer_than_it_promises", &["REPLY"]),

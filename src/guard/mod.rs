@@ -14,7 +14,7 @@ mod directory;
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -109,6 +109,13 @@ struct Shared {
 impl Shared {
     fn is_closing(&self) -> bool {
         self.closing.is_asked()
+    }
+}
+
+impl AsFd for Guard {
+    /// The socket that listens.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 
