@@ -61,9 +61,10 @@ pub const LINGER_BYTES: usize = 4 * 1024 * 1024;
 /// for one that a killed process has left. To begin to listen takes an instant.
 pub const ABANDONED: Duration = Duration::from_secs(60);
 
-/// Clients whose connections nobody has taken yet. As many as nginx lets wait; the
-/// kernel's `net.core.somaxconn` may be less.
-pub const BACKLOG: i32 = 511;
+/// Clients whose connections nobody has taken yet: as many as Linux allows by itself
+/// (`net.core.somaxconn`). With 511, as nginx has it, some of a thousand that come at
+/// once are heard after a second.
+pub const BACKLOG: i32 = 4_096;
 
 /// Clients connected at once. XDR uses a handful; a thousand attackers leave
 /// this many threads. Where a process may open 1,024 files, the usual limit, and

@@ -117,7 +117,7 @@ fn a_call_that_is_lost_without_a_stop_is_not_made_again() {
 }
 
 #[test]
-fn as_many_clients_as_there_is_room_for_wait_while_the_process_stands_still() {
+fn hundreds_of_clients_wait_while_the_process_stands_still() {
     let (_microsoft, at) = silent_microsoft();
     let (relay, address) = Running::serve(at, &[]);
     relay.signal("STOP");
@@ -127,15 +127,13 @@ fn as_many_clients_as_there_is_room_for_wait_while_the_process_stands_still() {
         assert!(start.elapsed() < PATIENCE, "it goes on");
         thread::yield_now();
     }
+    // Without more room than the standard library asks for it would be 129.
     let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
-    let room = limits::BACKLOG.min(most.trim().parse().unwrap());
-    let connect = |timeout| TcpStream::connect_timeout(&address, timeout);
-    let clients: Vec<TcpStream> = (0..room).map(|_| connect(PATIENCE).unwrap()).collect();
-    // Linux lets one more in, and a thread may have taken one as it stopped.
-    let further: Vec<_> = (0..4).map(|_| connect(Duration::from_millis(200))).collect();
-    assert!(further.iter().any(Result::is_err), "there is more room");
+    let count = limits::BACKLOG.min(most.trim().parse().unwrap()).min(600);
+    let connect = |_| TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    let clients: Vec<TcpStream> = (0..count).map(connect).collect();
     relay.signal("CONT");
-    drop((clients, further));
+    drop(clients);
     let version =
         "POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     assert!(exchange(address, version.as_bytes()).starts_with("HTTP/1.1 200 "));
