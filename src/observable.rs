@@ -326,6 +326,8 @@ mod tests {
             (Ip, "::ffff:10.0.0.1", "10.0.0.1"),
             (Ip, "fe80::1%12", "fe80::1"),
             (Ip, " 10.0.0.1 ", "10.0.0.1"),
+            (FileName, "a.exe\u{a0}", "a.exe"),
+            (FileName, "\ta.exe", "a.exe"),
             // URLs: host case, default port, closing slash, missing scheme.
             (Url, "https://Bad.Example/Path?Q=1", "https://bad.example/Path?Q=1"),
             (Url, "http://bad.example:80/", "http://bad.example"),
