@@ -323,32 +323,33 @@ fn respond(body: Result<Vec<u8>, serde_json::Error>, summary: Summary) -> Respon
 fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
     let errors: Vec<WireError> =
         reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
-    let body = envelope(reply, &errors, room).transpose()?;
+    let count = reply.count();
+    let body = envelope(count, reply.sightings(), &errors, room).transpose()?;
     // Nothing is longer than twice what it was, once it is quoted.
     let fits = |body: &Vec<u8>| body.len() <= room / 2 || quoted_length(body) <= room;
     let summary = Summary {
         endpoint: "observe",
         error: None,
-        sightings: reply.count(),
+        sightings: count,
         warnings: errors.iter().map(|error| error.code).collect(),
     };
     body.as_ref().map_or(true, fits).then(|| respond(body, summary))
 }
 
-/// `data` and `errors` of an answer to observe. Each sighting is made, written and
-/// dropped before the next, and none beyond `room` bytes.
-fn envelope(
-    reply: &Reply<'_>,
+/// `data` and `errors` of an answer to observe with `count` sightings. Each is made,
+/// written and dropped before the next, and none once there are more than `room` bytes.
+fn envelope<S: Serialize>(
+    count: usize,
+    sightings: impl Iterator<Item = S>,
     errors: &[WireError],
     room: usize,
 ) -> Result<Option<Vec<u8>>, serde_json::Error> {
     let mut body = Vec::with_capacity(ROOM);
     body.extend_from_slice(br#"{"data":{"#);
-    let count = reply.count();
     if count > 0 {
         let head = [r#""sightings":{"count":"#, &count.to_string(), r#","docs":["#];
         body.extend_from_slice(head.concat().as_bytes());
-        for (number, sighting) in reply.sightings().enumerate() {
+        for (number, sighting) in sightings.enumerate() {
             if number > 0 {
                 body.push(b',');
             }
@@ -402,3 +403,23 @@ pub const JSON: &str = "application/json";
 
 /// What `/version` says.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_made_once_an_answer_is_too_long() {
+        let head = r#"{"data":{"sightings":{"count":9,"docs":["#.len();
+        // Nine bytes each, and a comma before all but the first.
+        for (room, expected) in [(head + 8, 1), (head + 9, 2), (head + 19, 3), (usize::MAX, 9)] {
+            let mut made = 0;
+            let sightings = (0..9).map(|_| {
+                made += 1;
+                "1234567"
+            });
+            let body = envelope(9, sightings, &[], room).unwrap();
+            assert_eq!((body.is_some(), made), (expected == 9, expected), "{room}");
+        }
+    }
+}
