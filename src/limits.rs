@@ -181,7 +181,7 @@ pub const LAMBDA_MARGIN: Duration = Duration::from_secs(1);
 pub const LAMBDA_POST: Duration = Duration::from_secs(10);
 
 /// Bytes of an event: Lambda's quota for a request is 6 MB.
-pub const LAMBDA_EVENT: usize = 8 * 1024 * 1024;
+pub const LAMBDA_EVENT: u64 = 8 * 1024 * 1024;
 
 /// Bytes of a head from the Runtime API. The longest header known holds 3.5 kB.
 pub const LAMBDA_HEAD: usize = 32 * 1024;

