@@ -4,8 +4,9 @@
 //! given a [`Clock`], and a test gives one that stands still.
 
 use std::fmt;
+use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// A point in time in UTC, as precise as Microsoft Graph writes it (100 ns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,46 +47,22 @@ impl Timestamp {
             return None;
         }
         let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset(zone)?;
-        (0..=MAX_SECONDS).contains(&seconds).then(|| Self(seconds * TICKS_PER_SECOND + ticks))
+        let in_range = (0..=LATEST.unix_seconds()).contains(&seconds);
+        in_range.then(|| Self(seconds * TICKS_PER_SECOND + ticks))
     }
 
-    /// Reads a time as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
-    ///
-    /// `None` for anything else, the two obsolete forms of RFC 9110 section
-    /// 5.6.7 among it: nobody is known to send them.
+    /// Reads a time as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`, or in one
+    /// of the two obsolete forms of RFC 9110 section 5.6.7.
     pub fn parse_http(text: &str) -> Option<Self> {
-        let (_, date) = text.trim().split_once(", ")?;
-        let mut words = date.split(' ');
-        let (day, name, year) = (words.next()?, words.next()?, words.next()?);
-        let (clock, zone) = (words.next()?, words.next()?);
-        let month = 1 + MONTHS.iter().position(|month| *month == name)?;
-        if zone != "GMT" || words.next().is_some() {
-            return None;
-        }
-        Self::parse(&format!("{year}-{month:02}-{day}T{clock}Z"))
+        let since = httpdate::parse_http_date(text.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self::from_unix_seconds(0).plus(since)).filter(|time| *time <= LATEST)
     }
 
     /// The time as HTTP writes it.
     pub fn http(self) -> String {
-        let seconds = self.unix_seconds();
-        let days = seconds.div_euclid(86_400);
-        let (year, month, day) = civil(days);
-        // 1970-01-01 was a Thursday.
-        let name = |names: &[&'static str], at: i64| {
-            usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or_default()
-        };
-        let (weekday, month) = (name(&DAYS, (days + 3).rem_euclid(7)), name(&MONTHS, month - 1));
-        let clock = seconds.rem_euclid(86_400);
-        let mut text = *b"   , 00     0000 00:00:00 GMT";
-        let numbers =
-            [(7, day), (16, year), (19, clock / 3_600), (22, clock / 60 % 60), (25, clock % 60)];
-        for (end, number) in numbers {
-            write_number(text.get_mut(..end).unwrap_or_default(), number);
-        }
-        for (at, name) in [(0, weekday), (8, month)] {
-            text.iter_mut().skip(at).zip(name.bytes()).for_each(|(place, letter)| *place = letter);
-        }
-        text_of(&text)
+        // The library panics past the year 9999.
+        let since = self.min(LATEST).since(Self::from_unix_seconds(0));
+        httpdate::fmt_http_date(UNIX_EPOCH + since)
     }
 
     /// How much later it is than `other`; nothing if it is not.
@@ -111,70 +88,42 @@ impl Timestamp {
 
     /// The time as CTIM wants it: `2026-01-31T23:59:59.000Z`.
     pub fn ctim(self) -> String {
-        text_of(&self.ctim_text())
+        str::from_utf8(&self.ctim_text()).unwrap_or_default().to_owned()
     }
 
     /// The same, as ASCII.
     pub(crate) fn ctim_text(self) -> [u8; 24] {
-        self.render(10_000)
+        let ((year, month, day), [hour, minute, second]) = self.calendar();
+        let millis = self.0.rem_euclid(TICKS_PER_SECOND) / 10_000;
+        let mut text = [b'0'; 24];
+        // It fits up to the year 9999; CTIM's time ends in 2525.
+        let _ = write!(
+            text.as_mut_slice(),
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
+        );
+        text
     }
 
     /// The time as an OData literal, losing nothing: `2026-01-31T23:59:59.0000000Z`.
     pub fn odata(self) -> String {
-        text_of(&self.render::<28>(1))
+        let ((year, month, day), [hour, minute, second]) = self.calendar();
+        let fraction = self.0.rem_euclid(TICKS_PER_SECOND);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:07}Z")
     }
 
-    /// In as many digits as there is room for, of which the last counts `unit` ticks.
-    fn render<const N: usize>(self, unit: i64) -> [u8; N] {
+    /// Year, month and day, and hour, minute and second.
+    fn calendar(self) -> ((i64, i64, i64), [i64; 3]) {
         let seconds = self.unix_seconds();
-        let (year, month, day) = civil(seconds.div_euclid(86_400));
         let clock = seconds.rem_euclid(86_400);
-        let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
-        let fraction = self.0.rem_euclid(TICKS_PER_SECOND) / unit;
-        // By hand: a sighting has several times, and `format!` took a tenth of it.
-        let mut text = [b'Z'; N];
-        let form = b"0000-00-00T00:00:00.0000000";
-        text.iter_mut().take(N - 1).zip(form).for_each(|(byte, form)| *byte = *form);
-        let numbers = [
-            (4, year),
-            (7, month),
-            (10, day),
-            (13, hour),
-            (16, minute),
-            (19, second),
-            (N - 1, fraction),
-        ];
-        for (end, number) in numbers {
-            write_number(text.get_mut(..end).unwrap_or_default(), number);
-        }
-        text
-    }
-}
-
-fn text_of(ascii: &[u8]) -> String {
-    str::from_utf8(ascii).unwrap_or_default().to_owned()
-}
-
-/// Writes `number` over the zeros at the end of `text`, and over what is before them if
-/// they are too few. The fraction of a second is the largest number there is.
-fn write_number(text: &mut [u8], number: i64) {
-    let mut number = u32::try_from(number).unwrap_or_default();
-    for digit in text.iter_mut().rev() {
-        if number == 0 {
-            return;
-        }
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
-        number /= 10;
+        (civil(seconds.div_euclid(86_400)), [clock / 3_600, clock / 60 % 60, clock % 60])
     }
 }
 
 impl fmt::Display for Timestamp {
     /// To the second, for people: `2026-01-31 23:59:59 UTC`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = text_of(&self.render::<22>(TICKS_PER_SECOND / 10));
-        let (date, time) = text.split_at_checked(10).unwrap_or_default();
-        let time = time.get(1..9).unwrap_or_default();
-        write!(f, "{date} {time} UTC")
+        let ((year, month, day), [hour, minute, second]) = self.calendar();
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
     }
 }
 
@@ -377,12 +326,9 @@ impl Deadline {
     }
 }
 
-const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const TICKS_PER_SECOND: i64 = 10_000_000;
 /// 2525-01-01T00:00:00Z, the end of CTIM's time.
-const MAX_SECONDS: i64 = 17_514_144_000;
+const LATEST: Timestamp = Timestamp::from_unix_seconds(17_514_144_000);
 /// From 0000-03-01 to 1970-01-01.
 const DAYS_TO_1970: i64 = 719_468;
 const DAYS_OF_400_YEARS: i64 = 146_097;
@@ -436,10 +382,13 @@ mod tests {
         let rows = [
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some("1994-11-06T08:49:37.000Z")),
             (" Tue, 29 Feb 2028 23:59:59 GMT ", Some("2028-02-29T23:59:59.000Z")),
-            // The obsolete forms, other zones, dates that do not exist.
-            ("Sunday, 06-Nov-94 08:49:37 GMT", None),
-            ("Sun Nov  6 08:49:37 1994", None),
+            // The obsolete forms.
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some("1994-11-06T08:49:37.000Z")),
+            ("Sun Nov  6 08:49:37 1994", Some("1994-11-06T08:49:37.000Z")),
+            // Other zones, dates that do not exist, times that CTIM cannot hold.
             ("Sun, 06 Nov 1994 08:49:37 CET", None),
+            ("Mon, 06 Nov 1994 08:49:37 GMT", None),
+            ("Tue, 01 Jan 2526 00:00:00 GMT", None),
             ("Sun, 31 Nov 1994 08:49:37 GMT", None),
             ("Sun, 06 Foo 1994 08:49:37 GMT", None),
             ("Sun, 06 Nov 1994 08:49:37 GMT x", None),
@@ -458,6 +407,7 @@ mod tests {
             ("1970-01-01T00:00:00Z", "Thu, 01 Jan 1970 00:00:00 GMT"),
             ("1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:49:37 GMT"),
             ("2028-02-29T23:59:59.9Z", "Tue, 29 Feb 2028 23:59:59 GMT"),
+            ("2525-01-01T00:00:00Z", "Mon, 01 Jan 2525 00:00:00 GMT"),
         ];
         for (text, expected) in rows {
             let time = Timestamp::parse(text).unwrap();
@@ -467,6 +417,8 @@ mod tests {
                 time.unix_seconds()
             );
         }
+        let beyond = Timestamp::from_unix_seconds(i64::MAX);
+        assert_eq!(beyond.http(), "Mon, 01 Jan 2525 00:00:00 GMT");
     }
 
     #[test]
@@ -486,7 +438,7 @@ mod tests {
     fn every_day_of_ctims_time_is_written_as_it_was_read() {
         let mut day = Timestamp::from_unix_seconds(0);
         let mut previous = String::new();
-        while day.unix_seconds() < MAX_SECONDS {
+        while day < LATEST {
             let text = day.ctim();
             assert_eq!(Timestamp::parse(&text), Some(day), "{text}");
             assert!(text > previous, "{text} after {previous}");

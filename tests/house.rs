@@ -216,8 +216,9 @@ fn below_the_edges_nothing_is_ambient() {
 
 #[test]
 fn each_foreign_library_has_its_file() {
-    let homes: [(&str, &[&str]); 6] = [
+    let homes: [(&str, &[&str]); 7] = [
         ("httparse::", &["framing.rs"]),
+        ("httpdate::", &["time.rs"]),
         ("ureq::", &["lambda.rs", "transport.rs"]),
         ("rustls::", &["transport.rs"]),
         ("tiny_http::", &["serve/exchange.rs", "serve/mod.rs"]),
@@ -239,6 +240,7 @@ fn each_foreign_library_has_its_file() {
         "base64",
         "hmac",
         "httparse",
+        "httpdate",
         "libc",
         "ring",
         "rustls",
