@@ -51,7 +51,7 @@ impl Hunt {
 
     /// A real query, and a real read: they need a role each.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         self.run(hunting::PROBE, &mut Rows::default(), deadline)?;
         let url = probe_url(&self.session.upstream().cloud().graph);
         let response = self.reader.get(&self.session, &url, deadline)?;
@@ -69,7 +69,7 @@ impl Hunt {
         limit: usize,
         deadline: Deadline,
     ) -> Result<Found, Error> {
-        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         let mut shortfalls = Vec::new();
         let mut rows = self.hunt(observables, deadline, &mut shortfalls)?;
         self.bridge(observables, &mut rows, deadline, &mut shortfalls);

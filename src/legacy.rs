@@ -68,7 +68,7 @@ impl Legacy {
 
     /// One real read.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         self.page(&probe_url(&self.session.upstream().cloud().graph), deadline).map(|_| ())
     }
 
@@ -82,7 +82,7 @@ impl Legacy {
         limit: usize,
         deadline: Deadline,
     ) -> Result<Found, Error> {
-        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         let hopeless: Mutex<Option<Error>> = Mutex::default();
         let answers = crew::each(observables, limits::WIDTH, |observable| {
             if let Some(why) = lock(&hopeless).clone() {

@@ -119,7 +119,7 @@ mod pace;
 mod reader;
 pub mod registrar;
 pub mod relay;
-mod room;
+mod semaphore;
 mod session;
 mod source;
 pub mod sync;

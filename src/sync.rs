@@ -128,7 +128,7 @@ impl Tenant {
 
     /// One real read, to see whether the credentials work.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _place = self.queue.place().ok_or(Error::BUSY)?;
+        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         let url = graph::probe_url(&self.session.upstream().cloud().graph);
         let response = self.session.ask(|token| graph::get(url.clone(), token), deadline)?;
         Page::of(&response)?;
@@ -226,14 +226,14 @@ impl Tenant {
     /// How the sync ended; `None` when that takes too long, or when too many
     /// wait already.
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
-        let place = self.queue.place();
+        let permit = self.queue.permit();
         let asked = self.session.upstream().now();
         loop {
             if let Some(error) = self.just_failed() {
                 return Some(Err(error));
             }
             let patience = self.session.upstream().remaining(deadline);
-            let patience = patience.filter(|_| place.is_some()).unwrap_or_default();
+            let patience = patience.filter(|_| permit.is_some()).unwrap_or_default();
             let ticket = self.launch();
             let ended = self.flight.wait(ticket, patience)?;
             // One that others had begun may be too old when it ends; one that was

@@ -1,14 +1,14 @@
 //! What is kept for each set of credentials, as long as there is room.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::cloud::Cloud;
 use crate::credentials::{CredentialKey, Credentials};
 use crate::flight::lock;
 use crate::limits;
-use crate::room::{Place, Room};
+use crate::semaphore::{Permit, Semaphore};
 use crate::session::Session;
 use crate::upstream::Upstream;
 
@@ -24,20 +24,42 @@ pub(crate) struct Tenants<T> {
 /// Makes a `T` that asks by its session, and waits in its queue.
 type Make<T> = Box<dyn Fn(Session, Queue) -> T + Send + Sync>;
 
-/// What all tenants share of the places for those who wait.
+/// What all tenants share.
+///
+/// A worker that waits for Microsoft is a worker less. So a few are left over for
+/// whoever need not wait, and where there are several tenants, one alone never has
+/// all permits: a slow or broken one does not delay the others.
 struct Waiting {
-    room: Room,
+    requests: Semaphore,
     /// For the calls that crawls have under way at once, beyond one for each.
-    calls: Room,
+    calls: Semaphore,
     /// Whether there is but one tenant.
     alone: AtomicBool,
 }
 
-/// The places for those who wait in one tenant.
+/// The permits of one tenant, each of which is one of all tenants' as well.
 pub(crate) struct Queue {
     all: Arc<Waiting>,
-    mine: AtomicUsize,
-    calls: AtomicUsize,
+    requests: Semaphore,
+    calls: Semaphore,
+}
+
+impl Waiting {
+    fn new(requests: usize) -> Self {
+        Self {
+            requests: Semaphore::new(requests),
+            calls: Semaphore::new(limits::CRAWL_CALLS),
+            alone: AtomicBool::new(true),
+        }
+    }
+
+    /// A permit of `all` and one of the tenant's `own`. A tenant that is alone may
+    /// have all, one of several half of them.
+    fn acquire(&self, all: &Semaphore, own: &Semaphore) -> Option<[Permit; 2]> {
+        let alone = self.alone.load(Ordering::SeqCst);
+        let share = if alone { all.permits() } else { (all.permits() / 2).max(1) };
+        Some([own.try_acquire_up_to(share)?, all.try_acquire()?])
+    }
 }
 
 struct Known<T> {
@@ -69,10 +91,8 @@ impl<T> Tenants<T> {
         waiting: usize,
         make: impl Fn(Session, Queue) -> T + Send + Sync + 'static,
     ) -> Self {
-        let (room, calls) = (Room::new(waiting), Room::new(limits::CRAWL_CALLS));
-        let waiting = Waiting { room, calls, alone: AtomicBool::new(true) };
         let known = Known { tenants: HashMap::new(), uses: 0, last: None };
-        let (known, waiting) = (Mutex::new(known), Arc::new(waiting));
+        let (known, waiting) = (Mutex::new(known), Arc::new(Waiting::new(waiting)));
         Self { upstream, most, known, waiting, make: Box::new(make) }
     }
 
@@ -94,11 +114,7 @@ impl<T> Tenants<T> {
         let uses = known.uses;
         let (used, tenant) = known.tenants.entry(key).or_insert_with(|| {
             let session = Session::new(credentials.clone(), Arc::clone(&self.upstream));
-            let queue = Queue {
-                all: Arc::clone(&self.waiting),
-                mine: AtomicUsize::new(0),
-                calls: AtomicUsize::new(0),
-            };
+            let queue = Queue::new(Arc::clone(&self.waiting));
             (uses, Arc::new((self.make)(session, queue)))
         });
         *used = uses;
@@ -115,16 +131,20 @@ impl<T> Tenants<T> {
 }
 
 impl Queue {
-    /// A place among those who wait for Microsoft, if there is one.
-    pub(crate) fn place(&self) -> Option<Place<'_>> {
-        self.all.room.enter(&self.mine, self.all.alone.load(Ordering::SeqCst))
+    fn new(all: Arc<Waiting>) -> Self {
+        // What bounds a tenant is its share.
+        Self { all, requests: Semaphore::new(usize::MAX), calls: Semaphore::new(usize::MAX) }
     }
 
-    /// Places for as many as `most` calls of a crawl beside its first, as far as
-    /// there are any.
-    pub(crate) fn calls(&self, most: usize) -> Vec<Place<'_>> {
-        let alone = self.all.alone.load(Ordering::SeqCst);
-        (0..most).map_while(|_| self.all.calls.enter(&self.calls, alone)).collect()
+    /// Permission to wait for Microsoft, if there is any left.
+    pub(crate) fn permit(&self) -> Option<[Permit; 2]> {
+        self.all.acquire(&self.all.requests, &self.requests)
+    }
+
+    /// Permission for as many as `most` calls of a crawl beside its first, as far
+    /// as there is any.
+    pub(crate) fn calls(&self, most: usize) -> Vec<[Permit; 2]> {
+        (0..most).map_while(|_| self.all.acquire(&self.all.calls, &self.calls)).collect()
     }
 }
 
@@ -134,18 +154,31 @@ mod tests {
 
     #[test]
     fn two_crawls_are_as_quick_as_can_be_and_others_have_one_call_each() {
-        let (room, calls) = (Room::new(1), Room::new(limits::CRAWL_CALLS));
-        let all = Arc::new(Waiting { room, calls, alone: AtomicBool::new(false) });
-        let queue = || Queue {
-            all: Arc::clone(&all),
-            mine: AtomicUsize::new(0),
-            calls: AtomicUsize::new(0),
-        };
+        let all = Arc::new(Waiting::new(1));
+        all.alone.store(false, Ordering::SeqCst);
+        let queue = || Queue::new(Arc::clone(&all));
         let [a, b, c] = [queue(), queue(), queue()];
         let most = limits::WIDTH - 1;
         let (of_a, of_b) = (a.calls(most), b.calls(most));
         assert_eq!((of_a.len(), of_b.len(), c.calls(most).len()), (most, most, 0));
         drop(of_a);
         assert_eq!(c.calls(3).len(), 3);
+    }
+
+    #[test]
+    fn one_of_several_has_half_of_the_permits_and_all_together_no_more_than_there_are() {
+        let take = |queue: &Queue| -> Vec<_> { (0..9).map_while(|_| queue.permit()).collect() };
+        let all = Arc::new(Waiting::new(5));
+        let [a, b, c] = [(); 3].map(|()| Queue::new(Arc::clone(&all)));
+        all.alone.store(false, Ordering::SeqCst);
+        let (of_a, of_b, of_c) = (take(&a), take(&b), take(&c));
+        assert_eq!((of_a.len(), of_b.len(), of_c.len()), (2, 2, 1));
+        drop((of_a, of_b, of_c));
+        all.alone.store(true, Ordering::SeqCst);
+        assert_eq!(take(&a).len(), 5);
+        assert_eq!(take(&b).len(), 5);
+        let small = Arc::new(Waiting::new(1));
+        small.alone.store(false, Ordering::SeqCst);
+        assert!(Queue::new(small).permit().is_some());
     }
 }

@@ -10,7 +10,6 @@
 //! withdrawn, so there everything is.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::http::{Action, Request, Transport};
 use crate::jwks::{KeySet, PublicKey};
 use crate::jwt::{Claims, Unverified, Verifier, Wanted};
 use crate::limits;
-use crate::room::Room;
+use crate::semaphore::Semaphore;
 use crate::time::{Clock, Deadline};
 
 /// Decides who may ask.
@@ -34,8 +33,7 @@ pub struct Trust {
     /// how much of a token was right.
     known: Mutex<HashMap<Box<str>, Arc<Claims>>>,
     clock: Clock,
-    room: Room,
-    waiting: AtomicUsize,
+    waiting: Semaphore,
 }
 
 /// One host, and the keys that it publishes.
@@ -80,8 +78,7 @@ impl Trust {
             verifier,
             known: Mutex::default(),
             clock: clock.clone(),
-            room: Room::new(limits::KEYS_WAITING),
-            waiting: AtomicUsize::new(0),
+            waiting: Semaphore::new(limits::KEYS_WAITING),
         }
     }
 
@@ -127,7 +124,7 @@ impl Trust {
             let answers = lock(&host.state).answered.is_some();
             return Err(if answers { UNKNOWN } else { unavailable() }.into());
         };
-        let _place = self.room.enter(&self.waiting, true).ok_or_else(unavailable)?;
+        let _permit = self.waiting.try_acquire().ok_or_else(unavailable)?;
         let left = deadline.remaining(self.clock.now()).unwrap_or_default();
         let patience = left.min(limits::KEYS_TIMEOUT);
         host.flight.wait(ticket, patience).ok_or_else(unavailable)??;

@@ -71,7 +71,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "reader",
             "registrar",
             "relay",
-            "room",
+            "semaphore",
             "session",
             "source",
             "sync",

@@ -237,7 +237,7 @@ impl Shared {
     /// Hands a request on and reads the answer, all of it: whoever makes it
     /// must not wait for the client to take it.
     fn ask(&self, head: &Head, body: &[u8]) -> Result<Answer, Refusal> {
-        let _place = self.places.take().ok_or(Refusal::Busy)?;
+        let _permit = self.requests.try_acquire().ok_or(Refusal::Busy)?;
         let deadline = Instant::now() + self.bounds.answer;
         let stream = UnixStream::connect(&self.behind).map_err(|_| Refusal::NoAnswer)?;
         let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
@@ -277,34 +277,6 @@ fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Ref
     }
 }
 
-/// So many requests may be handed on at once.
-pub(super) struct Places {
-    taken: AtomicUsize,
-    count: usize,
-}
-
-/// One of them, given back when dropped.
-struct Place<'a>(&'a AtomicUsize);
-
-impl Places {
-    pub(super) const fn new(count: usize) -> Self {
-        Self { taken: AtomicUsize::new(0), count }
-    }
-
-    /// A place, if one is free.
-    fn take(&self) -> Option<Place<'_>> {
-        let next = |taken| (taken < self.count).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok()?;
-        Some(Place(&self.taken))
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// Bytes that are read at once.
 const CHUNK: usize = 8 * 1024;
 
@@ -330,15 +302,6 @@ mod tests {
         drop(large);
         share().grow_to(limits::BODY_SHARE + 1).unwrap();
         assert_eq!(used.load(Ordering::SeqCst), 0);
-    }
-
-    #[test]
-    fn so_many_are_handed_on_and_no_more() {
-        let places = Places::new(2);
-        let taken = [places.take(), places.take()];
-        assert!(taken.iter().all(Option::is_some) && places.take().is_none());
-        drop(taken);
-        assert!(places.take().is_some());
     }
 
     #[test]

@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 use crate::event::{Event, Events, Level};
 use crate::framing::Refusal;
 use crate::limits;
-use client::{Client, Places};
+use crate::semaphore::Semaphore;
+use client::Client;
 use crowd::{Crowd, Seat};
 use directory::PrivateDirectory;
 pub use directory::remove;
@@ -102,7 +103,7 @@ struct Shared {
     bounds: Bounds,
     events: Events,
     closing: Arc<Closing>,
-    places: Places,
+    requests: Semaphore,
     bodies: AtomicUsize,
 }
 
@@ -176,7 +177,7 @@ impl Guard {
             bounds: self.bounds,
             events,
             closing: Arc::clone(&self.closing),
-            places: Places::new(self.bounds.in_flight),
+            requests: Semaphore::new(self.bounds.in_flight),
             bodies: AtomicUsize::new(0),
         });
         let crowd = Arc::new(Crowd::new(self.bounds.connections));

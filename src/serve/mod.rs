@@ -28,6 +28,7 @@ use crate::api::{self, Api, REQUEST_IDS};
 use crate::event::{Event, Events, Level, RequestId};
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::semaphore::{Permit, Semaphore};
 use crate::settings::ServeSettings;
 use crate::time::{Clock, Deadline, Now};
 use exchange::{header, read_body, send, send_early};
@@ -144,7 +145,8 @@ impl Door {
         let pool = Pool {
             behind,
             jobs: Mutex::new(jobs),
-            in_flight: Arc::default(),
+            // It only counts: the queue is the bound.
+            in_flight: Semaphore::new(usize::MAX),
             accepted: AtomicUsize::new(0),
             series: format!("{prefix}{:x}-", clock.now().wall.unix_seconds()),
             clock,
@@ -229,23 +231,15 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// A request, when it came, and its place among those in flight.
+/// A request, when it came, and what counts it as in flight, whatever becomes of
+/// the job.
 struct Job {
     request: Request,
     /// Whether its body was read to the end.
     is_read: bool,
     id: RequestId,
     received: Now,
-    _place: Place,
-}
-
-/// Counts as in flight for as long as it lives, whatever becomes of the job.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
+    _permit: Option<Permit>,
 }
 
 /// The workers and what they share.
@@ -253,7 +247,7 @@ struct Pool {
     behind: Behind,
     jobs: Mutex<Receiver<Job>>,
     /// Requests queued or being answered.
-    in_flight: Arc<AtomicUsize>,
+    in_flight: Semaphore,
     /// Requests so far.
     accepted: AtomicUsize,
     /// What one of them is called that has no name of its own, before its number.
@@ -301,7 +295,7 @@ impl<'a> Intake<'a> {
     /// Finishes what has been accepted, for as long as `timeout`.
     fn drain(&mut self, timeout: Duration) {
         let deadline = Deadline::after(timeout, self.pool.clock.now());
-        let in_flight = || self.pool.in_flight.load(Ordering::SeqCst);
+        let in_flight = || self.pool.in_flight.taken();
         while deadline.remaining(self.pool.clock.now()).is_some() {
             match self.take_one(POLL) {
                 Ok(false) if in_flight() == 0 => break,
@@ -407,9 +401,8 @@ impl Pool {
         let given = REQUEST_IDS.into_iter().find_map(|name| header(&request, name));
         let own = || [self.series.as_str(), &number.to_string()].concat();
         let id = RequestId::new(given, own);
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let place = Place(Arc::clone(&self.in_flight));
-        Job { request, is_read: false, id, received: self.clock.now(), _place: place }
+        let permit = self.in_flight.try_acquire();
+        Job { request, is_read: false, id, received: self.clock.now(), _permit: permit }
     }
 
     fn work(&self) {
