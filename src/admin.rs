@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use crate::api::{self, Api, Response, Summary};
-use crate::metrics::Format;
 
 /// The endpoints for machines.
 pub struct Admin {
@@ -40,8 +39,8 @@ impl Admin {
         Self { api, stopping }
     }
 
-    /// Answers a request; `accept` is its header of that name.
-    pub fn handle(&self, method: &str, target: &str, accept: Option<&str>) -> Response {
+    /// Answers a request.
+    pub fn handle(&self, method: &str, target: &str) -> Response {
         let path = target.split('?').next().unwrap_or_default();
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| path == **endpoint) else {
             return api::failure(404, "There are /livez, /readyz and /metrics.", "admin");
@@ -51,22 +50,12 @@ impl Admin {
             return Response { allow: Some("GET"), ..response };
         }
         match *endpoint {
-            "/metrics" => self.metrics(accept),
+            "/metrics" => page(METRICS, self.api.relay().take_stock().render()),
             "/readyz" if self.stopping.has_begun() => {
                 api::failure(503, "The relay is stopping.", "admin")
             }
             _ => page(api::JSON, json!({"status": "ok"}).to_string()),
         }
-    }
-
-    fn metrics(&self, accept: Option<&str>) -> Response {
-        let asked = accept.is_some_and(|types| types.contains("application/openmetrics-text"));
-        let (format, media_type) = if asked {
-            (Format::OpenMetrics, "application/openmetrics-text; version=1.0.0; charset=utf-8")
-        } else {
-            (Format::Prometheus, "text/plain; version=0.0.4; charset=utf-8")
-        };
-        page(media_type, self.api.relay().take_stock().render(format))
     }
 }
 
@@ -76,3 +65,6 @@ fn page(media_type: &'static str, body: String) -> Response {
 }
 
 const ENDPOINTS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// The text format of Prometheus.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";

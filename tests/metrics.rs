@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use graph_relay::admin::{Admin, Stopping};
 use graph_relay::api::Request;
 use graph_relay::error::TransportError;
-use graph_relay::metrics::{Format, Metric, Metrics};
+use graph_relay::metrics::{Metric, Metrics};
 use graph_relay::settings::AlertSource;
 use graph_relay::simulator::{Behaviour, constructed_alerts};
 use graph_relay::sync::SyncSettings;
@@ -25,7 +25,7 @@ use support::service::{PATIENCE, PROGRAM, Program, Scratch, exchange, http, micr
 use support::*;
 
 const HIT: [(&str, &str); 1] = [("ip", "203.0.113.77")];
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0, text/plain; q=0.5";
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A family of an exposition: its type, and its samples.
 #[derive(Debug, Default, PartialEq)]
@@ -34,27 +34,20 @@ struct Family {
     samples: BTreeMap<String, f64>,
 }
 
-/// Reads an exposition, and refuses whatever OpenMetrics 1.0 or the older format
-/// would.
-fn parse(text: &str, format: Format) -> BTreeMap<String, Family> {
-    let open = format == Format::OpenMetrics;
+/// Reads an exposition, and refuses whatever a strict reader would.
+fn parse(text: &str) -> BTreeMap<String, Family> {
     assert!(text.ends_with('\n') && text.is_ascii());
-    assert_eq!(text.ends_with("# EOF\n"), open);
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut current = String::new();
-    let (mut has_help, mut has_unit) = (false, false);
-    for line in text.trim_end_matches("# EOF\n").lines() {
+    let mut has_help = false;
+    for line in text.lines() {
         let words: Vec<&str> = line.splitn(4, ' ').collect();
         match words[..] {
             ["#", "TYPE", name, kind] => {
                 assert!(is_name(name), "{line}");
                 let fresh = Family { kind: kind.to_owned(), ..Family::default() };
                 assert!(families.insert(name.to_owned(), fresh).is_none(), "twice: {line}");
-                (current, has_help, has_unit) = (name.to_owned(), false, false);
-            }
-            ["#", "UNIT", name, unit] if open && !has_unit => {
-                assert!(name == current && name.ends_with(&format!("_{unit}")), "{line}");
-                has_unit = true;
+                (current, has_help) = (name.to_owned(), false);
             }
             ["#", "HELP", name, help] if !has_help => {
                 assert!(name == current && !help.is_empty() && !help.contains('\\'), "{line}");
@@ -63,7 +56,7 @@ fn parse(text: &str, format: Format) -> BTreeMap<String, Family> {
             _ => {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 let family = families.get_mut(&current).unwrap();
-                check_sample(&current, &family.kind, series, open);
+                check_sample(&current, &family.kind, series);
                 let value = value.parse().unwrap();
                 let before = family.samples.insert(series.to_owned(), value);
                 assert!(has_help && before.is_none() && value >= 0.0, "{line}");
@@ -77,18 +70,16 @@ fn is_name(name: &str) -> bool {
     name.starts_with("graph_relay_") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }
 
-fn check_sample(family: &str, kind: &str, series: &str, open: bool) {
+fn check_sample(family: &str, kind: &str, series: &str) {
     let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
     let suffix = name.strip_prefix(family).unwrap_or("?");
-    let suffixes: &[&str] = match (kind, open) {
-        ("counter", true) => &["_total"],
-        ("info", true) => &["_info"],
-        ("histogram", _) => &["_bucket", "_count", "_sum"],
-        ("gauge" | "counter", _) => &[""],
+    let suffixes: &[&str] = match kind {
+        "histogram" => &["_bucket", "_count", "_sum"],
+        "gauge" | "counter" => &[""],
         _ => &[],
     };
     assert!(suffixes.contains(&suffix), "{kind} {series}");
-    assert!(open || kind != "counter" || name.ends_with("_total"), "{series}");
+    assert_eq!(kind == "counter", name.ends_with("_total"), "{series}");
     let labels = labels.strip_suffix('}').unwrap();
     let mut names = Vec::new();
     for label in labels.split(',').filter(|label| !label.is_empty()) {
@@ -127,8 +118,8 @@ fn check_histograms(families: &BTreeMap<String, Family>) {
 
 /// What the metrics of `world` are by now, but for those that are nothing.
 fn counted(world: &World) -> BTreeMap<String, f64> {
-    let text = world.api.relay().take_stock().render(Format::OpenMetrics);
-    let families = parse(&text, Format::OpenMetrics);
+    let text = world.api.relay().take_stock().render();
+    let families = parse(&text);
     check_histograms(&families);
     let samples = families.into_values().flat_map(|family| family.samples);
     let samples = samples.filter(|(name, value)| *value != 0.0 && !name.contains("_bucket"));
@@ -319,14 +310,14 @@ fn what_is_left_out_is_counted_by_reason() {
 
 #[test]
 fn the_series_are_always_the_same_and_tell_nothing_of_anybody() {
-    let fresh = Metrics::default().render(Format::OpenMetrics);
+    let fresh = Metrics::default().render();
     let world = World::new();
     ask(&world, "/observe/observables", &HIT);
     ask(&world, "/marked-path", &[]);
     world.wire.simulator.refuse(&credentials(), Some(7_000_215));
     world.clock.pass(4_000);
     ask(&world, "/health", &[]);
-    let used = world.api.relay().take_stock().render(Format::OpenMetrics);
+    let used = world.api.relay().take_stock().render();
     let series = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
     };
@@ -341,27 +332,19 @@ fn the_series_are_always_the_same_and_tell_nothing_of_anybody() {
 }
 
 #[test]
-fn both_formats_are_well_formed_and_chosen_by_who_asks() {
+fn what_is_exported_is_well_formed() {
     let world = World::new();
     ask(&world, "/observe/observables", &HIT);
     let admin = Admin::new(world.api, Stopping::default());
-    let rows = [
-        (Some(OPEN_METRICS), Format::OpenMetrics, "application/openmetrics-text; version=1.0.0"),
-        (Some("text/plain"), Format::Prometheus, "text/plain; version=0.0.4"),
-        (None, Format::Prometheus, "text/plain; version=0.0.4"),
-    ];
-    for (accept, format, media_type) in rows {
-        let page = admin.handle("GET", "/metrics?x=y", accept);
-        assert_eq!(page.status, 200);
-        assert_eq!(page.media_type, format!("{media_type}; charset=utf-8"));
-        let text = String::from_utf8(page.body).unwrap();
-        let families = parse(&text, format);
-        check_histograms(&families);
-        assert_eq!(families.len(), Metrics::default().all().len());
-        if format == Format::Prometheus {
-            promtool(&["check", "metrics"], &text);
-        }
-    }
+    let page = admin.handle("GET", "/metrics?x=y");
+    assert_eq!((page.status, page.media_type), (200, TEXT_FORMAT));
+    let text = String::from_utf8(page.body).unwrap();
+    let families = parse(&text);
+    check_histograms(&families);
+    assert_eq!(families.len(), Metrics::default().all().len());
+    let build = format!("graph_relay_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(families["graph_relay_build_info"].samples[&build], 1.0);
+    promtool(&["check", "metrics"], &text);
 }
 
 /// Has promtool look at it, where there is one.
@@ -383,13 +366,13 @@ fn machines_are_told_that_it_lives_and_whether_it_is_ready_whatever_microsoft_do
     ask(&world, "/health", &[]);
     let stopping = Stopping::default();
     let admin = Admin::new(world.api.clone(), stopping.clone());
-    let status = |method, target| admin.handle(method, target, None).status;
+    let status = |method, target| admin.handle(method, target).status;
     world.wire.requests();
     assert_eq!((status("GET", "/livez"), status("HEAD", "/readyz")), (200, 200));
     for target in ["/", "/livez/", "/health", "/metrics/x", ""] {
         assert_eq!(status("GET", target), 404, "{target}");
     }
-    let refused = admin.handle("POST", "/metrics", None);
+    let refused = admin.handle("POST", "/metrics");
     assert_eq!((refused.status, refused.allow), (405, Some("GET")));
     stopping.begin();
     assert_eq!((status("GET", "/livez"), status("GET", "/readyz")), (200, 503));
@@ -408,7 +391,7 @@ fn the_program_answers_machines_apart_and_names_requests_in_answer_and_log() {
     let debug = [("RELAY_LOG", "debug")];
     let environment = [&relay(&microsoft)[..], &sockets, &debug].concat();
     let program = Program::start(Path::new(PROGRAM), &environment);
-    let get = |socket, path| exchange(socket, &http("GET", path, &[("Accept", OPEN_METRICS)], ""));
+    let get = |socket, path| exchange(socket, &http("GET", path, &[], ""));
     let status = |answer: &str| answer.split(' ').nth(1).unwrap().to_owned();
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(status(&get(&admin_at, path)), "200", "{path}");
@@ -428,12 +411,12 @@ fn the_program_answers_machines_apart_and_names_requests_in_answer_and_log() {
     let metrics = || {
         let answer = get(&admin_at, "/metrics");
         let (head, text) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains("\r\nContent-Type: application/openmetrics-text; version=1.0.0;"));
-        parse(text, Format::OpenMetrics)
+        assert!(head.contains(&format!("\r\nContent-Type: {TEXT_FORMAT}\r\n")));
+        parse(text)
     };
     let value = |family: &str, series: &str| metrics()[family].samples[series];
     let asked = "graph_relay_requests_total{endpoint=\"observe\",outcome=\"ok\"}";
-    assert_eq!(value("graph_relay_requests", asked), 2.0);
+    assert_eq!(value("graph_relay_requests_total", asked), 2.0);
     assert_eq!(value("graph_relay_workers", "graph_relay_workers"), 16.0);
     // The answer is there a moment before its worker has done.
     let start = Instant::now();
@@ -514,9 +497,13 @@ fn read(path: &str) -> String {
 }
 
 fn row(metric: &Metric) -> String {
-    let label = |(name, values): &(&str, &[&str])| format!("`{name}`: {}", values.join(", "));
+    let label = |(name, values): &(&str, &[&str])| match *name {
+        // The program's own, which is another with each release.
+        "version" => "`version`".to_owned(),
+        _ => format!("`{name}`: {}", values.join(", ")),
+    };
     let labels: Vec<String> = metric.labels().iter().map(label).collect();
-    let (name, kind, help) = (metric.sample(), metric.kind(), metric.help);
+    let (name, kind, help) = (metric.name, metric.kind(), metric.help);
     format!("| `{name}` | {kind} | {help} | {} |\n", labels.join("; "))
 }
 
@@ -538,7 +525,7 @@ fn alert_rules_and_dashboard_name_what_there_is() {
     let metrics = Metrics::default();
     let mut known: BTreeSet<String> = BTreeSet::new();
     for metric in metrics.all() {
-        known.insert(metric.sample());
+        known.insert(metric.name.to_owned());
         if metric.kind() == "histogram" {
             known.extend(["bucket", "count", "sum"].map(|end| format!("{}_{end}", metric.name)));
         }
@@ -555,7 +542,7 @@ fn alert_rules_and_dashboard_name_what_there_is() {
     // Every metric is on the dashboard, and every value that is asked for exists.
     let on_dashboard = named(&dashboard);
     for metric in metrics.all() {
-        let found = on_dashboard.iter().any(|name| name.starts_with(&metric.sample()));
+        let found = on_dashboard.iter().any(|name| name.starts_with(metric.name));
         assert!(found, "{} is not on the dashboard", metric.name);
     }
     for (name, values) in metrics.all().iter().flat_map(|metric| metric.labels()) {

@@ -430,7 +430,7 @@ impl Pool {
             Behind::Relay(api) => api,
             Behind::Admin(admin) => {
                 let (method, target) = (job.request.method().as_str(), job.request.url());
-                return admin.handle(method, target, header(&job.request, "Accept"));
+                return admin.handle(method, target);
             }
         };
         let deadline = api.relay().deadline(job.received);
