@@ -5,7 +5,6 @@
 //! reach the analyst as a general failure of the module, and the text would be
 //! lost on the way.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -217,7 +216,7 @@ impl Api {
 
     /// Who asks. A request that has waited too long is not even asked that:
     /// whoever sent it has gone.
-    fn claims(&self, request: Request<'_>, deadline: Deadline) -> Result<Arc<Claims>, Error> {
+    fn claims(&self, request: Request<'_>, deadline: Deadline) -> Result<Claims, Error> {
         if deadline.remaining(self.relay.now()).is_none() {
             return Err(Error::Deadline { waiting_for: "busy with other requests" });
         }

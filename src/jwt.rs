@@ -73,7 +73,6 @@ pub struct Wanted {
 pub struct Claims {
     credentials: Credentials,
     entities_limit: Option<usize>,
-    times: Times,
 }
 
 /// From when until when a token is good.
@@ -92,14 +91,6 @@ impl Claims {
     /// Sightings per observable for this request, if the token says so.
     pub const fn entities_limit(&self) -> Option<usize> {
         self.entities_limit
-    }
-
-    /// Looks at the clock once more: all else that makes a token good stays so.
-    ///
-    /// # Errors
-    /// When its time is up at `now`.
-    pub fn check_times(&self, now: Timestamp) -> Result<(), AuthorizationError> {
-        self.times.check(now)
     }
 }
 
@@ -168,10 +159,9 @@ impl Verifier {
         self.check_signature(token, published)?;
         let payload = serde_json::from_slice(&token.payload);
         let payload: Payload = payload.map_err(|_| AuthorizationError::WrongStructure)?;
-        let times = Times::of(&payload)?;
-        times.check(now)?;
+        Times::of(&payload)?.check(now)?;
         self.check_audience(&payload)?;
-        let claims = claims(&payload, times)?;
+        let claims = claims(&payload)?;
         let is_served =
             self.tenants.is_empty() || self.tenants.contains(&claims.credentials.tenant);
         is_served.then_some(claims).ok_or(AuthorizationError::TenantNotServed)
@@ -289,7 +279,7 @@ fn date(
     Ok(Some(Timestamp::from_unix_seconds(seconds)))
 }
 
-fn claims(payload: &Payload, times: Times) -> Result<Claims, AuthorizationError> {
+fn claims(payload: &Payload) -> Result<Claims, AuthorizationError> {
     let text = |value: &Option<Value>, claim| {
         let text = value.as_ref().and_then(Value::as_str).map(str::trim);
         text.filter(|text| !text.is_empty())
@@ -306,7 +296,6 @@ fn claims(payload: &Payload, times: Times) -> Result<Claims, AuthorizationError>
             secret: Secret::new(secret),
         },
         entities_limit: payload.entities_limit.as_ref().and_then(entities_limit),
-        times,
     })
 }
 

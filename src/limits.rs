@@ -129,10 +129,6 @@ pub const VALUE: usize = 8 * 1024;
 /// the whole head, so nothing longer ever worked where the original lived.
 pub const TOKEN: usize = 10 * 1024;
 
-/// Good tokens that are known again: one for each of many tenants. All are
-/// verified anew when there are more.
-pub const TOKENS_KNOWN: usize = 256;
-
 /// Sightings per observable when neither environment nor token says otherwise:
 /// the original's default.
 pub const ENTITIES_DEFAULT: usize = 100;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::cloud::Cloud;
 use crate::credentials::{CredentialKey, Credentials};
 use crate::flight::lock;
 use crate::limits;
@@ -66,21 +65,6 @@ struct Known<T> {
     tenants: HashMap<CredentialKey, (u64, Arc<T>)>,
     /// Counts uses, to tell who was used last.
     uses: u64,
-    /// The last credentials and their key, which need not be made again.
-    last: Option<(Credentials, CredentialKey)>,
-}
-
-impl<T> Known<T> {
-    fn key(&mut self, credentials: &Credentials, cloud: &Cloud) -> CredentialKey {
-        match &self.last {
-            Some((last, key)) if last == credentials => *key,
-            _ => {
-                let key = credentials.key(cloud);
-                self.last = Some((credentials.clone(), key));
-                key
-            }
-        }
-    }
 }
 
 impl<T> Tenants<T> {
@@ -91,7 +75,7 @@ impl<T> Tenants<T> {
         waiting: usize,
         make: impl Fn(Session, Queue) -> T + Send + Sync + 'static,
     ) -> Self {
-        let known = Known { tenants: HashMap::new(), uses: 0, last: None };
+        let known = Known { tenants: HashMap::new(), uses: 0 };
         let (known, waiting) = (Mutex::new(known), Arc::new(Waiting::new(waiting)));
         Self { upstream, most, known, waiting, make: Box::new(make) }
     }
@@ -108,8 +92,8 @@ impl<T> Tenants<T> {
     /// The tenant of `credentials`. When there are too many, the one that has not
     /// been used for longest is forgotten.
     pub(crate) fn of(&self, credentials: &Credentials) -> Arc<T> {
+        let key = credentials.key(self.upstream.cloud());
         let mut known = lock(&self.known);
-        let key = known.key(credentials, self.upstream.cloud());
         known.uses += 1;
         let uses = known.uses;
         let (used, tenant) = known.tenants.entry(key).or_insert_with(|| {

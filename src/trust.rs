@@ -5,11 +5,9 @@
 //! one that is not known, but never more than once a minute, whatever tokens
 //! want. While the host does not answer, those that are known stay good.
 //!
-//! XDR sends the same token with every request. One that a secret has signed is
-//! known again, and then only the clock is looked at; a published key may be
-//! withdrawn, so there everything is.
+//! Every token is verified each time that it comes, and none is kept: it holds a
+//! client secret.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -29,9 +27,6 @@ use crate::time::{Clock, Deadline};
 pub struct Trust {
     verifier: Verifier,
     hosts: Vec<Arc<Host>>,
-    /// What good tokens say. The map's own hash keeps a comparison from telling
-    /// how much of a token was right.
-    known: Mutex<HashMap<Box<str>, Arc<Claims>>>,
     clock: Clock,
     waiting: Semaphore,
 }
@@ -76,7 +71,6 @@ impl Trust {
         Self {
             hosts: verifier.hosts.iter().map(host).collect(),
             verifier,
-            known: Mutex::default(),
             clock: clock.clone(),
             waiting: Semaphore::new(limits::KEYS_WAITING),
         }
@@ -86,31 +80,13 @@ impl Trust {
     ///
     /// # Errors
     /// Why it is not.
-    pub fn verify(&self, token: &str, deadline: Deadline) -> Result<Arc<Claims>, Error> {
-        let known = lock(&self.known).get(token).cloned();
-        if let Some(claims) = known {
-            claims.check_times(self.clock.now().wall)?;
-            return Ok(claims);
-        }
+    pub fn verify(&self, token: &str, deadline: Deadline) -> Result<Claims, Error> {
         let unverified = Unverified::parse(token)?;
         let key = match self.verifier.wanted(&unverified)? {
             Some(wanted) => Some(self.key(&wanted, deadline)?),
             None => None,
         };
-        let claims = self.verifier.verify(&unverified, key.as_ref(), self.clock.now().wall)?;
-        let claims = Arc::new(claims);
-        if key.is_none() {
-            self.remember(token, &claims);
-        }
-        Ok(claims)
-    }
-
-    fn remember(&self, token: &str, claims: &Arc<Claims>) {
-        let mut known = lock(&self.known);
-        if known.len() == limits::TOKENS_KNOWN {
-            known.clear();
-        }
-        known.insert(token.into(), Arc::clone(claims));
+        Ok(self.verifier.verify(&unverified, key.as_ref(), self.clock.now().wall)?)
     }
 
     fn key(&self, wanted: &Wanted, deadline: Deadline) -> Result<PublicKey, Error> {
@@ -217,47 +193,3 @@ impl Host {
 
 /// Where Cisco's hosts publish their keys.
 const PATH: &str = "/.well-known/jwks";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::credentials::{Credentials, Secret, TenantId};
-    use crate::error::TransportError;
-    use crate::http::Response;
-    use crate::jwt::{SigningKey, sign};
-    use crate::time::{Now, Timestamp};
-
-    /// A network without anybody.
-    struct Nobody;
-
-    impl Transport for Nobody {
-        fn send(&self, _: &Request, after: Duration) -> Result<Response, TransportError> {
-            Err(TransportError::Timeout { after })
-        }
-    }
-
-    #[test]
-    fn so_many_good_tokens_are_known_again_and_no_more() {
-        let key = SigningKey::new(Secret::new("k".repeat(limits::HS256_KEY))).unwrap();
-        let credentials = Credentials {
-            tenant: TenantId::parse("contoso.com").unwrap(),
-            application: "application".to_owned(),
-            secret: Secret::new("secret"),
-        };
-        let wall = Timestamp::from_unix_seconds(1_790_000_000);
-        let now = Now { wall, monotonic: Duration::ZERO };
-        let verifier = Verifier { secrets: vec![key.clone()], ..Verifier::default() };
-        let transport: Arc<dyn Transport> = Arc::new(Nobody);
-        let trust =
-            Trust::new(verifier, &transport, &Clock::new(move || now, |_| {}), &Events::none());
-        let mut known = Vec::new();
-        for number in 1..=limits::TOKENS_KNOWN + 1 {
-            let expires = wall.plus(Duration::from_secs(u64::try_from(number).unwrap()));
-            let token = sign(&credentials, Some(expires), None, &key);
-            trust.verify(token.expose(), Deadline::after(Duration::ZERO, now)).unwrap();
-            known.push(lock(&trust.known).len());
-        }
-        let expected: Vec<usize> = (1..=limits::TOKENS_KNOWN).chain([1]).collect();
-        assert_eq!(known, expected);
-    }
-}

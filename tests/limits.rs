@@ -343,7 +343,6 @@ const TESTED: &[(&str, &[&str])] = &[
     ("a_key_is_long_enough_and_there_is_one", &["HS256_KEY"]),
     ("bounds_hold_at_their_edge_and_one_over", &["OBSERVABLES", "VALUE"]),
     ("a_token_may_be_as_long_as_the_bound", &["TOKEN"]),
-    ("so_many_good_tokens_are_known_again_and_no_more", &["TOKENS_KNOWN"]),
     ("the_limit_is_a_positive_number_or_the_default", &["ENTITIES_MAX"]),
     ("times_are_honoured_with_a_minute_of_leeway", &["LEEWAY"]),
     ("a_key_is_of_the_right_kind_and_size_or_not_there", &["KEY_ID", "RSA_BITS", "RSA_EXPONENT"]),

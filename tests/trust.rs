@@ -195,7 +195,7 @@ fn only_named_tenants_are_served() {
 }
 
 #[test]
-fn a_token_that_is_known_again_is_good_for_its_time_and_to_the_letter() {
+fn a_token_is_verified_each_time_that_it_comes() {
     let world = world();
     let now = world.clock.wall().unix_seconds();
     let mut claims = payload(EUROPE);
@@ -210,21 +210,6 @@ fn a_token_that_is_known_again_is_good_for_its_time_and_to_the_letter() {
     assert_eq!(ask(&world, &token), "ok");
     world.clock.pass(1);
     assert!(ask(&world, &token).contains("JWT has expired"));
-}
-
-#[test]
-fn more_good_tokens_than_are_known_again_are_good_all_the_same() {
-    let world = world();
-    let tokens: Vec<String> = (0..=limits::TOKENS_KNOWN)
-        .map(|number| {
-            let mut claims = payload(EUROPE);
-            claims["jti"] = json!(number);
-            sign_payload(&claims)
-        })
-        .collect();
-    for token in tokens.iter().chain(&tokens) {
-        assert_eq!(ask(&world, token), "ok");
-    }
 }
 
 /// A host that publishes keys, once: what it was asked, and what it says.
