@@ -100,4 +100,4 @@ lambda-zip: static ## target/lambda.zip, as AWS Lambda wants it
 	python3 contrib/lambda/pack.py $(STATIC) target/lambda.zip
 
 lambda-try: lambda-zip ## one invocation of it against a Runtime API on this machine
-	SECRET_KEY="$$($(STATIC) token new)" python3 contrib/lambda/invoke.py target/lambda.zip
+	SECRET_KEY="$$($(STATIC) key new)" python3 contrib/lambda/invoke.py target/lambda.zip

@@ -1,5 +1,8 @@
 //! The command line, as data.
 
+mod table;
+
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +12,8 @@ use crate::observable::{Kind, Observable};
 use crate::settings::AlertSource;
 use crate::time::parse_span;
 use crate::xdr::api::Region;
+
+pub use table::{ABOUT, COMMANDS, CommandRow, EXIT_CODES, OptionRow, overview};
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub enum Command {
     Version,
     /// Tell how to use it.
     Help,
+    /// Tell how to use one command, or those that begin with one word: the text.
+    HelpFor(String),
 }
 
 /// A shell that completes commands.
@@ -137,286 +144,221 @@ impl Command {
     /// # Errors
     /// What is wrong with them, in words for whoever typed them.
     pub fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut words = Words(arguments.iter().map(String::as_str).collect());
-        words.0.reverse();
-        let command = match words.0.pop() {
-            None | Some("serve") => Self::Serve,
-            Some("check") => Self::Check { online: words.flag("--online") },
-            Some("lambda") => Self::Lambda,
-            Some("demo") => Self::Demo(demo(&mut words)?),
-            Some("observe") => observe(&mut words)?,
-            Some("token") => token(&mut words)?,
-            Some("module") => module(&mut words)?,
-            Some("manual") => Self::Manual,
-            Some("completions") => match words.0.pop() {
-                Some("bash") => Self::Completions(Shell::Bash),
-                Some("zsh") => Self::Completions(Shell::Zsh),
-                Some("fish") => Self::Completions(Shell::Fish),
-                _ => return Err("completions wants 'bash', 'zsh' or 'fish'".to_owned()),
-            },
-            Some("--version" | "-V" | "version") => Self::Version,
-            Some("--help" | "-h" | "help") => Self::Help,
-            Some(other) => return Err(format!("unknown command '{other}'")),
-        };
-        match words.0.pop() {
-            None => Ok(command),
-            Some("--help" | "-h") => Ok(Self::Help),
-            Some(word) => Err(format!("unexpected '{word}'")),
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            [] => Ok(Self::Serve),
+            ["--version" | "-V" | "version"] => Ok(Self::Version),
+            ["--help" | "-h" | "help"] => Ok(Self::Help),
+            ["help", rest @ ..] => help(&rest.join(" ")),
+            // As it was called before.
+            ["token", "new", rest @ ..] => command("key new", rest),
+            [first, second, rest @ ..] if is_command(&format!("{first} {second}")) => {
+                command(&format!("{first} {second}"), rest)
+            }
+            [first, rest @ ..] if is_command(first) => command(first, rest),
+            [first, "--help" | "-h", ..] => help(first),
+            [first, ..] => Err(incomplete(first)),
         }
     }
 }
 
-/// The words that are left, the next one last.
-struct Words<'a>(Vec<&'a str>);
+fn is_command(name: &str) -> bool {
+    COMMANDS.iter().any(|row| row.name == name)
+}
 
-impl<'a> Words<'a> {
-    /// The next word, if it is an option.
-    fn option(&mut self) -> Option<&'a str> {
-        self.0.pop_if(|word| word.starts_with("--") && *word != "--help")
-    }
+fn help(words: &str) -> Result<Command, String> {
+    let text = table::help_for(words);
+    if text.is_empty() { Err(incomplete(words)) } else { Ok(Command::HelpFor(text)) }
+}
 
-    /// Whether the next word is this option.
-    fn flag(&mut self, option: &str) -> bool {
-        self.0.pop_if(|word| *word == option).is_some()
-    }
-
-    /// What follows an option.
-    fn value(&mut self, option: &str) -> Result<&'a str, String> {
-        self.0.pop().ok_or_else(|| format!("{option} wants a value"))
+/// What is wrong with a word that is no command by itself.
+fn incomplete(word: &str) -> String {
+    let next: Vec<String> = table::named(word)
+        .filter_map(|row| Some(format!("'{}'", row.name.strip_prefix(word)?.trim_start())))
+        .collect();
+    match next.split_last() {
+        None => format!("unknown command '{word}'"),
+        Some((last, [])) => format!("{word} wants {last}"),
+        Some((last, others)) => format!("{word} wants {} or {last}", others.join(", ")),
     }
 }
 
-fn demo(words: &mut Words<'_>) -> Result<Demo, String> {
-    let mut demo = Demo::default();
-    while let Some(option) = words.option() {
-        match option {
-            "--once" => demo.once = true,
-            "--listen" => {
-                let address = words.value(option)?.parse();
-                demo.listen = Some(address.map_err(|_| "--listen wants an address and a port")?);
-            }
-            "--source" => {
-                let source = AlertSource::from_word(words.value(option)?);
-                demo.source = source.ok_or("--source wants alerts_v2, hunting or legacy")?;
-            }
-            "--alerts" => demo.alerts = Some(words.value(option)?.into()),
-            "--faults" => {
-                let seed = words.value(option)?.parse();
-                demo.faults = Some(seed.map_err(|_| "--faults wants a number, the seed")?);
-            }
-            _ => return Err(format!("demo has no option {option}")),
+/// Understands the words after the name of a command.
+fn command(name: &str, words: &[&str]) -> Result<Command, String> {
+    let Some(row) = COMMANDS.iter().find(|row| row.name == name) else {
+        return Err(incomplete(name));
+    };
+    let Some(given) = Arguments::parse(row, words)? else {
+        return help(name);
+    };
+    match (name, given.operands.as_slice()) {
+        ("observe", _) => return observe(&given),
+        ("completions", [word]) => return completions(word),
+        ("completions", []) => return completions(""),
+        ("completions", [_, extra, ..]) | (_, [extra, ..]) => {
+            return Err(format!("unexpected '{extra}'"));
         }
+        (_, []) => {}
     }
-    Ok(demo)
+    Ok(match name {
+        "lambda" => Command::Lambda,
+        "check" => Command::Check { online: given.has("--online") },
+        "demo" => Command::Demo(demo(&given)?),
+        "key new" => Command::NewKey,
+        "token sign" => Command::Sign(sign(&given)?),
+        "module add" => Command::Module(module(Deed::Add, &given)?),
+        "module edit" => Command::Module(module(Deed::Edit, &given)?),
+        "module remove" => Command::Module(module(Deed::Remove, &given)?),
+        "module list" => Command::Module(module(Deed::List, &given)?),
+        "module type" => Command::Module(module(Deed::Type, &given)?),
+        "manual" => Command::Manual,
+        _ => Command::Serve,
+    })
 }
 
-fn observe(words: &mut Words<'_>) -> Result<Command, String> {
-    let mut bundle = false;
-    while let Some(option) = words.option() {
-        match option {
-            "--bundle" => bundle = true,
-            _ => return Err(format!("observe has no option {option}")),
+/// What follows the name of a command.
+struct Arguments<'a> {
+    /// By the names that the table has.
+    options: Vec<(&'static str, &'a str)>,
+    operands: Vec<&'a str>,
+}
+
+impl<'a> Arguments<'a> {
+    /// Takes `words` apart by the table; `None` when they ask for help.
+    fn parse(row: &CommandRow, words: &[&'a str]) -> Result<Option<Self>, String> {
+        let (mut options, mut operands) = (Vec::new(), Vec::new());
+        let mut words = words.iter().copied();
+        while let Some(word) = words.next() {
+            match word {
+                "--help" | "-h" => return Ok(None),
+                "--" => operands.extend(words.by_ref()),
+                _ if word.len() > 1 && word.starts_with('-') => {
+                    let (name, value) = match word.split_once('=') {
+                        Some((name, value)) => (name, Some(value)),
+                        None => (word, None),
+                    };
+                    let option = row.option(name).ok_or_else(|| unknown_option(row.name, name))?;
+                    let value = match (option.value, value) {
+                        ("", Some(_)) => return Err(format!("{name} takes no value")),
+                        ("", None) => Some(""),
+                        (_, value) => value.or_else(|| words.next()),
+                    };
+                    let value = value.ok_or_else(|| format!("{name} wants a value"))?;
+                    options.push((option.name, value));
+                }
+                operand => operands.push(operand),
+            }
         }
+        Ok(Some(Self { options, operands }))
     }
+
+    /// The value of an option; of one that is given twice, the last.
+    fn value(&self, name: &str) -> Option<&'a str> {
+        self.options.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.value(name).map(str::to_owned)
+    }
+
+    /// The value of an option as `parse` reads it.
+    fn parsed<T, E: Display>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, String> {
+        self.value(name).map(parse).transpose().map_err(|rule| format!("{name} {rule}"))
+    }
+}
+
+fn unknown_option(command: &str, option: &str) -> String {
+    // What is in the arguments is there for everybody to see.
+    if (command, option) == ("token sign", "--client-secret") {
+        return "the client secret is taken from --client-secret-file, AZURE_CLIENT_SECRET or \
+                standard input"
+            .to_owned();
+    }
+    format!("{command} has no option {option}")
+}
+
+fn completions(word: &str) -> Result<Command, String> {
+    match word {
+        "bash" => Ok(Command::Completions(Shell::Bash)),
+        "zsh" => Ok(Command::Completions(Shell::Zsh)),
+        "fish" => Ok(Command::Completions(Shell::Fish)),
+        _ => Err("completions wants 'bash', 'zsh' or 'fish'".to_owned()),
+    }
+}
+
+fn demo(given: &Arguments<'_>) -> Result<Demo, String> {
+    let source = given.parsed("--source", |word| {
+        AlertSource::from_word(word).ok_or("wants alerts_v2, hunting or legacy")
+    })?;
+    Ok(Demo {
+        once: given.has("--once"),
+        listen: given
+            .parsed("--listen", |text| text.parse().map_err(|_| "wants an address and a port"))?,
+        alerts: given.value("--alerts").map(PathBuf::from),
+        source: source.unwrap_or_default(),
+        faults: given
+            .parsed("--faults", |text| text.parse().map_err(|_| "wants a number, the seed"))?,
+    })
+}
+
+fn observe(given: &Arguments<'_>) -> Result<Command, String> {
     let types = Kind::ALL.map(Kind::word).join(", ");
-    let Some(word) = words.0.pop_if(|word| !word.starts_with('-')) else {
-        return match words.0.last() {
-            Some(_) => Ok(Command::Help),
-            None => Err(format!("observe wants a type ({types}) and a value")),
-        };
+    let Some((word, values)) = given.operands.split_first() else {
+        return Err(format!("observe wants a type ({types}) and a value"));
     };
     let kind = Kind::from_word(word).ok_or_else(|| format!("'{word}' is not one of {types}"))?;
-    let mut observables = Vec::new();
-    while let Some(value) = words.0.pop() {
-        if value == "--bundle" {
-            bundle = true;
-            continue;
-        }
-        let observable = Observable::new(kind, value);
-        observables.push(observable.ok_or_else(|| format!("'{value}' cannot be of type {word}"))?);
-    }
-    if observables.is_empty() {
+    if values.is_empty() {
         return Err(format!("observe {word} wants a value"));
     }
-    Ok(Command::Observe { observables, bundle })
-}
-
-fn token(words: &mut Words<'_>) -> Result<Command, String> {
-    match words.0.pop() {
-        Some("new") => Ok(Command::NewKey),
-        Some("sign") => Ok(Command::Sign(sign(words)?)),
-        Some("--help" | "-h") => Ok(Command::Help),
-        _ => Err("token wants 'new' or 'sign'".to_owned()),
-    }
-}
-
-fn sign(words: &mut Words<'_>) -> Result<Sign, String> {
-    let mut sign = Sign::default();
-    while let Some(option) = words.option() {
-        match option {
-            "--tenant-id" => sign.tenant = Some(words.value(option)?.to_owned()),
-            "--application-id" => sign.application = Some(words.value(option)?.to_owned()),
-            "--client-secret-file" => sign.secret_file = Some(words.value(option)?.into()),
-            "--expires" => {
-                let span = parse_span(words.value(option)?);
-                sign.expires = Some(span.map_err(|rule| format!("--expires {rule}"))?);
-            }
-            "--audience" => sign.audience = Some(words.value(option)?.to_owned()),
-            // What is in the arguments is there for everybody to see.
-            "--client-secret" => {
-                return Err("the client secret is taken from --client-secret-file, \
-                            AZURE_CLIENT_SECRET or standard input"
-                    .to_owned());
-            }
-            _ => return Err(format!("token sign has no option {option}")),
-        }
-    }
-    Ok(sign)
-}
-
-fn module(words: &mut Words<'_>) -> Result<Command, String> {
-    let deed = match words.0.pop() {
-        Some("add") => Deed::Add,
-        Some("edit") => Deed::Edit,
-        Some("remove") => Deed::Remove,
-        Some("list") => Deed::List,
-        Some("type") => Deed::Type,
-        Some("--help" | "-h") => return Ok(Command::Help),
-        _ => return Err("module wants 'add', 'edit', 'remove', 'list' or 'type'".to_owned()),
+    let observable = |value: &&str| {
+        let observable = Observable::new(kind, value);
+        observable.ok_or_else(|| format!("'{value}' cannot be of type {word}"))
     };
-    let mut module = Module::of(deed);
-    while let Some(option) =
-        words.0.pop_if(|w| w.starts_with('-') && !matches!(*w, "--help" | "-h"))
-    {
-        module.take(option, words)?;
-    }
-    Ok(Command::Module(module))
+    let observables = values.iter().map(observable).collect::<Result<_, _>>()?;
+    Ok(Command::Observe { observables, bundle: given.has("--bundle") })
 }
 
-impl Module {
-    const fn of(deed: Deed) -> Self {
-        Self {
-            deed,
-            region: None,
-            api: None,
-            client: None,
-            password_from_stdin: false,
-            settings: None,
-            module_type_id: None,
-            id: None,
-            dry_run: false,
-            json: false,
-            types: false,
-        }
-    }
-
-    /// Takes one option; those with an underscore or one letter are the `relay`
-    /// tool's.
-    fn take(&mut self, option: &str, words: &mut Words<'_>) -> Result<(), String> {
-        use Deed::{Add, Edit, List, Remove, Type};
-        match (option, self.deed) {
-            ("--region", Add | Edit | Remove | List) => {
-                let region = Region::from_word(words.value(option)?);
-                self.region = Some(region.ok_or("--region wants us, eu or apjc")?);
-            }
-            ("--api-url", Add | Edit | Remove | List) => {
-                let base = BaseUrl::parse(words.value(option)?);
-                self.api = Some(base.map_err(|rule| format!("--api-url {rule}"))?);
-            }
-            ("--client-id" | "--client_id" | "-i", Add | Edit | Remove | List) => {
-                self.client = Some(words.value(option)?.to_owned());
-            }
-            ("--client-password" | "--client_password" | "-p", Add | Edit | Remove | List) => {
-                // What is in the arguments is there for everybody to see.
-                if words.value(option)? != "-" {
-                    return Err("the client password is taken from TR_API_CLIENT_PASSWORD, \
-                                TR_API_CLIENT_PASSWORD_FILE or, by --client-password -, from \
-                                standard input"
-                        .to_owned());
-                }
-                self.password_from_stdin = true;
-            }
-            ("--settings" | "--settings_file" | "-f", Add | Edit | Remove) => {
-                self.settings = Some(words.value(option)?.into());
-            }
-            ("--module-type-id", Add | Edit | Remove) => {
-                self.module_type_id = Some(words.value(option)?.to_owned());
-            }
-            ("--id", Edit | Remove) => self.id = Some(words.value(option)?.to_owned()),
-            ("--dry-run", Add | Edit | Remove) => self.dry_run = true,
-            ("--json", List) => self.json = true,
-            ("--types", List) => self.types = true,
-            (_, Add | Edit | Remove | List | Type) => {
-                let word = self.deed.word();
-                return Err(format!("module {word} has no option {option}"));
-            }
-        }
-        Ok(())
-    }
+fn sign(given: &Arguments<'_>) -> Result<Sign, String> {
+    Ok(Sign {
+        tenant: given.text("--tenant-id"),
+        application: given.text("--application-id"),
+        secret_file: given.value("--client-secret-file").map(PathBuf::from),
+        expires: given.parsed("--expires", parse_span)?,
+        audience: given.text("--audience"),
+    })
 }
 
-impl Deed {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Add => "add",
-            Self::Edit => "edit",
-            Self::Remove => "remove",
-            Self::List => "list",
-            Self::Type => "type",
-        }
+fn module(deed: Deed, given: &Arguments<'_>) -> Result<Module, String> {
+    let password = given.value("--client-password");
+    // What is in the arguments is there for everybody to see.
+    if password.is_some_and(|password| password != "-") {
+        return Err("the client password is taken from TR_API_CLIENT_PASSWORD, \
+                    TR_API_CLIENT_PASSWORD_FILE or, by --client-password -, from standard input"
+            .to_owned());
     }
+    Ok(Module {
+        deed,
+        region: given
+            .parsed("--region", |word| Region::from_word(word).ok_or("wants us, eu or apjc"))?,
+        api: given.parsed("--api-url", BaseUrl::parse)?,
+        client: given.text("--client-id"),
+        password_from_stdin: password.is_some(),
+        settings: given.value("--settings").map(PathBuf::from),
+        module_type_id: given.text("--module-type-id"),
+        id: given.text("--id"),
+        dry_run: given.has("--dry-run"),
+        json: given.has("--json"),
+        types: given.has("--types"),
+    })
 }
-
-/// What `--help` says before the table of variables.
-pub const USAGE: &str = "\
-graph-relay answers Cisco XDR's question \"have you seen this?\" for Microsoft Graph Security.
-
-Usage:
-  graph-relay [serve]           serve, as the environment says
-  graph-relay lambda            answer AWS Lambda, as is the default there
-  graph-relay check             validate the environment as serve does, and show it
-      --online                  and ask Microsoft, with the AZURE_... credentials
-  graph-relay demo              serve a simulated tenant, and look something up in it
-      --once                    end after that
-      --listen ADDRESS:PORT     default: 127.0.0.1:9090
-      --alerts FILE             load a JSON array of Graph alerts
-      --source SOURCE           find them by alerts_v2 (the default), hunting or legacy
-      --faults SEED             let a third of Microsoft's answers go wrong, as the seed has it
-  graph-relay observe TYPE VALUE...
-                                look something up with the AZURE_... credentials
-      --bundle                  print a CTIM bundle, not a list of sightings
-  graph-relay token new         make a SECRET_KEY
-  graph-relay token sign        sign a token for credentials with SECRET_KEY
-      --tenant-id ID            default: AZURE_TENANT_ID
-      --application-id ID       default: AZURE_CLIENT_ID
-      --client-secret-file FILE default: AZURE_CLIENT_SECRET, else standard input
-      --expires SPAN            as 90d; default: never
-      --audience URL            default: none
-  graph-relay module add|edit|remove
-                                register the relay with XDR, or the opposite
-      --settings FILE           default: relay_settings.json, else NAME, URL and JWT
-      --module-type-id ID       default: the file's, else the custom relay's
-      --id ID                   (edit, remove) the module's, not found by its name
-      --dry-run                 tell what would be sent, and send nothing
-  graph-relay module list       list the modules that the API client may see
-      --types                   list types of modules
-      --json                    with all that may be seen of them
-      --region us|eu|apjc       (add, edit, remove, list) default: TR_REGION, else us
-      --api-url URL             (add, edit, remove, list) instead of the region's; plain http on loopback only
-      --client-id ID            (add, edit, remove, list) default: TR_API_CLIENT_ID
-      --client-password -       (add, edit, remove, list) from standard input; default: TR_API_CLIENT_PASSWORD
-  graph-relay module type       print a type of module for this relay
-  graph-relay manual            print the manual page, for man
-  graph-relay completions bash|zsh|fish
-                                print the script that completes commands in that shell
-  graph-relay --version
-  graph-relay --help
-
-Exit codes: 0 done; 1 failed; 2 wrong arguments or environment; 3 (observe) something may be missing.
-Of check --online: 4 no connection; 5 no trust in the certificate; 6 credentials refused; 7 permission
-missing; 8 licence missing; 9 Microsoft is too busy; 10 unexpected answer; 11 the clock is wrong.
-Of module: 4 nothing was done, for it exists already, does not exist, or is as it should be.
-";
 
 #[cfg(test)]
 mod tests {
@@ -425,6 +367,11 @@ mod tests {
     fn parse(line: &str) -> Result<Command, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         Command::parse(&words)
+    }
+
+    fn of(deed: Deed) -> Module {
+        let row = COMMANDS.iter().find(|row| row.name == "serve").unwrap();
+        module(deed, &Arguments::parse(row, &[]).unwrap().unwrap()).unwrap()
     }
 
     #[test]
@@ -449,9 +396,14 @@ mod tests {
             ("observe ip 10.0.0.1 10.0.0.2", observe(&["10.0.0.1", "10.0.0.2"], false)),
             ("observe --bundle ip 10.0.0.1", observe(&["10.0.0.1"], true)),
             ("observe ip 10.0.0.1 --bundle", observe(&["10.0.0.1"], true)),
+            ("key new", Command::NewKey),
             ("token new", Command::NewKey),
+            (
+                "demo --faults=7 --once",
+                Command::Demo(Demo { once: true, faults: Some(7), ..Demo::default() }),
+            ),
             ("token sign", Command::Sign(Sign::default())),
-            ("module add", Command::Module(Module::of(Deed::Add))),
+            ("module add", Command::Module(of(Deed::Add))),
             (
                 "module edit --region eu --settings s.json --id 1 --dry-run",
                 Command::Module(Module {
@@ -459,7 +411,7 @@ mod tests {
                     settings: Some("s.json".into()),
                     id: Some("1".to_owned()),
                     dry_run: true,
-                    ..Module::of(Deed::Edit)
+                    ..of(Deed::Edit)
                 }),
             ),
             // As the `relay` tool was called.
@@ -469,7 +421,7 @@ mod tests {
                     client: Some("client-1".to_owned()),
                     password_from_stdin: true,
                     settings: Some("s.json".into()),
-                    ..Module::of(Deed::Remove)
+                    ..of(Deed::Remove)
                 }),
             ),
             (
@@ -477,23 +429,37 @@ mod tests {
                 Command::Module(Module {
                     json: true,
                     api: BaseUrl::parse("http://127.0.0.1:1").ok(),
-                    ..Module::of(Deed::List)
+                    ..of(Deed::List)
                 }),
             ),
-            ("module type", Command::Module(Module::of(Deed::Type))),
-            ("module add --help", Command::Help),
-            ("module --help", Command::Help),
+            ("module type", Command::Module(of(Deed::Type))),
             ("manual", Command::Manual),
             ("completions bash", Command::Completions(Shell::Bash)),
             ("completions zsh", Command::Completions(Shell::Zsh)),
             ("completions fish", Command::Completions(Shell::Fish)),
             ("--version", Command::Version),
-            ("demo --help", Command::Help),
-            ("observe --help", Command::Help),
-            ("token sign --help", Command::Help),
+            ("--help", Command::Help),
+            ("help", Command::Help),
+            ("observe --bundle ip -- 10.0.0.1", observe(&["10.0.0.1"], true)),
         ];
         for (line, expected) in rows {
             assert_eq!(parse(line), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn each_command_has_a_help_of_its_own_with_all_its_options() {
+        for row in COMMANDS {
+            let text = format!("{} --help", row.name);
+            let Ok(Command::HelpFor(help)) = parse(&text) else { panic!("{text}") };
+            assert_eq!(parse(&format!("help {}", row.name)), Ok(Command::HelpFor(help.clone())));
+            assert!(help.contains(row.help) && help.contains(&row.synopsis()), "{help}");
+            assert_eq!(help.matches("\n  --").count(), row.options().count(), "{help}");
+            assert!(overview().contains(row.help), "{}", row.name);
+        }
+        for words in ["module --help", "help module"] {
+            let Ok(Command::HelpFor(help)) = parse(words) else { panic!("{words}") };
+            assert_eq!(help.matches("Usage: graph-relay module ").count(), 5, "{help}");
         }
     }
 
@@ -503,7 +469,11 @@ mod tests {
             ("sreve", "unknown command 'sreve'"),
             ("serve now", "unexpected 'now'"),
             ("demo --twice", "demo has no option --twice"),
-            ("check --offline", "unexpected '--offline'"),
+            ("check --offline", "check has no option --offline"),
+            ("demo --once=yes", "--once takes no value"),
+            ("observe ip -x", "observe has no option -x"),
+            ("help sreve", "unknown command 'sreve'"),
+            ("--verbose", "unknown command '--verbose'"),
             ("demo --listen", "--listen wants a value"),
             ("demo --source v1", "--source wants alerts_v2, hunting or legacy"),
             ("demo --faults many", "--faults wants a number, the seed"),
@@ -512,7 +482,8 @@ mod tests {
             ("observe ip AzureAD", "'AzureAD' cannot be of type ip"),
             ("completions csh", "completions wants 'bash', 'zsh' or 'fish'"),
             ("manual x", "unexpected 'x'"),
-            ("token", "token wants 'new' or 'sign'"),
+            ("token", "token wants 'sign'"),
+            ("key", "key wants 'new'"),
             ("token sign --expires soon", "--expires must be"),
             ("token sign --client-secret x", "the client secret is taken from"),
             ("module", "module wants 'add', 'edit', 'remove', 'list' or 'type'"),

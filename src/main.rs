@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use graph_relay::admin::{Admin, Stopping};
 use graph_relay::api::{Api, VERSION};
-use graph_relay::cli::{Command, USAGE};
+use graph_relay::cli::{self, Command};
 use graph_relay::config::{self, Config, Environment, Purpose};
 use graph_relay::event::{Event, Events, Level};
 use graph_relay::http::Transport;
@@ -85,8 +85,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         (Command::Module(module), _) => module::run(&environment, &module),
         (Command::Manual, _) => print(&manual::page()),
         (Command::Completions(shell), _) => print(&manual::script(shell)),
+        (Command::HelpFor(text), _) => print(&text),
         (Command::Help, _) => print(&format!(
-            "{USAGE}\nEnvironment:\n{}\nFor observe and token sign:\n{}\nFor module:\n{}",
+            "{}\nEnvironment:\n{}\nFor observe and token sign:\n{}\nFor module:\n{}",
+            cli::overview(),
             config::describe(&config::VARIABLES),
             config::describe(&config::CREDENTIALS),
             config::describe(&config::MODULE),

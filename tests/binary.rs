@@ -408,9 +408,9 @@ fn when_the_queue_is_full_the_answer_is_503_at_once() {
 
 #[test]
 fn a_key_and_a_token_are_made_and_taken() {
-    let (code, key, _) = run(&["token", "new"], &[]);
+    let (code, key, _) = run(&["key", "new"], &[]);
     assert_eq!((code, key.trim_end().len()), (0, 64));
-    assert_ne!(run(&["token", "new"], &[]).1, key);
+    assert_ne!(run(&["key", "new"], &[]).1, key);
 
     let (_demo, address, _, _) = Running::demo();
     let secret = scratch("client-secret");

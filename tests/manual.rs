@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use graph_relay::cli::USAGE;
+use graph_relay::cli::COMMANDS;
 use graph_relay::config::{CREDENTIALS, MODULE, VARIABLES};
 
 fn printed(arguments: &[&str]) -> String {
@@ -29,10 +29,10 @@ fn tool(name: &str, arguments: &[&str], text: &str) -> Option<(bool, String)> {
     Some((output.status.success(), said))
 }
 
-/// The options in the help.
+/// The names of all options, without their hyphens.
 fn options() -> Vec<&'static str> {
-    let lines = USAGE.lines().filter_map(|line| line.strip_prefix("      --"));
-    let options: Vec<_> = lines.filter_map(|line| line.split(' ').next()).collect();
+    let options = COMMANDS.iter().flat_map(|command| command.options());
+    let options: Vec<_> = options.map(|option| option.name.trim_start_matches('-')).collect();
     assert!(options.len() > 9);
     options
 }
@@ -41,9 +41,8 @@ fn options() -> Vec<&'static str> {
 fn the_manual_page_has_all_that_the_help_has() {
     let page = printed(&["manual"]);
     let plain = page.replace("\\-", "-");
-    for line in USAGE.lines().filter(|line| line.starts_with("  graph-relay ")) {
-        let synopsis = line.trim().split("  ").next().unwrap();
-        assert!(plain.contains(&format!("\n.B {synopsis}\n")), "{synopsis}");
+    for command in COMMANDS {
+        assert!(plain.contains(&format!("\n.B {}\n", command.synopsis())), "{}", command.name);
     }
     for option in options() {
         assert!(plain.contains(&format!("\n.B --{option}")), "{option}");
@@ -74,13 +73,15 @@ fn offered(line: &str) -> Vec<String> {
 
 #[test]
 fn bash_completes_commands_options_and_types() {
-    let rows: [(&str, &[&str]); 12] = [
+    let rows: [(&str, &[&str]); 14] = [
         ("graph-relay module type ", &[]),
         ("graph-relay module add --re", &["--region"]),
         ("graph-relay module list --region ", &["us", "eu", "apjc"]),
         ("graph-relay module type --", &[]),
         ("graph-relay ch", &["check"]),
-        ("graph-relay token ", &["new", "sign"]),
+        ("graph-relay token ", &["sign"]),
+        ("graph-relay key ", &["new"]),
+        ("graph-relay demo --source ", &["alerts_v2", "hunting", "legacy"]),
         ("graph-relay token sign --t", &["--tenant-id"]),
         ("graph-relay token sign --tenant-id x --ex", &["--expires"]),
         ("graph-relay token sign --tenant-id ", &[]),
@@ -92,8 +93,8 @@ fn bash_completes_commands_options_and_types() {
         assert_eq!(offered(line), expected, "{line}");
     }
     let all = offered("graph-relay ");
-    for line in USAGE.lines().filter_map(|line| line.strip_prefix("  graph-relay ")) {
-        let word = line.split(' ').next().unwrap().trim_matches(['[', ']']);
+    for command in COMMANDS {
+        let word = command.name.split(' ').next().unwrap();
         assert!(all.iter().any(|offered| offered == word), "{word} is not in {all:?}");
     }
 }
