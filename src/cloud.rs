@@ -29,10 +29,9 @@ impl BaseUrl {
         if host.is_empty() || (address.is_err() && !host.bytes().all(name)) {
             return Err("must be a scheme and a host, without a path");
         }
-        let loopback = bare == "localhost" || address.is_ok_and(|ip| ip.is_loopback());
         match scheme {
             "https" => {}
-            "http" if loopback => {}
+            "http" if is_loopback(host) => {}
             "http" => return Err("may be plain http on a loopback address only"),
             _ => return Err("must begin with https://"),
         }
@@ -59,12 +58,30 @@ impl BaseUrl {
         self.0.split_once("://").map_or(&self.0, |(_, authority)| authority)
     }
 
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(host_of(self.authority()))
+    }
+
     /// Whether `url` is on this very host, port and scheme.
     pub fn is_origin_of(&self, url: &str) -> bool {
         let end = self.0.len();
         url.get(..end).is_some_and(|head| head.eq_ignore_ascii_case(&self.0))
             && url.get(end..).is_some_and(|rest| rest.starts_with(['/', '?']))
     }
+}
+
+/// The host of `host[:port]`.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl fmt::Display for BaseUrl {
@@ -88,6 +105,13 @@ pub struct Cloud {
 }
 
 impl Cloud {
+    /// Whether `host` is one that a cloud brings with it, which nobody has configured.
+    pub fn is_built_in(host: &str) -> bool {
+        [Self::global(), Self::gcc_high(), Self::dod(), Self::china()]
+            .iter()
+            .any(|cloud| [&cloud.login, &cloud.graph].iter().any(|url| url.authority() == host))
+    }
+
     /// The public cloud, and GCC.
     pub fn global() -> Self {
         Self::of("login.microsoftonline.com", "graph.microsoft.com", "security.microsoft.com")

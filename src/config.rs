@@ -3,24 +3,25 @@
 //! Every value is checked here and nowhere else, and all that is wrong is told
 //! at once. A misspelt name is an error: it must not become a default.
 
+mod names;
+mod table;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fs, io};
 
 use crate::cloud::{BaseUrl, Cloud};
-use crate::credentials::{Credentials, Secret, TenantId};
+use crate::credentials::{Credentials, Secret};
 use crate::event::Level;
-use crate::jwt::{SigningKey, Verifier};
+use crate::jwt::Verifier;
+use crate::limits;
 use crate::relay::Settings;
 use crate::settings::{Address, AlertSource, LogFormat, ServeSettings, TransportSettings};
 use crate::sync::SyncSettings;
-use crate::time::{parse_span, render_span};
-use crate::{jwks, limits};
 
-pub use crate::variables::{CREDENTIALS, MODULE, VARIABLES, Variable};
+pub use names::NearMiss;
+use table::Values;
+pub use table::{CREDENTIALS, DEMO_KEY, MODULE, VARIABLES, Variable};
 
 /// The environment of a process, or of a test.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,8 @@ pub struct Config {
     pub level: Level,
     /// How log lines look.
     pub format: LogFormat,
+    /// Names in the environment that are ignored, though they look meant.
+    pub near_misses: Vec<NearMiss>,
 }
 
 /// What the configuration is for.
@@ -85,8 +88,7 @@ impl Environment {
             (Some(_), Some(_)) => Err(format!("{name} and {file} are both set")),
             (Some(value), None) => Ok(Some(Secret::new(value))),
             (None, Some(path)) => {
-                let text = fs::read_to_string(path)
-                    .map_err(|error| format!("{file}: {path} cannot be read: {error}"))?;
+                let text = read(path).map_err(|problem| format!("{file}: {problem}"))?;
                 let text = text.trim();
                 if text.is_empty() {
                     return Err(format!("{file}: {path} is empty"));
@@ -102,27 +104,73 @@ impl Environment {
     /// # Errors
     /// All that is wrong with them.
     pub fn credentials(&self) -> Result<Credentials, Vec<String>> {
-        let mut problems = Problems::default();
-        let tenant = self.get("AZURE_TENANT_ID").map(TenantId::parse);
-        match tenant {
-            None => problems.add("AZURE_TENANT_ID is not set"),
-            Some(None) => problems.add("AZURE_TENANT_ID must be a GUID or a domain name"),
-            Some(Some(_)) => {}
-        }
-        let application = self.get("AZURE_CLIENT_ID");
-        if application.is_none() {
-            problems.add("AZURE_CLIENT_ID is not set");
-        }
-        let secret = problems.note(self.secret("AZURE_CLIENT_SECRET")).flatten();
-        if secret.is_none() && problems.is_empty() {
-            problems.add("AZURE_CLIENT_SECRET is not set");
-        }
-        match (tenant.flatten(), application, secret) {
+        let mut values = Values::default();
+        let mut problems = self.parse(&CREDENTIALS, &mut values);
+        let missing = CREDENTIALS.iter().filter(|variable| !self.has(variable));
+        problems.extend(missing.map(|variable| format!("{} is not set", variable.name)));
+        match (values.tenant, values.application, values.client_secret) {
             (Some(tenant), Some(application), Some(secret)) if problems.is_empty() => {
-                Ok(Credentials { tenant, application: application.to_owned(), secret })
+                Ok(Credentials { tenant, application, secret })
             }
-            _ => Err(problems.0),
+            _ => Err(problems),
         }
+    }
+
+    /// These variables over those that there are, as systemd adds a file to what
+    /// else it sets.
+    #[must_use]
+    pub fn with(mut self, variables: Vec<(String, String)>) -> Self {
+        self.0.extend(variables);
+        self
+    }
+
+    /// Puts what the variables of `table` say into `values`; what is wrong with them.
+    fn parse(&self, table: &[Variable], values: &mut Values) -> Vec<String> {
+        let each = |variable: &Variable| self.parse_one(variable, values).err();
+        table.iter().filter_map(each).collect()
+    }
+
+    fn parse_one(&self, variable: &Variable, values: &mut Values) -> Result<(), String> {
+        let Variable { name, secret, .. } = *variable;
+        self.refuse_empty(variable)?;
+        if let Some(slip) = self.get(name).and_then(slip) {
+            return Err(format!("{name} {slip}"));
+        }
+        if secret {
+            let Some(secret) = self.secret(name)? else { return Ok(()) };
+            return (variable.parse)(values, secret.expose())
+                .map_err(|rule| format!("{name} {rule}"));
+        }
+        let Some(value) = self.get(name) else { return Ok(()) };
+        // A URL may hold a password before its `@`.
+        let shown = if value.contains('@') { "withheld".into() } else { format!("{value:?}") };
+        (variable.parse)(values, value).map_err(|rule| format!("{name} {rule}; it is {shown}"))
+    }
+
+    /// Set to nothing, a restriction would silently be none. An empty proxy means
+    /// none to every program, and is left at that.
+    fn refuse_empty(&self, variable: &Variable) -> Result<(), String> {
+        let Variable { name, default, meaning, secret, .. } = *variable;
+        let is_empty = |name: &str| self.0.get(name).is_some_and(|value| value.trim().is_empty());
+        if name.ends_with("_PROXY") {
+            return Ok(());
+        }
+        if is_empty(name) {
+            return Err(format!(
+                "{name} is set but empty. Expected: {meaning} If it is not set: {default}."
+            ));
+        }
+        let file = format!("{name}_FILE");
+        if secret && is_empty(&file) {
+            return Err(format!("{file} is set but empty. Expected: the path of a file."));
+        }
+        Ok(())
+    }
+
+    /// Whether `variable` is set, be it to nothing.
+    fn has(&self, variable: &Variable) -> bool {
+        self.0.contains_key(variable.name)
+            || (variable.secret && self.0.contains_key(&format!("{}_FILE", variable.name)))
     }
 }
 
@@ -139,260 +187,144 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, each a sentence with the variable's name.
     pub fn load(environment: &Environment, purpose: Purpose) -> Result<Self, Vec<String>> {
-        let mut reader = Reader { environment, problems: Problems::default() };
-        reader.refuse_unknown_names();
-        let workers = reader.number("RELAY_WORKERS", limits::WORKERS_DEFAULT, limits::WORKERS_MAX);
-        let source = reader.value("RELAY_ALERT_SOURCE", alert_source).unwrap_or_default();
-        let cloud = reader.cloud(source);
-        let config = Self {
-            address: reader
-                .value("RELAY_LISTEN", address)
-                .unwrap_or_else(|| Address::Tcp(DEFAULT_ADDRESS.into())),
-            admin: reader.value("RELAY_ADMIN_LISTEN", admin_address),
-            serve: ServeSettings {
-                workers,
-                drain_timeout: reader.span("RELAY_DRAIN_TIMEOUT", limits::DRAIN_TIMEOUT, HOUR),
-            },
-            verifier: reader.verifier(purpose),
-            relay: Settings {
-                cloud,
-                source,
-                sync: SyncSettings {
-                    lookback: reader.span("RELAY_LOOKBACK", limits::LOOKBACK, LONGEST_LOOKBACK),
-                    fresh_for: reader.span("RELAY_FRESH_FOR", limits::FRESH_FOR, DAY),
-                    max_alerts: reader.number("RELAY_MAX_ALERTS", limits::MAX_ALERTS, 10_000_000),
-                    max_tenants: reader.number("RELAY_MAX_TENANTS", limits::MAX_TENANTS, 10_000),
-                    // An eighth of the workers is for those who need not wait.
-                    waiting: (workers - (workers / 8).max(1)).max(1),
-                },
-                entities_limit: reader.number(
-                    "CTR_ENTITIES_LIMIT",
-                    limits::ENTITIES_DEFAULT,
-                    limits::ENTITIES_MAX,
-                ),
-                request_timeout: reader.span(
-                    "RELAY_REQUEST_TIMEOUT",
-                    limits::REQUEST_TIMEOUT,
-                    HOUR,
-                ),
-            },
-            transport: reader.transport(),
-            level: reader.value("RELAY_LOG", level).unwrap_or(Level::Info),
-            format: reader.value("RELAY_LOG_FORMAT", format).unwrap_or(LogFormat::Text),
+        let mut values = Values::default();
+        let names = environment.0.keys();
+        let mut problems: Vec<String> = names.filter_map(|name| names::unknown(name)).collect();
+        problems.extend(environment.parse(&VARIABLES, &mut values));
+        problems.extend(contradictions(environment, &values, purpose));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let Values { workers, alert_source: source, .. } = values;
+        let cloud = Cloud {
+            graph: values.graph_url.unwrap_or(values.cloud.graph),
+            login: values.login_url.unwrap_or(values.cloud.login),
+            ..values.cloud
         };
         // One call for each worker, or as many as it makes at once; and those of a
         // crawl.
         let at_once = if source == AlertSource::Legacy { limits::WIDTH } else { 1 };
         let connections = (workers * at_once).max(limits::WIDTH);
-        reader.problems.into_result(Self {
-            transport: TransportSettings { connections, ..config.transport },
-            ..config
+        let (secrets, hosts) = (values.keys, values.jwks_hosts);
+        let has_way = !secrets.is_empty() || !hosts.is_empty();
+        let verifier =
+            Verifier { secrets, hosts, audience: values.audience, tenants: values.tenants };
+        let names = environment.0.keys().map(String::as_str);
+        Ok(Self {
+            address: values.listen,
+            admin: values.admin_listen,
+            serve: ServeSettings { workers, drain_timeout: values.drain_timeout },
+            verifier: has_way.then_some(verifier),
+            relay: Settings {
+                cloud,
+                source,
+                sync: SyncSettings {
+                    lookback: values.lookback,
+                    fresh_for: values.fresh_for,
+                    max_alerts: values.max_alerts,
+                    max_tenants: values.max_tenants,
+                    // An eighth of the workers is for those who need not wait.
+                    waiting: (workers - (workers / 8).max(1)).max(1),
+                },
+                entities_limit: values.entities_limit,
+                request_timeout: values.request_timeout,
+            },
+            transport: TransportSettings {
+                proxy: values.proxy,
+                no_proxy: values.no_proxy,
+                roots: values.roots,
+                connections,
+            },
+            level: values.log_level,
+            format: values.log_format,
+            near_misses: names::near_misses(names, |name| environment.get(name).is_some()),
         })
     }
 }
 
-/// What is wrong so far.
-#[derive(Default)]
-struct Problems(Vec<String>);
-
-impl Problems {
-    fn add(&mut self, problem: impl Into<String>) {
-        self.0.push(problem.into());
+/// What is wrong with variables that are each fine by themselves.
+fn contradictions(environment: &Environment, values: &Values, purpose: Purpose) -> Vec<String> {
+    let is_set = |name: &str| environment.0.contains_key(name);
+    let mut problems = Vec::new();
+    let mut add = |is_wrong: bool, problem: &str| {
+        if is_wrong {
+            problems.push(problem.to_owned());
+        }
+    };
+    add(
+        values.cloud == Cloud::china() && values.alert_source != AlertSource::Legacy,
+        "RELAY_CLOUD cannot be china, where Microsoft offers neither alerts_v2 nor hunting, \
+         unless RELAY_ALERT_SOURCE is legacy",
+    );
+    add(
+        values.admin_listen.as_ref().is_some_and(|admin| collide(admin, &values.listen)),
+        "RELAY_ADMIN_LISTEN is the address of RELAY_LISTEN; it needs one of its own",
+    );
+    add(
+        !values.jwks_hosts.is_empty() && !is_set("RELAY_TENANTS") && !is_set("RELAY_AUDIENCE"),
+        "RELAY_JWKS_HOSTS wants RELAY_AUDIENCE or RELAY_TENANTS beside it: those hosts sign \
+         tokens for all their customers",
+    );
+    if purpose == Purpose::Service {
+        let given = ["SECRET_KEY", "SECRET_KEY_FILE", "RELAY_JWKS_HOSTS"];
+        add(
+            !given.into_iter().any(is_set),
+            "SECRET_KEY is not set; `graph-relay token new` makes one",
+        );
+        // Beside the simulated Microsoft of a demo it does no harm.
+        let is_local = |url: &Option<BaseUrl>| url.as_ref().is_some_and(BaseUrl::is_loopback);
+        let is_beside_demo = is_local(&values.graph_url) && is_local(&values.login_url);
+        add(
+            values.has_demo_key && !is_beside_demo,
+            "SECRET_KEY is that of the demo, which everybody knows; `graph-relay token new` makes \
+             one of your own",
+        );
     }
+    problems
+}
 
-    fn note<T>(&mut self, result: Result<T, String>) -> Option<T> {
-        result.map_err(|problem| self.add(problem)).ok()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn into_result<T>(self, value: T) -> Result<T, Vec<String>> {
-        if self.is_empty() { Ok(value) } else { Err(self.0) }
+/// Whether only one of two listeners could have its address.
+fn collide(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Tcp(a), Address::Tcp(b)) => {
+            let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
+            a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || is_any)
+        }
+        (a, b) => a == b,
     }
 }
 
-struct Reader<'a> {
-    environment: &'a Environment,
-    problems: Problems,
+/// What a file of variables is likely to have put into a value by mistake.
+fn slip(value: &str) -> Option<&'static str> {
+    let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+    if is_quoted('"') || is_quoted('\'') {
+        return Some("has quotes that are part of its value; remove them");
+    }
+    let has_comment = value.match_indices('#').any(|(at, _)| {
+        let (before, after) = (value.get(..at), value.get(at + 1..));
+        before.is_some_and(|text| text.ends_with(char::is_whitespace))
+            || after.is_some_and(|text| text.starts_with(char::is_whitespace))
+    });
+    has_comment.then_some(
+        "has a comment in its value: neither systemd nor Docker strips one that stands behind a \
+         value; put it on a line of its own",
+    )
 }
 
-impl Reader<'_> {
-    fn refuse_unknown_names(&mut self) {
-        for name in self.environment.0.keys().filter(|name| name.starts_with("RELAY_")) {
-            if !VARIABLES.iter().any(|variable| variable.name == *name) {
-                self.problems.add(format!("{name} is not a variable of this program"));
+/// The text of a file.
+///
+/// # Errors
+/// Why it cannot be read, and what to do about it.
+pub fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "; run it as a user that may read the file, as with sudo"
             }
-        }
-    }
-
-    /// The value of `name` as `read` understands it.
-    fn value<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let value = self.environment.get(name)?;
-        // A URL may hold a password before its `@`.
-        let shown = if value.contains('@') { "withheld".into() } else { format!("{value:?}") };
-        let result = read(value).map_err(|rule| format!("{name} {rule}; it is {shown}"));
-        self.problems.note(result)
-    }
-
-    fn number(&mut self, name: &str, default: usize, most: usize) -> usize {
-        let number = self.value(name, |text| {
-            let number = parsed::<usize>(text).filter(|number| (1..=most).contains(number));
-            number.ok_or_else(|| format!("must be a whole number from 1 to {most}"))
-        });
-        number.unwrap_or(default)
-    }
-
-    fn span(&mut self, name: &str, default: Duration, most: Duration) -> Duration {
-        let span = self.value(name, |text| {
-            let span = parse_span(text)?;
-            if span.is_zero() || span > most {
-                return Err(format!("must be more than nothing and at most {}", render_span(most)));
-            }
-            Ok(span)
-        });
-        span.unwrap_or(default)
-    }
-
-    fn verifier(&mut self, purpose: Purpose) -> Option<Verifier> {
-        let secrets = self.secrets();
-        let hosts = self.value("RELAY_JWKS_HOSTS", hosts).unwrap_or_default();
-        let tenants = self.value("RELAY_TENANTS", tenants).unwrap_or_default();
-        let audience = self.environment.get("RELAY_AUDIENCE").map(str::to_owned);
-        if !hosts.is_empty() && tenants.is_empty() && audience.is_none() {
-            self.problems.add(
-                "RELAY_JWKS_HOSTS wants RELAY_AUDIENCE or RELAY_TENANTS beside it: those hosts \
-                 sign tokens for all their customers",
-            );
-        }
-        if secrets.is_empty() && hosts.is_empty() {
-            let given = ["SECRET_KEY", "SECRET_KEY_FILE", "RELAY_JWKS_HOSTS"];
-            let given = given.into_iter().any(|name| self.environment.get(name).is_some());
-            if purpose == Purpose::Service && !given {
-                self.problems.add("SECRET_KEY is not set; `graph-relay token new` makes one");
-            }
-            return None;
-        }
-        Some(Verifier { secrets, hosts, audience, tenants })
-    }
-
-    /// The keys in `SECRET_KEY`, of which the first is the one to sign with.
-    fn secrets(&mut self) -> Vec<SigningKey> {
-        let secret = self.problems.note(self.environment.secret("SECRET_KEY")).flatten();
-        let keys = secret.iter().flat_map(|secret| secret.expose().split_ascii_whitespace());
-        let mut secrets = Vec::new();
-        for key in keys {
-            let (least, length) = (limits::HS256_KEY, key.len());
-            match SigningKey::new(Secret::new(key)) {
-                Some(key) => secrets.push(key),
-                None => self
-                    .problems
-                    .add(format!("SECRET_KEY must have at least {least} bytes; it has {length}")),
-            }
-        }
-        secrets
-    }
-
-    fn cloud(&mut self, source: AlertSource) -> Cloud {
-        let named = self.value("RELAY_CLOUD", |text| cloud(text, source));
-        let mut cloud = named.unwrap_or_else(Cloud::global);
-        let base = |text: &str| BaseUrl::parse(text).map_err(str::to_owned);
-        if let Some(graph) = self.value("RELAY_GRAPH_URL", base) {
-            cloud.graph = graph;
-        }
-        if let Some(login) = self.value("RELAY_LOGIN_URL", base) {
-            cloud.login = login;
-        }
-        cloud
-    }
-
-    fn transport(&mut self) -> TransportSettings {
-        let proxy = self.problems.note(self.environment.secret("HTTPS_PROXY")).flatten();
-        let no_proxy = self.environment.get("NO_PROXY").unwrap_or_default().to_owned();
-        let roots = self.value("SSL_CERT_FILE", |path| {
-            fs::read(path).map_err(|error| format!("cannot be read: {error}"))
-        });
-        TransportSettings { proxy, no_proxy, roots, connections: 0 }
-    }
-}
-
-fn parsed<T: FromStr>(text: &str) -> Option<T> {
-    text.parse().ok()
-}
-
-fn address(text: &str) -> Result<Address, String> {
-    const RULE: &str = "must be an IP address and a port, or unix: and an absolute path";
-    match text.strip_prefix("unix:") {
-        Some(path) if path.starts_with('/') => Ok(Address::Unix(PathBuf::from(path))),
-        Some(_) => Err(RULE.to_owned()),
-        None => {
-            let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-            let address = parsed(local.as_deref().unwrap_or(text));
-            address.map(Address::Tcp).ok_or_else(|| RULE.to_owned())
-        }
-    }
-}
-
-/// It is not for strangers: tokens are not asked for there.
-fn admin_address(text: &str) -> Result<Address, String> {
-    match address(text)? {
-        Address::Tcp(address) if !address.ip().is_loopback() => {
-            Err("must be a loopback address and a port, or unix: and an absolute path".to_owned())
-        }
-        address => Ok(address),
-    }
-}
-
-fn cloud(text: &str, source: AlertSource) -> Result<Cloud, String> {
-    match text {
-        "global" => Ok(Cloud::global()),
-        "gcc-high" => Ok(Cloud::gcc_high()),
-        "dod" => Ok(Cloud::dod()),
-        "china" if source == AlertSource::Legacy => Ok(Cloud::china()),
-        "china" => Err("cannot be china, where Microsoft offers neither alerts_v2 nor hunting, \
-                        unless RELAY_ALERT_SOURCE is legacy"
-            .to_owned()),
-        _ => Err("must be global, gcc-high, dod or china".to_owned()),
-    }
-}
-
-fn alert_source(text: &str) -> Result<AlertSource, String> {
-    let rule = || "must be alerts_v2, hunting or legacy".to_owned();
-    AlertSource::from_word(text).ok_or_else(rule)
-}
-
-/// The words of a list, separated by commas or spaces.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|word| !word.is_empty())
-}
-
-fn hosts(text: &str) -> Result<Vec<BaseUrl>, String> {
-    jwks::hosts(words(text)).map_err(|rule| format!("has a host that {rule}"))
-}
-
-fn tenants(text: &str) -> Result<Vec<TenantId>, String> {
-    let tenant =
-        |word| TenantId::parse(word).ok_or_else(|| "must be GUIDs or domain names".to_owned());
-    words(text).map(tenant).collect()
-}
-
-fn level(text: &str) -> Result<Level, String> {
-    match text {
-        "error" => Ok(Level::Error),
-        "warn" => Ok(Level::Warn),
-        "info" => Ok(Level::Info),
-        "debug" => Ok(Level::Debug),
-        _ => Err("must be error, warn, info or debug".to_owned()),
-    }
-}
-
-fn format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("must be text or json".to_owned()),
-    }
+            _ => "",
+        };
+        format!("{path} cannot be read: {error}{remedy}")
+    })
 }
 
 /// The table as text, one variable a paragraph.
@@ -420,12 +352,6 @@ pub fn effective(environment: &Environment) -> Vec<String> {
     };
     VARIABLES.iter().map(each).collect()
 }
-
-const DEFAULT_ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 9090);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(24 * 3_600);
-/// Longer than Microsoft keeps any alert.
-const LONGEST_LOOKBACK: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 
 /// Joins what is wrong into lines.
 pub fn lines<T: Display>(problems: &[T]) -> String {

@@ -15,7 +15,7 @@ use graph_relay::admin::Stopping;
 use graph_relay::alert::{Alert, Entity, Evidence};
 use graph_relay::api::VERSION;
 use graph_relay::cli::Demo;
-use graph_relay::config::{Config, Environment, Purpose};
+use graph_relay::config::{Config, DEMO_KEY as SECRET_KEY, Environment, Purpose};
 use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::graph::alerts_v2::parse_alert;
 use graph_relay::graph::legacy;
@@ -231,8 +231,6 @@ fn invitation(
 
 /// Calls to Microsoft of a hundred that go wrong, if any are to.
 const FAULTS: u64 = 33;
-/// Known to everybody, and good for nothing but the demo.
-const SECRET_KEY: &str = "demo-key-that-everybody-knows-and-nobody-may-use-for-anything-real";
 const CLIENT_SECRET: &str = "demo-secret";
 const TENANT: &str = "5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10";
 const APPLICATION: &str = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::credentials::TenantId;
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -150,6 +151,8 @@ pub struct LoginProblem {
     pub code: Option<u32>,
     /// The first sentence of the description, bounded.
     pub message: String,
+    /// The tenant that was asked for.
+    pub tenant: TenantId,
 }
 
 /// An answer of Graph that is no success.

@@ -17,8 +17,7 @@ use crate::cloud::BaseUrl;
 use crate::error::UnexpectedAnswer;
 use crate::limits;
 
-/// The hosts that `words` name: by host, by URL (on loopback, without TLS), or as
-/// `cisco`.
+/// The hosts that `words` name: by host, as `cisco`, or, on loopback alone, by URL.
 ///
 /// # Errors
 /// What is wrong with one, in words for whoever configured it.
@@ -29,7 +28,13 @@ pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, &
         for host in named {
             let is_url = host.contains("://");
             let url = if is_url { (*host).to_owned() } else { format!("https://{host}") };
-            hosts.push(BaseUrl::parse(&url)?);
+            let url = BaseUrl::parse(&url)?;
+            // A token names a host alone, and is compared to the letter.
+            if (is_url || url.authority().contains(':')) && !url.is_loopback() {
+                return Err("must be a host name alone, without a scheme and a port, as tokens \
+                            have it in jwks_host");
+            }
+            hosts.push(url);
         }
     }
     Ok(hosts)

@@ -86,8 +86,6 @@ pub mod settings;
 pub mod shortfall;
 pub mod time;
 pub mod uuid;
-#[cfg(feature = "edges")]
-pub mod variables;
 
 // Rules: functions of values.
 mod fields;

@@ -420,3 +420,10 @@ pub const MED_STRING: usize = 2_048;
 
 /// CTIM LongString, in UTF-16 units.
 pub const LONG_STRING: usize = 5_000;
+
+/// The longest path of a Unix socket: `sun_path` has 108 bytes with the zero at its
+/// end (unix(7)).
+pub const SOCKET_PATH: usize = 107;
+
+/// How long `check` waits for whoever has an address to say whether it is a relay.
+pub const CHECK_PROBE: Duration = Duration::from_secs(2);

@@ -199,7 +199,7 @@ pub(crate) fn page() -> String {
     }
     text.push_str(".SH ENVIRONMENT\n");
     let variables = VARIABLES.iter().chain(&CREDENTIALS).chain(&MODULE);
-    for Variable { name, default, meaning, secret } in variables {
+    for Variable { name, default, meaning, secret, .. } in variables {
         let file = if *secret { format!(", {name}_FILE") } else { String::new() };
         let meaning = roff(&format!("{meaning} Default: {default}."));
         let _ = writeln!(text, ".TP\n.B {}\n{meaning}", roff(&format!("{name}{file}")));

@@ -1,6 +1,7 @@
 //! The sentences that analysts read: one for each way to fail, plain, with what
 //! to mend where that is known, and the original's words where it had any.
 
+use crate::cloud::Cloud;
 use crate::error::{
     AuthorizationError, Error, InvalidArgument, LoginProblem, Problem, TransportError,
 };
@@ -110,24 +111,26 @@ impl LoginProblem {
             }
             _ => {}
         }
+        let tenant = self.tenant.as_str();
         let hint = match self.code {
-            Some(90002 | 900_023) => "Specified Tenant ID was not found",
-            Some(700_016) => "The application_id is not registered in this tenant",
-            Some(7_000_112) => "The application is disabled in this tenant",
-            Some(7_000_215) => {
-                "The client secret is wrong. Make sure client_secret is the secret's value, \
-                 not its ID"
+            Some(90_002 | 900_023) => format!("Specified Tenant ID was not found: {tenant}"),
+            Some(700_016) => {
+                format!("The application_id is not registered in the tenant {tenant}")
             }
+            Some(7_000_112) => format!("The application is disabled in the tenant {tenant}"),
+            Some(7_000_215) => format!(
+                "The client secret is wrong. Make sure client_secret is the secret's value, not \
+                 its ID; if it has been replaced in Entra, {SIGN_AGAIN}"
+            ),
             Some(7_000_222) => {
-                "The client secret has expired. Create a new one in Entra and put it into \
-                 the module's settings"
+                format!("The client secret has expired. Create a new one in Entra, {SIGN_AGAIN}")
             }
-            Some(7_000_216 | 7_000_218) => "The client secret is missing",
+            Some(7_000_216 | 7_000_218) => "The client secret is missing".to_owned(),
             Some(70_011 | 1_002_012) => {
-                "The scope was refused. Make sure RELAY_CLOUD is the \
-                 cloud of this tenant"
+                "The scope was refused. Make sure RELAY_CLOUD is the cloud of this tenant"
+                    .to_owned()
             }
-            _ => &self.message,
+            _ => self.message.clone(),
         };
         match self.code {
             Some(code) => format!("Authorization failed: {hint} (AADSTS{code})."),
@@ -184,10 +187,8 @@ impl Problem {
 impl TransportError {
     fn message(&self) -> String {
         match self {
-            Self::Resolve { host } | Self::Connect { host, .. } => format!(
-                "Unable to connect Microsoft Graph Security, \
-                 validate the configured API URL: {host}"
-            ),
+            Self::Resolve { host } => unable_to_connect(host, "its name could not be resolved"),
+            Self::Connect { host, reason } => unable_to_connect(host, reason),
             Self::Proxy { proxy, reason } => {
                 format!("Unable to connect Microsoft Graph Security by the proxy {proxy}: {reason}")
             }
@@ -206,6 +207,20 @@ impl TransportError {
     }
 }
 
+/// The original's sentence, which blames the URL, where one was configured.
+fn unable_to_connect(host: &str, reason: &str) -> String {
+    if Cloud::is_built_in(host) {
+        return format!("Unable to connect Microsoft Graph Security at {host}: {reason}");
+    }
+    format!(
+        "Unable to connect Microsoft Graph Security, validate the configured API URL: {host} \
+         ({reason}; RELAY_GRAPH_URL or RELAY_LOGIN_URL names this host)"
+    )
+}
+
+/// The token holds the secret, so that a new secret means a new token.
+const SIGN_AGAIN: &str = "sign a new token with it (graph-relay token sign) and put that into \
+                          the module's settings in XDR; docs/tokens.md has the steps";
 /// What there is to say of the legacy API when it has nothing to show.
 pub(crate) const RETIRED: &str = "Microsoft has retired the alerts API that is asked here (RELAY_ALERT_SOURCE=legacy; announced \
      for 15 October 2026), so that nothing found is no all-clear: set alerts_v2 or hunting.";

@@ -124,7 +124,7 @@ impl Tokens {
         }
         let request = login::request(credentials, upstream.cloud());
         let response = upstream.send(&request, &self.pace, deadline);
-        let grant = response.and_then(|response| login::grant(&response));
+        let grant = response.and_then(|response| login::grant(&response, &credentials.tenant));
         let outcome = match &grant {
             Ok(_) => "ok",
             Err(why) if why.is_refusal() => {

@@ -193,6 +193,14 @@ fn proxy(url: &Secret) -> Result<Proxy, &'static str> {
     if !text.starts_with("http://") && !text.starts_with("https://") {
         return Err("must begin with http:// or https://");
     }
+    // ureq takes a port that is none for the usual one.
+    let authority = text.split("://").nth(1).unwrap_or_default();
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let port = place.rsplit(']').next().and_then(|rest| rest.rsplit_once(':'));
+    if port.is_some_and(|(_, port)| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return Err("has a port that is no number from 1 to 65535");
+    }
     Proxy::new(text).map_err(|_| "is not the URL of a proxy")
 }
 
@@ -232,7 +240,12 @@ fn translate(error: ureq::Error, host: &str, timeout: Duration) -> TransportErro
     let host = host.to_owned();
     let reason = foreign(&reason(&error));
     match error {
-        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+        ureq::Error::Timeout(ureq::Timeout::Connect) => {
+            let reason = format!("no connection within {} s", limits::CONNECT_TIMEOUT.as_secs());
+            TransportError::Connect { host, reason }
+        }
+        ureq::Error::Timeout(ureq::Timeout::Resolve) => {
+            let reason = "its name was not resolved in time".to_owned();
             TransportError::Connect { host, reason }
         }
         ureq::Error::Timeout(_) => TransportError::Timeout { after: timeout },
@@ -266,6 +279,10 @@ fn translate_io(error: &io::Error, host: String, reason: String) -> TransportErr
     use io::ErrorKind as K;
     match error.kind() {
         K::ConnectionRefused | K::HostUnreachable | K::NetworkUnreachable | K::AddrNotAvailable => {
+            TransportError::Connect { host, reason }
+        }
+        // Of the connection itself, where nobody has answered for minutes.
+        K::TimedOut if reason.starts_with("Connection timed out") => {
             TransportError::Connect { host, reason }
         }
         // The resolver's error has no kind of its own.
@@ -332,6 +349,11 @@ mod tests {
         assert!(proxy("socks5://proxy.example").is_some());
         assert!(proxy("proxy.example:3128").is_some());
         assert!(proxy("http://").is_some());
+        for port in ["65536", "0", "x", ""] {
+            let refused = Some(Unusable::Proxy("has a port that is no number from 1 to 65535"));
+            assert_eq!(proxy(&format!("http://user:1@proxy.example:{port}")), refused, "{port}");
+        }
+        assert_eq!(proxy("http://[::1]:65535/"), None);
         let roots = |pem: &[u8]| {
             let roots = Some(pem.to_vec());
             UreqTransport::new(&TransportSettings { roots, ..TransportSettings::default() }).err()

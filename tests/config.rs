@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use graph_relay::config::{Config, Environment, Purpose};
+use graph_relay::config::{
+    CREDENTIALS, Config, DEMO_KEY, Environment, Purpose, VARIABLES, Variable,
+};
 use graph_relay::event::Level;
 use graph_relay::limits;
 use graph_relay::settings::{Address, AlertSource, LogFormat};
@@ -34,7 +36,7 @@ fn every_variable_is_heard() {
         KEY,
         ("RELAY_LISTEN", "unix:/run/graph-relay/socket"),
         ("RELAY_AUDIENCE", "https://relay.example"),
-        ("RELAY_JWKS_HOSTS", "cisco, keys.example:8443 http://127.0.0.1:8000"),
+        ("RELAY_JWKS_HOSTS", "cisco, keys.example http://127.0.0.1:8000"),
         ("RELAY_TENANTS", "Contoso.com,66666666-7777-8888-9999-000000000000"),
         ("CTR_ENTITIES_LIMIT", "1000"),
         ("RELAY_ALERT_SOURCE", "alerts_v2"),
@@ -61,7 +63,7 @@ fn every_variable_is_heard() {
         "https://visibility.amp.cisco.com",
         "https://visibility.eu.amp.cisco.com",
         "https://visibility.apjc.amp.cisco.com",
-        "https://keys.example:8443",
+        "https://keys.example",
         "http://127.0.0.1:8000",
     ];
     assert_eq!(hosts, expected);
@@ -109,13 +111,16 @@ fn china_is_asked_by_the_legacy_api_and_in_no_other_way() {
 #[test]
 fn what_is_wrong_is_told_with_its_name_and_rule() {
     let rows = [
-        (("RELAY_LISTN", "x"), "RELAY_LISTN is not a variable of this program"),
+        (("RELAY_LISTN", "x"), "unknown variable RELAY_LISTN; did you mean RELAY_LISTEN?"),
+        (("RELAY_SECRET_KEY", "x"), "unknown variable RELAY_SECRET_KEY; graph-relay --help lists"),
+        (("\u{feff}RELAY_LOG", "info"), "RELAY_LOG has a byte order mark before its name"),
         (("RELAY_LISTEN", "9090"), "RELAY_LISTEN must be an IP address and a port, or unix:"),
         (("RELAY_LISTEN", "unix:relative"), "RELAY_LISTEN must be"),
         (("CTR_ENTITIES_LIMIT", "0"), "CTR_ENTITIES_LIMIT must be a whole number from 1 to 1000"),
         (("CTR_ENTITIES_LIMIT", "1001"), "CTR_ENTITIES_LIMIT must be"),
         (("RELAY_ALERT_SOURCE", "v2"), "RELAY_ALERT_SOURCE must be alerts_v2, hunting or legacy"),
         (("RELAY_CLOUD", "china"), "RELAY_CLOUD cannot be china, where Microsoft offers neither"),
+        (("RELAY_CLOUD", "gcc"), "RELAY_CLOUD must be global for GCC"),
         (("RELAY_CLOUD", "moon"), "RELAY_CLOUD must be global, gcc-high, dod or china"),
         (
             ("RELAY_GRAPH_URL", "http://graph.example"),
@@ -127,12 +132,17 @@ fn what_is_wrong_is_told_with_its_name_and_rule() {
         ),
         (("RELAY_JWKS_HOSTS", "cisco"), "RELAY_JWKS_HOSTS wants RELAY_AUDIENCE or RELAY_TENANTS"),
         (("RELAY_TENANTS", "contoso"), "RELAY_TENANTS must be GUIDs or domain names"),
+        (("RELAY_TENANTS", ","), "RELAY_TENANTS must name at least one"),
+        (("RELAY_LOOKBACK", "30d # thirty"), "RELAY_LOOKBACK has a comment in its value"),
+        (("RELAY_AUDIENCE", "https://r.example# ours"), "RELAY_AUDIENCE has a comment in its"),
+        (("RELAY_AUDIENCE", "'https://r.example'"), "RELAY_AUDIENCE has quotes that are part"),
         (("RELAY_LOOKBACK", "30"), "RELAY_LOOKBACK must be a whole number and a unit"),
         (("RELAY_LOOKBACK", "0d"), "RELAY_LOOKBACK must be more than nothing and at most 3650d"),
         (("RELAY_LOOKBACK", "3651d"), "RELAY_LOOKBACK must be more than nothing"),
         (("RELAY_WORKERS", "many"), "RELAY_WORKERS must be a whole number from 1 to 256"),
         (("RELAY_LOG", "loud"), "RELAY_LOG must be error, warn, info or debug"),
         (("RELAY_LOG_FORMAT", "xml"), "RELAY_LOG_FORMAT must be text or json"),
+        (("RELAY_ADMIN_LISTEN", "127.0.0.1:9090"), "RELAY_ADMIN_LISTEN is the address of RELAY"),
         (("SSL_CERT_FILE", "/nonexistent"), "SSL_CERT_FILE cannot be read: No such file"),
     ];
     for (variable, expected) in rows {
@@ -168,8 +178,6 @@ fn a_key_is_long_enough_and_there_is_one() {
     let problem = |variables: [(&str, &str); 1]| load(variables).err().unwrap().remove(0);
     let missing = "SECRET_KEY is not set; `graph-relay token new` makes one";
     assert_eq!(problem([("RELAY_LOG", "info")]), missing);
-    // The original took an empty key for a key.
-    assert_eq!(problem([("SECRET_KEY", "")]), missing);
     let short = "0123456789abcdef0123456789abcde";
     assert_eq!(
         problem([("SECRET_KEY", short)]),
@@ -183,12 +191,124 @@ fn a_key_is_long_enough_and_there_is_one() {
     // Published keys are as good, if it is said whom they are for.
     let published = |host| load([("RELAY_JWKS_HOSTS", host), ("RELAY_TENANTS", "contoso.com")]);
     assert!(published("cisco").unwrap().verifier.unwrap().secrets.is_empty());
-    for host in ["http://keys.example", "https://keys.example/path", "user@keys.example"] {
+    for host in [
+        "http://keys.example",
+        "https://keys.example",
+        "keys.example:8443",
+        "https://keys.example/path",
+        "user@keys.example",
+    ] {
         let problems = published(host).err().unwrap();
         assert!(problems[0].starts_with("RELAY_JWKS_HOSTS has a host that "), "{problems:?}");
     }
     // A look-up from the shell is asked by nobody.
     assert!(Config::load(&Environment::default(), Purpose::LookUp).unwrap().verifier.is_none());
+}
+
+#[test]
+fn what_is_set_to_nothing_is_refused_and_never_taken_for_no_restriction() {
+    let tables = VARIABLES.iter().chain(&CREDENTIALS);
+    for variable in tables.filter(|variable| !variable.name.ends_with("_PROXY")) {
+        let name = variable.name;
+        for value in ["", " "] {
+            let environment = Environment::from([(name, value)]);
+            let problems = match Config::load(&environment, Purpose::LookUp) {
+                Ok(_) => environment.credentials().unwrap_err(),
+                Err(problems) => problems,
+            };
+            let expected = format!("{name} is set but empty. Expected: {}", variable.meaning);
+            assert!(problems[0].starts_with(&expected), "{problems:?}");
+        }
+    }
+    let problems = load([("SECRET_KEY_FILE", "")]).err().unwrap();
+    assert_eq!(problems, ["SECRET_KEY_FILE is set but empty. Expected: the path of a file."]);
+    // By convention an empty proxy is none.
+    let config = load([KEY, ("HTTPS_PROXY", ""), ("NO_PROXY", "")]).unwrap();
+    assert!(config.transport.proxy.is_none());
+}
+
+#[test]
+fn a_default_is_what_the_table_says() {
+    let usual = format!("{:?}", load([KEY]).unwrap());
+    let words = ["nowhere", "any tenant", "any audience", "the cloud's", "none"];
+    for Variable { name, default, .. } in VARIABLES {
+        // The others are words for what there is no value for.
+        let is_value = !words.contains(&default) && !default.contains(',');
+        if is_value {
+            assert_eq!(format!("{:?}", load([KEY, (name, default)]).unwrap()), usual, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_anybody_can_guess_is_refused() {
+    let repeated = "x".repeat(64);
+    let both = format!("{} {repeated}", KEY.1);
+    for key in [&repeated, &both] {
+        let problems = load([("SECRET_KEY", key)]).err().unwrap();
+        assert!(problems[0].starts_with("SECRET_KEY must not be one character repeated"));
+    }
+    let demo = format!("{} {DEMO_KEY}", KEY.1);
+    let local = "http://127.0.0.1:8000";
+    for key in [DEMO_KEY, &demo] {
+        let problem = "SECRET_KEY is that of the demo, which everybody knows";
+        for urls in [[KEY, KEY], [("RELAY_GRAPH_URL", local), KEY]] {
+            let problems = load([urls[0], urls[1], ("SECRET_KEY", key)]).err().unwrap();
+            assert!(problems[0].starts_with(problem), "{problems:?}");
+        }
+        // A relay beside a demo uses the demo's Microsoft, and its tokens.
+        let beside = [("RELAY_GRAPH_URL", local), ("RELAY_LOGIN_URL", local), ("SECRET_KEY", key)];
+        assert!(load(beside).is_ok());
+    }
+}
+
+#[test]
+fn a_listener_needs_an_address_of_its_own() {
+    let rows = [
+        ("127.0.0.1:9000", "127.0.0.1:9000", false),
+        ("0.0.0.0:9000", "127.0.0.1:9000", false),
+        ("unix:/run/a", "unix:/run/a", false),
+        ("127.0.0.1:0", "127.0.0.1:0", true),
+        ("127.0.0.1:9000", "127.0.0.1:9001", true),
+        ("127.0.0.1:9000", "127.0.0.2:9000", true),
+        ("unix:/run/a", "unix:/run/b", true),
+    ];
+    for (listen, admin, is_fine) in rows {
+        let config = load([KEY, ("RELAY_LISTEN", listen), ("RELAY_ADMIN_LISTEN", admin)]);
+        assert_eq!(config.is_ok(), is_fine, "{listen} {admin}");
+    }
+    // A path that the system would cut.
+    let path = |length: usize| format!("unix:/{}", "p".repeat(length - 1));
+    assert!(load([KEY, ("RELAY_LISTEN", &path(107))]).is_ok());
+    let problems = load([KEY, ("RELAY_LISTEN", &path(108))]).err().unwrap();
+    assert!(problems[0].starts_with("RELAY_LISTEN must have a path of at most 107 bytes, not 108"));
+}
+
+#[test]
+fn a_name_that_is_ignored_and_looks_meant_is_told() {
+    let rows = [
+        ("SECRET_KEYS", Some("SECRET_KEY")),
+        ("SECRETKEY_FILE", Some("SECRET_KEY_FILE")),
+        ("CTR_ENTITY_LIMIT", Some("CTR_ENTITIES_LIMIT")),
+        ("HTTP_PROXY", Some("HTTPS_PROXY")),
+        ("http_proxy", Some("HTTPS_PROXY")),
+        ("secret_key", Some("SECRET_KEY")),
+        ("relay_lookback", Some("RELAY_LOOKBACK")),
+        ("https_proxy", None),
+        ("no_proxy", None),
+        ("SSL_CERT_DIR", None),
+        ("SECRET", None),
+        ("HOME", None),
+        ("PATH", None),
+    ];
+    for (name, meant) in rows {
+        let value = "http://proxy.example:3128";
+        let told = load([KEY, (name, value)]).unwrap().near_misses;
+        let told: Vec<(&str, &str)> = told.iter().map(|n| (&*n.name, &*n.meant)).collect();
+        assert_eq!(told, meant.map(|meant| (name, meant)).into_iter().collect::<Vec<_>>());
+    }
+    let both = [KEY, ("HTTP_PROXY", "http://p.example"), ("https_proxy", "http://p.example")];
+    assert_eq!(load(both).unwrap().near_misses, []);
 }
 
 #[test]
@@ -226,11 +346,12 @@ fn credentials_of_the_shell_are_named_when_they_are_missing() {
     ];
     assert!(problems(good).is_ok());
     for (name, _) in good {
-        let without = good.map(|(n, v)| if n == name { (n, "") } else { (n, v) });
+        let without = good.map(|(n, v)| if n == name { ("OTHER", v) } else { (n, v) });
         assert_eq!(problems(without).unwrap_err(), [format!("{name} is not set")]);
     }
     let wrong = good.map(|(n, v)| if n == "AZURE_TENANT_ID" { (n, "../evil") } else { (n, v) });
-    assert_eq!(problems(wrong).unwrap_err(), ["AZURE_TENANT_ID must be a GUID or a domain name"]);
+    let rule = "AZURE_TENANT_ID must be a GUID or a domain name; it is \"../evil\"";
+    assert_eq!(problems(wrong).unwrap_err(), [rule]);
 }
 
 #[test]

@@ -491,7 +491,7 @@ fn what_microsofts_side_says_reaches_the_analyst_in_the_originals_words() {
         (
             Step::Fail(TransportError::Connect { host: host(), reason: reason() }),
             "connection error",
-            "Unable to connect Microsoft Graph Security, validate the configured API URL: graph.microsoft.com",
+            "Unable to connect Microsoft Graph Security at graph.microsoft.com: said so",
         ),
         (
             Step::Fail(TransportError::Tls { reason: reason() }),

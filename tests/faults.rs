@@ -207,14 +207,14 @@ fn table() -> Vec<Row> {
             })],
             1,
             "connection error",
-            "validate the configured API URL: graph.microsoft.com",
+            "Security at graph.microsoft.com: timed out",
         ),
         Row::told(
             "no name",
             vec![Fault::Fail(TransportError::Resolve { host: host() })],
             1,
             "connection error",
-            "validate the configured API URL: graph.microsoft.com",
+            "Security at graph.microsoft.com: its name could not be resolved",
         ),
         Row::told(
             "no trust",
@@ -312,7 +312,7 @@ fn every_fault_of_the_token_endpoint_is_told_or_costs_nothing() {
             vec![Fault::Fail(TransportError::Resolve { host: host() })],
             1,
             "connection error",
-            "validate the configured API URL: login.microsoftonline.com",
+            "Security at login.microsoftonline.com: its name could not be resolved",
         ),
         Row::told(
             "too slow",

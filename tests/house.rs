@@ -34,7 +34,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "shortfall",
             "time",
             "uuid",
-            "variables",
         ],
     ),
     (
@@ -286,7 +285,7 @@ fn no_file_has_grown_past_one_idea() {
 
 fn rows(variables: &[Variable]) -> String {
     let row = |variable: &Variable| {
-        let Variable { name, default, meaning, secret } = variable;
+        let Variable { name, default, meaning, secret, .. } = variable;
         let file = if *secret { format!(", `{name}_FILE`") } else { String::new() };
         format!("| `{name}`{file} | {default} | {meaning} |\n")
     };

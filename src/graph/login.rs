@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::lenient::{List, Text};
 use crate::cloud::Cloud;
-use crate::credentials::{Credentials, Secret};
+use crate::credentials::{Credentials, Secret, TenantId};
 use crate::error::{Error, LoginProblem, UnexpectedAnswer, foreign};
 use crate::http::{Action, Request, Response, percent_encode};
 
@@ -39,14 +39,14 @@ pub fn request(credentials: &Credentials, cloud: &Cloud) -> Request {
     }
 }
 
-/// Reads the answer.
+/// Reads the answer to a request for a token of `tenant`.
 ///
 /// # Errors
 /// [`Error::Login`] when it is a refusal, [`Error::UnexpectedAnswer`] when it
 /// is neither that nor a token.
-pub fn grant(response: &Response) -> Result<Grant, Error> {
+pub fn grant(response: &Response, tenant: &TenantId) -> Result<Grant, Error> {
     if response.status != 200 {
-        return Err(Error::Login(problem(response)));
+        return Err(Error::Login(problem(response, tenant)));
     }
     #[derive(Deserialize)]
     struct Wire {
@@ -64,7 +64,7 @@ pub fn grant(response: &Response) -> Result<Grant, Error> {
     })
 }
 
-fn problem(response: &Response) -> LoginProblem {
+fn problem(response: &Response, tenant: &TenantId) -> LoginProblem {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Wire {
@@ -91,6 +91,7 @@ fn problem(response: &Response) -> LoginProblem {
         is_document,
         code: in_text.or_else(|| wire.error_codes.0.first().copied()),
         message: foreign(&message),
+        tenant: tenant.clone(),
     }
 }
 
@@ -102,15 +103,32 @@ mod tests {
         Response { status, body: body.as_bytes().to_vec(), ..Response::default() }
     }
 
+    fn tenant() -> TenantId {
+        TenantId::parse("contoso.com").unwrap()
+    }
+
     #[test]
     fn a_refusal_is_told_in_plain_words() {
         let secret = "AADSTS7000222: The provided client secret keys for app '1' are expired. \
                       Trace ID: t Correlation ID: c Timestamp: 2026-01-01 00:00:00Z";
         let rows = [
-            (401, secret, "The client secret has expired."),
-            (400, "AADSTS90002: Tenant 'x' not found.", "Specified Tenant ID was not found"),
-            (400, "AADSTS700016: Application was not found.", "is not registered in this tenant"),
+            (
+                401,
+                secret,
+                "secret has expired. Create a new one in Entra, sign a new token with it",
+            ),
+            (
+                400,
+                "AADSTS90002: Tenant 'x' not found.",
+                "Specified Tenant ID was not found: contoso.com",
+            ),
+            (
+                400,
+                "AADSTS700016: Application was not found.",
+                "not registered in the tenant contoso.com",
+            ),
             (401, "AADSTS7000215: Invalid client secret provided.", "secret is wrong"),
+            (401, "AADSTS7000215: Invalid client secret provided.", "sign a new token with it"),
             (400, "AADSTS99999: Something new.\r\nTrace ID: t", "AADSTS99999: Something new. (A"),
             (400, "", "invalid_request"),
         ];
@@ -119,7 +137,7 @@ mod tests {
                 r#"{{"error":"invalid_request","error_description":{}}}"#,
                 serde_json::to_string(description).unwrap()
             );
-            let message = grant(&answer(status, &body)).unwrap_err().wire().message;
+            let message = grant(&answer(status, &body), &tenant()).unwrap_err().wire().message;
             assert!(message.starts_with("Authorization failed: "), "{message}");
             assert!(message.contains(expected.trim_end_matches('.')), "{message}");
             assert!(!message.contains("Trace ID"), "{message}");
@@ -138,14 +156,14 @@ mod tests {
             (200, r#"{"access_token":"a\nb","expires_in":3599}"#, "unknown"),
             (200, r#"{"access_token":"t","expires_in":-1}"#, "unknown"),
         ] {
-            assert_eq!(grant(&answer(status, body)).unwrap_err().code(), code, "{body}");
+            assert_eq!(grant(&answer(status, body), &tenant()).unwrap_err().code(), code, "{body}");
         }
     }
 
     #[test]
     fn the_form_carries_every_character_of_the_secret() {
         let credentials = Credentials {
-            tenant: crate::credentials::TenantId::parse("a.com").unwrap(),
+            tenant: TenantId::parse("a.com").unwrap(),
             application: "app".to_owned(),
             secret: Secret::new("a&b=c+d%~é"),
         };
