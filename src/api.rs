@@ -400,6 +400,9 @@ pub const REQUEST_IDS: [&str; 2] = ["X-Request-Id", "X-Correlation-Id"];
 /// The media type of every answer of the protocol.
 pub const JSON: &str = "application/json";
 
+/// What is said where a panic has cost an answer.
+pub const PANICKED: &str = "The relay failed to answer. This has been logged.";
+
 /// What `/version` says.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -456,6 +456,10 @@ mod tests {
             assert!(help.contains(row.help) && help.contains(&row.synopsis()), "{help}");
             assert_eq!(help.matches("\n  --").count(), row.options().count(), "{help}");
             assert!(overview().contains(row.help), "{}", row.name);
+            for option in row.options() {
+                // With a gap before what it means, however long its name is.
+                assert!(help.contains(&format!("  {}  ", option.synopsis())), "{help}");
+            }
         }
         for words in ["module --help", "help module"] {
             let Ok(Command::HelpFor(help)) = parse(words) else { panic!("{words}") };

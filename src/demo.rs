@@ -40,7 +40,9 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     let observables = examples(&alerts, demo.source);
     let count = alerts.len();
     let simulator = Simulator::new(Behaviour::default(), clock).with_tenant(credentials()?, alerts);
-    demo.faults.iter().for_each(|seed| simulator.fail_at_random(*seed, FAULTS));
+    if let Some(seed) = demo.faults {
+        simulator.fail_at_random(seed, FAULTS);
+    }
     let microsoft = loopback::serve(Arc::new(simulator)).map_err(Failure::io("no simulator"))?;
     let mut config = configure(microsoft, demo.source)?;
     config.relay.sync.lookback = lookback;

@@ -6,6 +6,7 @@
 
 use httparse::{EMPTY_HEADER, Error};
 
+use crate::http::reason;
 use crate::limits;
 
 /// What is wrong with a request, or why it cannot be worked on.
@@ -345,28 +346,6 @@ impl AnswerHead {
         let status = self.status;
         let line = format!("HTTP/1.1 {status} {}\r\nConnection: {connection}\r\n", reason(status));
         [line.as_bytes(), &self.fields, b"\r\n"].concat()
-    }
-}
-
-/// The words of the statuses that occur (RFC 9110 section 15). They are for
-/// people; programs read the number.
-pub(crate) const fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        417 => "Expectation Failed",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        505 => "HTTP Version Not Supported",
-        _ => "",
     }
 }
 

@@ -13,6 +13,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidArgument;
+use crate::http::reason;
 use crate::limits;
 
 /// An HTTP request, out of an event.
@@ -104,16 +105,6 @@ impl Call {
 /// each quote and backslash. JSON itself has no other bytes that are escaped.
 pub fn quoted_length(body: &[u8]) -> usize {
     body.len() + body.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count()
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        503 => "Service Unavailable",
-        _ => "Internal Server Error",
-    }
 }
 
 #[derive(Deserialize)]

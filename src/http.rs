@@ -115,6 +115,28 @@ pub trait Transport: Send + Sync {
     fn send(&self, request: &Request, timeout: Duration) -> Result<Response, TransportError>;
 }
 
+/// The words of the statuses that occur (RFC 9110 section 15). They are for
+/// people; programs read the number.
+pub(crate) const fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
 /// Percent-encodes everything but the unreserved characters of RFC 3986.
 pub fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());

@@ -23,7 +23,7 @@ use crate::time::Deadline;
 
 /// One tenant, as it is asked by hunting.
 pub(crate) struct Hunt {
-    session: Session,
+    session: Arc<Session>,
     pace: Pace,
     reader: Reader,
     /// How far back the relay is to look.
@@ -35,17 +35,18 @@ pub(crate) struct Hunt {
 
 impl Hunt {
     pub(crate) fn new(session: Session, lookback: Duration, queue: Queue) -> Self {
+        let session = Arc::new(session);
         Self {
+            reader: Reader::new(Arc::clone(&session)),
             session,
             pace: Pace::with_pause(limits::HUNTING_CALLS, hunting::pause),
-            reader: Reader::new(),
             lookback,
             unlicensed: AtomicBool::new(false),
             queue,
         }
     }
 
-    pub(crate) const fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &Session {
         &self.session
     }
 
@@ -54,7 +55,7 @@ impl Hunt {
         let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         self.run(hunting::PROBE, &mut Rows::default(), deadline)?;
         let url = probe_url(&self.session.upstream().cloud().graph);
-        let response = self.reader.get(&self.session, &url, deadline)?;
+        let response = self.reader.get(&url, deadline)?;
         Page::of(&response)?;
         Ok(())
     }
@@ -88,7 +89,7 @@ impl Hunt {
             hunting::complete(&mut alert, &twins);
             named.confirms(&alert)
         };
-        let mut reading = self.reader.read(&self.session, wanted, is_current, deadline);
+        let mut reading = self.reader.read(wanted, is_current, deadline);
         if let (true, Some(why)) = (reading.alerts.is_empty(), &reading.why)
             && why.is_refusal()
         {

@@ -79,10 +79,7 @@ impl Runtime {
                                 load balancer.";
                     self.fail(&invocation.id, "Function.NotHttp", what)?
                 }
-                Err(_) => {
-                    let what = "The relay failed to answer. This has been logged.";
-                    self.fail(&invocation.id, "Function.Panic", what)?
-                }
+                Err(_) => self.fail(&invocation.id, "Function.Panic", api::PANICKED)?,
             };
             events.tell(&if status == ACCEPTED { event } else { event.with("not_sent", status) });
         }

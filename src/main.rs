@@ -261,7 +261,9 @@ fn stop_on_signal(
         supervisor.stopping();
         stopping.begin();
         // The others stay open until it has ended.
-        stoppers.first().iter().for_each(|stopper| stopper.stop());
+        if let Some(relay) = stoppers.first() {
+            relay.stop();
+        }
         events.tell(&Event::new(Level::Info, "stopping"));
         signals.wait();
         events.tell(&Event::new(Level::Warn, "ended at once by a second signal"));

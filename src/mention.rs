@@ -54,11 +54,13 @@ impl Evidence {
             }
             Entity::Directory(names) => visit.all(Kind::Domain, names.iter().map(AsRef::as_ref)),
             Entity::Logon { host, account } => {
-                host.iter().for_each(|host| {
+                if let Some(host) = host {
                     mention_names(host, visit);
                     mention_addresses(host, visit);
-                });
-                account.iter().for_each(|account| mention_visitors(account, visit));
+                }
+                if let Some(account) = account {
+                    mention_visitors(account, visit);
+                }
             }
             Entity::Resource(resource) => mention_resource(resource, visit),
             Entity::Registry(_) | Entity::Unknown => {}
@@ -109,8 +111,12 @@ fn mention_file(file: &File, visit: &mut Visit<'_>) {
 
 fn mention_process(process: &Process, visit: &mut Visit<'_>) {
     mention_file(&process.image, visit);
-    process.parent.iter().for_each(|parent| mention_file(parent, visit));
-    process.account.iter().for_each(|account| mention_visitors(account, visit));
+    if let Some(parent) = &process.parent {
+        mention_file(parent, visit);
+    }
+    if let Some(account) = &process.account {
+        mention_visitors(account, visit);
+    }
 }
 
 fn mention_device(device: &Device, visit: &mut Visit<'_>) {

@@ -23,6 +23,7 @@ use crate::upstream::is_busy;
 
 /// Reads the alerts of one tenant.
 pub(crate) struct Reader {
+    session: Arc<Session>,
     pace: Pace,
     /// Whether batches are refused.
     unbatched: AtomicBool,
@@ -49,8 +50,9 @@ pub(crate) struct Reading {
 }
 
 impl Reader {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(session: Arc<Session>) -> Self {
         Self {
+            session,
             pace: Pace::new(limits::BURST_CALLS),
             unbatched: AtomicBool::new(false),
             kept: Mutex::default(),
@@ -58,82 +60,65 @@ impl Reader {
     }
 
     /// Asks by `url`, in the turn of everything that reads alerts.
-    pub(crate) fn get(
-        &self,
-        session: &Session,
-        url: &str,
-        deadline: Deadline,
-    ) -> Result<Response, Error> {
-        session.ask_in_turn(&self.pace, |token| graph::get(url.to_owned(), token), deadline)
+    pub(crate) fn get(&self, url: &str, deadline: Deadline) -> Result<Response, Error> {
+        self.session.ask_in_turn(&self.pace, |token| graph::get(url.to_owned(), token), deadline)
     }
 
     /// Reads the alerts called `ids`, as far as the deadline allows. One that was
     /// read a moment ago serves as it was, if it `is_current`.
     pub(crate) fn read(
         &self,
-        session: &Session,
         ids: Vec<Arc<str>>,
         is_current: impl Fn(&Alert) -> bool,
         deadline: Deadline,
     ) -> Reading {
         let mut reading = Reading::default();
-        let mut wanted = self.take_kept(session, ids, is_current, &mut reading);
+        let mut wanted = self.take_kept(ids, is_current, &mut reading);
         for _ in 0..limits::ATTEMPTS {
             for ids in wanted.chunks(limits::BATCH) {
-                self.read_together(session, ids, deadline, &mut reading);
+                self.read_together(ids, deadline, &mut reading);
             }
             wanted = std::mem::take(&mut reading.busy);
         }
         if let Some(why) = reading.refusal.take().map(Error::Graph) {
             reading.fail(&wanted, why);
         }
-        self.read_alone(session, deadline, &mut reading);
-        self.keep(session, &reading.alerts);
+        self.read_alone(deadline, &mut reading);
+        self.keep(&reading.alerts);
         reading
     }
 
     /// Reads the alerts called `ids` in one call, or leaves them for later.
-    fn read_together(
-        &self,
-        session: &Session,
-        ids: &[Arc<str>],
-        deadline: Deadline,
-        reading: &mut Reading,
-    ) {
+    fn read_together(&self, ids: &[Arc<str>], deadline: Deadline, reading: &mut Reading) {
         if self.unbatched.load(Ordering::SeqCst) {
             reading.alone.extend_from_slice(ids);
             return;
         }
-        match self.batch(session, ids, deadline) {
+        match self.batch(ids, deadline) {
             Ok(parts) => {
                 for (id, part) in ids.iter().zip(parts) {
-                    self.sort(session, id, part, reading);
+                    self.sort(id, part, reading);
                 }
             }
-            Err(why) if self.refuses_batches(session, &why) => reading.alone.extend_from_slice(ids),
+            Err(why) if self.refuses_batches(&why) => reading.alone.extend_from_slice(ids),
             Err(why) => reading.fail(ids, why),
         }
     }
 
-    fn batch(
-        &self,
-        session: &Session,
-        ids: &[Arc<str>],
-        deadline: Deadline,
-    ) -> Result<Vec<Part>, Error> {
+    fn batch(&self, ids: &[Arc<str>], deadline: Deadline) -> Result<Vec<Part>, Error> {
         // Each of them counts.
         let others = u32::try_from(ids.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        session.upstream().reserve(&self.pace, others, deadline)?;
-        let graph = &session.upstream().cloud().graph;
+        self.session.upstream().reserve(&self.pace, others, deadline)?;
+        let graph = &self.session.upstream().cloud().graph;
         let urls: Vec<String> = ids.iter().map(|id| batch::path(id)).collect();
         let request = |token| batch::request(graph, &urls, token);
-        let response = session.ask_in_turn(&self.pace, request, deadline)?;
+        let response = self.session.ask_in_turn(&self.pace, request, deadline)?;
         let responses = batch::responses(&response.body, ids.len())?;
         Ok(responses.into_iter().map(|part| part.map_or(Part::Missing, batch::of)).collect())
     }
 
     /// Puts what became of the alert called `id` where it belongs.
-    fn sort(&self, session: &Session, id: &str, part: Part, reading: &mut Reading) {
+    fn sort(&self, id: &str, part: Part, reading: &mut Reading) {
         match part {
             Part::Read(alert) => reading.alerts.push(*alert),
             Part::Gone => reading.gone.push(id.into()),
@@ -141,7 +126,7 @@ impl Reader {
             Part::Refused(response) if is_busy(response.status) => {
                 // Nobody asks for alerts before that, and then this one is asked for
                 // again.
-                let now = session.upstream().now();
+                let now = self.session.upstream().now();
                 let asked = response.retry_after(now.wall);
                 let span = asked.unwrap_or_else(|| back_off(1, now));
                 self.pace.hold(now, span, response.status);
@@ -156,14 +141,14 @@ impl Reader {
 
     /// Whether `why` is said of batches, and not of the alerts in them. What is
     /// refused is not asked for again.
-    fn refuses_batches(&self, session: &Session, why: &Error) -> bool {
+    fn refuses_batches(&self, why: &Error) -> bool {
         match why {
             Error::Graph(problem) => match problem.status {
                 401 | 429 | 502..=504 => return false,
                 400..=499 => {
                     self.unbatched.store(true, Ordering::SeqCst);
                     let event = Event::new(Level::Warn, "batches are refused").with("error", why);
-                    session.upstream().tell(&event);
+                    self.session.upstream().tell(&event);
                 }
                 _ => {}
             },
@@ -173,12 +158,12 @@ impl Reader {
         true
     }
 
-    fn read_alone(&self, session: &Session, deadline: Deadline, reading: &mut Reading) {
-        let graph = &session.upstream().cloud().graph;
+    fn read_alone(&self, deadline: Deadline, reading: &mut Reading) {
+        let graph = &self.session.upstream().cloud().graph;
         let ids = std::mem::take(&mut reading.alone);
         let results = crew::each(&ids, limits::WIDTH, |id| {
             let url = graph.join(&format!("/v1.0{}", batch::path(id)));
-            self.get(session, &url, deadline).map(batch::of)
+            self.get(&url, deadline).map(batch::of)
         });
         for (id, result) in ids.iter().zip(results) {
             match result.unwrap_or(Err(Error::Internal { what: "read an alert" })) {
@@ -195,12 +180,11 @@ impl Reader {
     /// Adds to `reading` what is kept and current; the ids of what is not.
     fn take_kept(
         &self,
-        session: &Session,
         ids: Vec<Arc<str>>,
         is_current: impl Fn(&Alert) -> bool,
         reading: &mut Reading,
     ) -> Vec<Arc<str>> {
-        let now = session.upstream().now().monotonic;
+        let now = self.session.upstream().now().monotonic;
         let mut kept = lock(&self.kept);
         kept.retain(|_, (read, _)| now.saturating_sub(*read) < limits::ALERT_KEPT);
         let mut wanted = Vec::new();
@@ -213,8 +197,8 @@ impl Reader {
         wanted
     }
 
-    fn keep(&self, session: &Session, alerts: &[Alert]) {
-        let now = session.upstream().now().monotonic;
+    fn keep(&self, alerts: &[Alert]) {
+        let now = self.session.upstream().now().monotonic;
         let mut kept = lock(&self.kept);
         for alert in alerts {
             let is_known = kept.get(&alert.id).is_some_and(|(_, known)| known == alert);

@@ -96,7 +96,9 @@ impl Reply<'_> {
         };
         let mut kept = vec![0; self.hits.len()];
         for (at, list) in ranked.into_iter().take_while(fits) {
-            kept.iter_mut().skip(list).take(1).for_each(|kept| *kept = at + 1);
+            if let Some(kept) = kept.get_mut(list) {
+                *kept = at + 1;
+            }
         }
         self.hits.iter_mut().zip(kept).for_each(|((_, alerts), kept)| alerts.truncate(kept));
         self.shortfalls.push(Shortfall::TooLarge { kept: self.count(), found });

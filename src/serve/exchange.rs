@@ -7,7 +7,7 @@ use tiny_http::{HTTPVersion, Header, Method, Request, Response, StatusCode};
 use crate::api;
 use crate::error::InvalidArgument;
 use crate::event::RequestId;
-use crate::framing::reason;
+use crate::http::reason;
 use crate::limits;
 use crate::time::Timestamp;
 

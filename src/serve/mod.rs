@@ -9,6 +9,7 @@ mod exchange;
 mod reserve;
 
 use std::io::{self, Read as _};
+use std::mem::ManuallyDrop;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -162,7 +163,9 @@ impl Door {
         }
         let pulse = Pulse::feel(self.path().to_owned())?;
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
-        let server = Arc::new(server);
+        // Its drop would connect to the path and remove it, though it may be another's
+        // by then.
+        let server = ManuallyDrop::new(Arc::new(server));
         // Nobody else sets it: a door serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
         let mut intake = Intake::new(&server, sender, &pool);
@@ -171,12 +174,9 @@ impl Door {
             intake.drain(settings.drain_timeout);
             result = Ok(());
         }
-        // Dropped, it would wait for its client; the process ends with this.
-        std::mem::forget(intake.held.take());
+        // Its drop would wait for its client; the process ends with this.
+        let _held = ManuallyDrop::new(intake.held.take());
         self.stopper.stop();
-        // Dropped, it would connect to the path and remove it, though it may be
-        // another's by now.
-        std::mem::forget(server);
         result
     }
 }
@@ -202,7 +202,9 @@ impl Stopper {
                 withdraw(&self.0.path);
                 // Whether or not that has woken `accept`: nobody shuts this socket.
                 let server = self.0.server.get().and_then(Weak::upgrade);
-                server.iter().for_each(|server| server.unblock());
+                if let Some(server) = server {
+                    server.unblock();
+                }
             }
         }
     }
@@ -417,7 +419,7 @@ impl Pool {
             let answered = id.during(|| catch_unwind(AssertUnwindSafe(|| self.answer(&mut job))));
             let response = answered.unwrap_or_else(|_| {
                 self.count(|metrics| metrics.panics.add(&[], 1));
-                api::failure(500, "The relay failed to answer. This has been logged.", "unknown")
+                api::failure(500, api::PANICKED, "unknown")
             });
             // A panic costs this answer, not the worker.
             let _ = catch_unwind(AssertUnwindSafe(|| self.finish(job, response)));
