@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn values_are_read_as_systemd_reads_them() {
-        // Each tried with systemd 252.
+        // As systemd.exec(5) and its parser (src/basic/env-file.c) have it.
         let rows = [
             ("A=b", "b"),
             ("A = b ", "b"),
