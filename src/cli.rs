@@ -26,6 +26,10 @@ pub enum Command {
     Check {
         /// And ask Microsoft, with credentials from the environment.
         online: bool,
+        /// A file of variables, as for systemd's `EnvironmentFile=`.
+        env_file: Option<PathBuf>,
+        /// Without the list of settings.
+        quiet: bool,
     },
     /// Show it all, with a Microsoft of our own.
     Demo(Demo),
@@ -202,7 +206,11 @@ fn command(name: &str, words: &[&str]) -> Result<Command, String> {
     }
     Ok(match name {
         "lambda" => Command::Lambda,
-        "check" => Command::Check { online: given.has("--online") },
+        "check" => Command::Check {
+            online: given.has("--online"),
+            env_file: given.value("--env-file").map(PathBuf::from),
+            quiet: given.has("--quiet"),
+        },
         "demo" => Command::Demo(demo(&given)?),
         "key new" => Command::NewKey,
         "token sign" => Command::Sign(sign(&given)?),
@@ -383,8 +391,12 @@ mod tests {
         let rows = [
             ("", Command::Serve),
             ("serve", Command::Serve),
-            ("check", Command::Check { online: false }),
-            ("check --online", Command::Check { online: true }),
+            ("check", Command::Check { online: false, env_file: None, quiet: false }),
+            ("check --online", Command::Check { online: true, env_file: None, quiet: false }),
+            (
+                "check --quiet --env-file f",
+                Command::Check { online: false, env_file: Some("f".into()), quiet: true },
+            ),
             ("lambda", Command::Lambda),
             ("demo", Command::Demo(Demo::default())),
             ("demo --once", Command::Demo(Demo { once: true, ..Demo::default() })),

@@ -1,27 +1,52 @@
 //! The commands that do one thing and end.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use graph_relay::cli::Sign;
-use graph_relay::config::{Config, Environment, Purpose, effective};
+use graph_relay::config::{self, Config, Environment, Purpose, effective};
 use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::observable::Observable;
 use graph_relay::payload::Question;
 use graph_relay::time::Deadline;
-use graph_relay::{jwt, limits, mapping};
+use graph_relay::{env_file, jwt, limits, mapping};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::{Failure, Parts, print, system_clock};
+use crate::{Failure, Parts, listen, print, system_clock};
 
 /// Validates the environment exactly as `serve` does, and shows it.
 pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
     Parts::new(&config)?;
+    warn(&config);
+    let notes = listen::check(environment, &config)?;
+    let notes: String = notes.iter().map(|note| format!("Note: {note}\n")).collect();
     let lines = effective(environment).join("\n");
-    print(&format!("{lines}\nThe configuration is valid.\n"))
+    print(&format!("{lines}\n{notes}The configuration is valid.\n"))
+}
+
+/// The variables of the file `path` over those of `environment`, as for a unit with
+/// `EnvironmentFile=`.
+pub(crate) fn with_file(environment: Environment, path: &Path) -> Result<Environment, Failure> {
+    let shown = path.display().to_string();
+    let text = config::read(&shown).map_err(Failure::usage)?;
+    let file = env_file::parse(&text);
+    if file.problems.is_empty() {
+        return Ok(environment.with(file.variables));
+    }
+    let problem = |problem: &String| format!("{shown}, {problem}");
+    Err(file.problems.iter().map(problem).collect::<Vec<_>>().into())
+}
+
+/// Tells of names in the environment that are ignored, though they look meant.
+pub(crate) fn warn(config: &Config) {
+    for near_miss in &config.near_misses {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(io::stderr(), "graph-relay: warning: {near_miss}");
+    }
 }
 
 /// Looks `observables` up, once.
@@ -52,7 +77,7 @@ pub(crate) fn observe(
     }
     let warnings: Vec<String> =
         reply.shortfalls.iter().map(|shortfall| shortfall.wire().message).collect();
-    Err(Failure { text: graph_relay::config::lines(&warnings), code: 3 })
+    Err(Failure { text: config::lines(&warnings), code: 3 })
 }
 
 /// Makes a key: 64 characters that need no quoting anywhere, from 48 random
@@ -64,7 +89,7 @@ pub(crate) fn new_key() -> Result<ExitCode, Failure> {
 
 /// Signs a token for the credentials that are given or in the environment.
 pub(crate) fn sign(environment: &Environment, sign: Sign) -> Result<ExitCode, Failure> {
-    let config = Config::load(environment, Purpose::Service)?;
+    let config = Config::load(environment, Purpose::LookUp)?;
     // The first of several is the one in use.
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
     let key = verifier.secrets.first().ok_or_else(Failure::no_key)?;
@@ -80,14 +105,17 @@ pub(crate) fn sign(environment: &Environment, sign: Sign) -> Result<ExitCode, Fa
     let named = named.map_err(Failure::usage)?;
     let secret = match (sign.secret_file, named) {
         (Some(path), _) if path.as_os_str() != "-" => {
-            let text = std::fs::read_to_string(&path);
-            secret(&text.map_err(Failure::io("the client secret cannot be read"))?)?
+            let text = config::read(&path.display().to_string());
+            secret(
+                &text
+                    .map_err(|problem| Failure::new(format!("--client-secret-file: {problem}")))?,
+            )?
         }
         (None, Some(secret)) => secret,
         _ => {
             let mut text = String::new();
             let read = io::stdin().lock().read_to_string(&mut text);
-            read.map_err(Failure::io("the client secret cannot be read"))?;
+            read.map_err(Failure::io("cannot read the client secret from standard input"))?;
             secret(&text)?
         }
     };

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use crate::front::Front;
 use crate::signals::Signals;
 use crate::systemd::Supervisor;
-use crate::{Failure, Parts, print, stop_on_signal, system_clock};
+use crate::{Failure, Parts, listen, print, stop_on_signal, system_clock};
 
 /// Starts it all, looks up one observable of each type, and keeps serving
 /// unless told otherwise.
@@ -43,7 +43,8 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     if let Some(seed) = demo.faults {
         simulator.fail_at_random(seed, FAULTS);
     }
-    let microsoft = loopback::serve(Arc::new(simulator)).map_err(Failure::io("no simulator"))?;
+    let microsoft = loopback::serve(Arc::new(simulator))
+        .map_err(Failure::io("cannot listen on a port of 127.0.0.1 for the simulated Microsoft"))?;
     let mut config = configure(microsoft, demo.source)?;
     config.relay.sync.lookback = lookback;
     let verifier = config.verifier.take().ok_or_else(Failure::no_key)?;
@@ -137,12 +138,14 @@ fn bind(demo: &Demo, config: &Config) -> Result<Front, Failure> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let timeout = config.relay.request_timeout;
     let bind = |address| Front::bind(&Address::Tcp(address), &config.serve, timeout);
+    let wanted = demo.listen.unwrap_or(any);
     let front = match demo.listen {
         Some(address) => bind(address),
         None if demo.once => bind(any),
         None => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))).or_else(|_| bind(any)),
     };
-    front.map_err(Failure::io("cannot listen"))
+    let wanted = Address::Tcp(wanted);
+    front.map_err(|error| Failure::new(listen::problem(&wanted, "--listen", &error)))
 }
 
 /// Asks the relay as XDR would, over its own socket.

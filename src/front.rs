@@ -69,7 +69,15 @@ impl Front {
     }
 
     fn guarded(guard: Guard) -> io::Result<Self> {
-        let door = Door::bind(&guard.behind())?;
+        let door = Door::bind(&guard.behind()).map_err(|error| {
+            let path = guard.behind();
+            let problem = format!(
+                "cannot create the private socket {}: {error}; set TMPDIR to a directory with a \
+                 short path that this user may write",
+                path.display()
+            );
+            io::Error::new(error.kind(), problem)
+        })?;
         let address = Address::Tcp(guard.address());
         Ok(Self { guard: Some(guard), door, address })
     }
@@ -77,6 +85,11 @@ impl Front {
     /// Where it is: the port too, if any would do.
     pub(crate) const fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Gives the address back without having served.
+    pub(crate) fn release(self) {
+        self.door.stopper().stop();
     }
 
     /// With which it can be closed.

@@ -88,6 +88,7 @@ pub mod time;
 pub mod uuid;
 
 // Rules: functions of values.
+pub mod env_file;
 mod fields;
 #[cfg(feature = "edges")]
 pub mod framing;

@@ -6,10 +6,12 @@ mod commands;
 #[cfg(feature = "demo")]
 mod demo;
 mod front;
+mod listen;
 mod manual;
 mod module;
 mod online;
 mod signals;
+mod stdio;
 mod systemd;
 
 use std::io::{self, Write as _};
@@ -64,7 +66,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     // Before any thread is started; what does not serve ends by signals as usual.
     let serves = matches!(command, Command::Serve | Command::Demo(_));
-    let signals = serves.then(Signals::block).transpose().map_err(Failure::io("signals"))?;
+    let signals =
+        serves.then(Signals::block).transpose().map_err(Failure::io("cannot block signals"))?;
     let environment = Environment::of_process();
     match (command, signals) {
         (Command::Serve, Some(signals)) => serve(&environment, signals),
@@ -75,8 +78,13 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         (Command::Demo(_), _) => {
             Err(Failure::usage("this program was packed without the demo; `make demo` has it"))
         }
-        (Command::Check { online: false }, _) => commands::check(&environment),
-        (Command::Check { online: true }, _) => online::check(&environment),
+        (Command::Check { online, env_file }, _) => {
+            let environment = match env_file {
+                Some(path) => commands::with_file(environment, &path)?,
+                None => environment,
+            };
+            if online { online::check(&environment) } else { commands::check(&environment) }
+        }
         (Command::Observe { observables, bundle }, _) => {
             commands::observe(&environment, observables, bundle)
         }
@@ -100,18 +108,25 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
     let parts = Parts::new(&config)?;
+    parts.warn(&config);
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
     let timeout = config.relay.request_timeout;
-    let front = match systemd::inherited(environment)? {
-        Some((socket, withdraw)) => Front::inherited(socket, withdraw, &config.serve, timeout)
-            .map_err(Failure::io("the socket from systemd cannot be used"))?,
-        None => Front::bind(&config.address, &config.serve, timeout)
-            .map_err(Failure::io("cannot listen"))?,
-    };
+    let front =
+        match systemd::inherited(environment)? {
+            Some((socket, withdraw)) => Front::inherited(socket, withdraw, &config.serve, timeout)
+                .map_err(Failure::io("cannot use the socket from systemd (ListenStream=)"))?,
+            None => Front::bind(&config.address, &config.serve, timeout)
+                .map_err(listen::failure(environment, &config.address, "RELAY_LISTEN"))?,
+        };
     let supervisor = Supervisor::of(environment)?;
-    let bind = |address| Front::bind(address, &ADMIN, timeout);
-    let admin = config.admin.as_ref().map(bind).transpose();
-    let admin = admin.map_err(Failure::io("cannot listen at RELAY_ADMIN_LISTEN"))?;
+    let bind = |address| {
+        Front::bind(address, &ADMIN, timeout).map_err(listen::failure(
+            environment,
+            address,
+            "RELAY_ADMIN_LISTEN",
+        ))
+    };
+    let admin = config.admin.as_ref().map(bind).transpose()?;
     announce("listening", &front, &parts.events);
     supervisor.ready()?;
     supervisor.watch(front.address().clone(), parts.events.clone())?;
@@ -136,6 +151,7 @@ fn lambda(environment: &Environment) -> Result<ExitCode, Failure> {
             return Err(Failure::usage(problem));
         }
         let parts = Parts::new(&config)?;
+        parts.warn(&config);
         let verifier = config.verifier.ok_or_else(Failure::no_key)?;
         Ok((parts.api(parts.relay(config.relay), verifier), parts))
     });
@@ -168,6 +184,14 @@ impl Parts {
             events.tell(&event.with("unreadable", transport.unreadable_roots()));
         }
         Ok(Self { clock, events, transport })
+    }
+
+    /// Tells of names in the environment that are ignored, though they look meant.
+    fn warn(&self, config: &Config) {
+        for near_miss in &config.near_misses {
+            let event = Event::new(Level::Warn, "variable_ignored").with("name", &near_miss.name);
+            self.events.tell(&event.with("did_you_mean", &near_miss.meant));
+        }
     }
 
     fn relay(&self, settings: graph_relay::relay::Settings) -> Relay {
@@ -218,7 +242,7 @@ impl AdminDoor {
             }
         };
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(serve);
-        let serving = Some(thread.map_err(Failure::io("no thread for machines"))?);
+        let serving = Some(thread.map_err(Failure::thread("admin"))?);
         Ok(Self { stopper, serving })
     }
 }
@@ -271,7 +295,7 @@ fn stop_on_signal(
         std::process::exit(1);
     };
     let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
-    thread.map(|_| ()).map_err(Failure::io("no thread for signals"))
+    thread.map(|_| ()).map_err(Failure::thread("signals"))
 }
 
 /// The clocks of the system.
@@ -284,15 +308,10 @@ fn system_clock() -> Clock {
     Clock::new(read, thread::sleep)
 }
 
-/// Writes to standard output. That nobody reads on, as in `| head`, is no
-/// failure.
+/// Writes a result to standard output.
 fn print(text: &str) -> Result<ExitCode, Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::io("cannot write")(error))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    stdio::print(text).map_err(Failure::io("cannot write to standard output"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One worker for the scraper, one for a probe meanwhile; none of their answers is
@@ -320,7 +339,16 @@ impl Failure {
     }
 
     fn no_key() -> Self {
-        Self::usage("SECRET_KEY is not set")
+        Self::usage("SECRET_KEY is not set; `graph-relay token new` makes one")
+    }
+
+    fn thread(name: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| {
+            Self::new(format!(
+                "cannot start the thread {name}: {error}; raise the limit on tasks (TasksMax=, \
+                 ulimit -u) or on memory (MemoryMax=, ulimit -v)"
+            ))
+        }
     }
 
     fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {

@@ -13,11 +13,14 @@ use graph_relay::limits;
 use graph_relay::relay::Relay;
 use graph_relay::time::Skew;
 
+use crate::commands::warn;
 use crate::{Failure, print, system_clock, way_out};
 
 /// Validates the environment, and then asks Microsoft with its credentials.
 pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
-    let config = Config::load(environment, Purpose::Service)?;
+    // Nobody asks it, so that it needs no key.
+    let config = Config::load(environment, Purpose::LookUp)?;
+    warn(&config);
     let credentials = environment.credentials()?;
     let transport = way_out(&config)?;
     let Cloud { login, graph, .. } = &config.relay.cloud;

@@ -51,10 +51,14 @@ impl Supervisor {
             Some(name) => UnixAddr::from_abstract_name(name),
             None => UnixAddr::from_pathname(name),
         };
-        let address = address.map_err(Failure::io("NOTIFY_SOCKET cannot be used"))?;
-        let socket = UnixDatagram::unbound().map_err(Failure::io("no socket to notify by"))?;
+        let address = address
+            .map_err(Failure::io("cannot use NOTIFY_SOCKET, which systemd sets (Type=notify)"))?;
+        let socket = UnixDatagram::unbound()
+            .map_err(Failure::io("cannot create a socket to notify systemd"))?;
         // Nobody may hang on a supervisor that does not listen.
-        socket.set_nonblocking(true).map_err(Failure::io("no socket to notify by"))?;
+        socket
+            .set_nonblocking(true)
+            .map_err(Failure::io("cannot create a socket to notify systemd"))?;
         let watchdog = environment
             .get("WATCHDOG_USEC")
             .filter(|_| is_for_us(environment, "WATCHDOG_PID", true));
@@ -65,7 +69,9 @@ impl Supervisor {
 
     /// Requests are accepted from now on.
     pub(crate) fn ready(&self) -> Result<(), Failure> {
-        self.tell("READY=1").map_err(Failure::io("systemd cannot be told of readiness"))
+        self.tell("READY=1").map_err(Failure::io(
+            "cannot notify systemd at NOTIFY_SOCKET; unset it outside of a service",
+        ))
     }
 
     /// The end has begun.
@@ -89,7 +95,7 @@ impl Supervisor {
         let watch = move || {
             loop {
                 // With the pause, three quarters of the period at most.
-                let pause = match ask(&door, period / 2) {
+                let pause = match ask(&door, Question::Watchdog, period / 2) {
                     Ok(()) => {
                         // One that is lost is made good by the next.
                         let _ = supervisor.tell("WATCHDOG=1");
@@ -105,7 +111,7 @@ impl Supervisor {
             }
         };
         let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(watch);
-        thread.map(|_| ()).map_err(Failure::io("no thread for the watchdog"))
+        thread.map(|_| ()).map_err(Failure::thread("watchdog"))
     }
 }
 
@@ -125,12 +131,19 @@ pub(crate) fn inherited(environment: &Environment) -> Result<Option<(OwnedFd, Wi
     // SAFETY: no memory is touched. That it fails where there is no such
     // descriptor is what it is called for, beside that no child should have it.
     if unsafe { libc::fcntl(FIRST_SOCKET, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
-        return Err(Failure::io("there is no socket from systemd")(io::Error::last_os_error()));
+        return Err(Failure::io("there is no socket from systemd, though LISTEN_FDS says so")(
+            io::Error::last_os_error(),
+        ));
     }
     // SAFETY: it is open, and ours alone: by the protocol, LISTEN_PID gives it to
     // this process, which is asked once, before it has opened anything.
     let socket = unsafe { OwnedFd::from_raw_fd(FIRST_SOCKET) };
     Ok(Some((socket, withdraw(FIRST_SOCKET))))
+}
+
+/// Whether systemd has started this very process, as for `ExecStartPre=`.
+pub(crate) fn is_direct_child(environment: &Environment) -> bool {
+    is_for_us(environment, "SYSTEMD_EXEC_PID", false)
 }
 
 /// Whether `name` holds the number of this process; `or_unset`: or nothing.
@@ -157,13 +170,32 @@ fn withdraw(listener: RawFd) -> Withdraw {
     })
 }
 
-/// Asks the front door as a client would, from the accept loop to a worker.
-fn ask(door: &Address, patience: Duration) -> io::Result<()> {
+/// What a relay can be asked by anybody.
+#[derive(Clone, Copy)]
+pub(crate) enum Question {
+    /// At its front door, from the accept loop to a worker.
+    Watchdog,
+    /// Where machines ask.
+    Livez,
+}
+
+/// Asks whoever listens at `door` as a client would.
+///
+/// # Errors
+/// When there is no answer within `patience`, or not that of a relay.
+pub(crate) fn ask(door: &Address, question: Question, patience: Duration) -> io::Result<()> {
+    let (path, expected) = match question {
+        Question::Watchdog => ("/watchdog", r#"{"data":"alive"}"#),
+        Question::Livez => ("/livez", r#"{"status":"ok"}"#),
+    };
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nHealth-Check: alive\r\n\r\n"
+    );
     let mut stream = dial(door, patience)?;
-    stream.write_all(QUESTION)?;
+    stream.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(limits::WATCHDOG_ANSWER).read_to_end(&mut answer)?;
-    if answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(br#"{"data":"alive"}"#) {
+    if answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(expected.as_bytes()) {
         return Ok(());
     }
     Err(io::Error::other("another answer than it should be"))
@@ -193,9 +225,6 @@ fn dial(door: &Address, patience: Duration) -> io::Result<File> {
     };
     Ok(socket.into())
 }
-
-const QUESTION: &[u8] = b"GET /watchdog HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-    Health-Check: alive\r\n\r\n";
 
 /// The number of the first descriptor that systemd hands over
 /// (`SD_LISTEN_FDS_START`).

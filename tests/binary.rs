@@ -6,7 +6,7 @@
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -74,16 +74,16 @@ fn bad_environments_are_refused_alike_by_serve_and_check() {
             "graph-relay: SECRET_KEY must have at least 32 bytes; it has 5\n",
         ),
         (
-            &[("SECRET_KEY", KEY), ("RELAY_LISTN", "x"), ("RELAY_WORKERS", "0")],
-            "graph-relay: RELAY_LISTN is not a variable of this program\n\
+            &[("SECRET_KEY", OWN_KEY), ("RELAY_LISTN", "x"), ("RELAY_WORKERS", "0")],
+            "graph-relay: unknown variable RELAY_LISTN; did you mean RELAY_LISTEN?\n\
              graph-relay: RELAY_WORKERS must be a whole number from 1 to 256; it is \"0\"\n",
         ),
         (
-            &[("SECRET_KEY", KEY), ("HTTPS_PROXY", "proxy.example:3128")],
+            &[("SECRET_KEY", OWN_KEY), ("HTTPS_PROXY", "proxy.example:3128")],
             "graph-relay: HTTPS_PROXY must begin with http:// or https://\n",
         ),
         (
-            &[("SECRET_KEY", KEY), ("SSL_CERT_FILE", "/dev/null")],
+            &[("SECRET_KEY", OWN_KEY), ("SSL_CERT_FILE", "/dev/null")],
             "graph-relay: SSL_CERT_FILE holds no certificate\n",
         ),
     ];
@@ -93,11 +93,13 @@ fn bad_environments_are_refused_alike_by_serve_and_check() {
             assert_eq!(refused, (2, String::new(), expected.to_owned()), "{command}");
         }
     }
-    let (code, out, _) = run(&["check"], &[("SECRET_KEY", KEY), ("RELAY_LOOKBACK", "7d")]);
+    let environment =
+        [("SECRET_KEY", OWN_KEY), ("RELAY_LISTEN", "127.0.0.1:0"), ("RELAY_LOOKBACK", "7d")];
+    let (code, out, _) = run(&["check"], &environment);
     assert_eq!(code, 0);
     assert!(out.ends_with("The configuration is valid.\n"), "{out}");
     assert!(out.contains("SECRET_KEY=[secret]\n") && out.contains("RELAY_LOOKBACK=7d\n"), "{out}");
-    assert!(!out.contains(KEY));
+    assert!(!out.contains(OWN_KEY));
 }
 
 #[test]
@@ -112,15 +114,6 @@ fn wrong_arguments_get_a_hint_and_help_is_complete() {
     }
     let version = format!("graph-relay {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(run(&["--version"], &[]), (0, version, String::new()));
-}
-
-#[test]
-fn an_address_that_is_taken_is_told() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let (code, _, err) = run(&["serve"], &[("SECRET_KEY", KEY), ("RELAY_LISTEN", &address)]);
-    assert_eq!(code, 1);
-    assert!(err.contains("cannot listen: Address already in use"), "{err}");
 }
 
 #[test]
@@ -240,7 +233,7 @@ fn the_logs_are_lines_that_hold_no_secret() {
 fn a_unix_socket_is_served_replaced_when_stale_and_left_when_live() {
     let path = scratch("socket");
     let listen = format!("unix:{}", path.display());
-    let environment = [("SECRET_KEY", KEY), ("RELAY_LISTEN", listen.as_str())];
+    let environment = [("SECRET_KEY", OWN_KEY), ("RELAY_LISTEN", listen.as_str())];
     // Left behind by a process that was killed.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let mut relay = Running::start(&[], &environment);
@@ -489,7 +482,8 @@ fn a_look_up_from_the_shell() {
 
     let (code, out, err) = look_up(&["observe", "ip", "203.0.113.77"], "wrong");
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.ends_with("the secret's value, not its ID (AADSTS7000215).\n"), "{err}");
+    assert!(err.contains("the secret's value, not its ID; if it has been replaced"), "{err}");
+    assert!(err.ends_with("(AADSTS7000215).\n"), "{err}");
     let (code, _, err) = run(&["observe", "ip", "203.0.113.77"], &[]);
     assert_eq!(code, 2);
     assert_eq!(err.lines().next().unwrap(), "graph-relay: AZURE_TENANT_ID is not set");

@@ -58,7 +58,7 @@ fn under_load_sigterm_leaves_no_accepted_request_without_its_answer() {
 
 #[test]
 fn want_of_descriptors_turns_away_clients_and_ends_nothing() {
-    let environment = [("SECRET_KEY", KEY), ("RELAY_LISTEN", "127.0.0.1:0")];
+    let environment = [("SECRET_KEY", OWN_KEY), ("RELAY_LISTEN", "127.0.0.1:0")];
     let mut relay = Running::with_files(676, &environment);
     let address = relay.address();
     for _ in 0..2 {
@@ -87,7 +87,7 @@ fn the_death_of_the_accept_thread_ends_the_process_with_a_word() {
         let path = scratch(&format!("death-{files}"));
         let listen = format!("unix:{}", path.display());
         let mut relay =
-            Running::with_files(files, &[("SECRET_KEY", KEY), ("RELAY_LISTEN", &listen)]);
+            Running::with_files(files, &[("SECRET_KEY", OWN_KEY), ("RELAY_LISTEN", &listen)]);
         relay.wait_for("event=listening");
         let start = Instant::now();
         let mut clients = Vec::new();
@@ -115,7 +115,8 @@ fn nothing_of_the_guard_is_left_behind() {
     let directory = scratch("guard");
     std::fs::create_dir(&directory).unwrap();
     let temporary = directory.to_str().unwrap();
-    let environment = [("SECRET_KEY", KEY), ("RELAY_LISTEN", "127.0.0.1:0"), ("TMPDIR", temporary)];
+    let environment =
+        [("SECRET_KEY", OWN_KEY), ("RELAY_LISTEN", "127.0.0.1:0"), ("TMPDIR", temporary)];
     let count = || std::fs::read_dir(&directory).unwrap().count();
     for second in [false, true] {
         let mut relay = Running::start(&[], &environment);

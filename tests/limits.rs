@@ -341,6 +341,7 @@ const TESTED: &[(&str, &[&str])] = &[
         ],
     ),
     ("a_key_is_long_enough_and_there_is_one", &["HS256_KEY"]),
+    ("a_listener_needs_an_address_of_its_own", &["SOCKET_PATH"]),
     ("bounds_hold_at_their_edge_and_one_over", &["OBSERVABLES", "VALUE"]),
     ("a_token_may_be_as_long_as_the_bound", &["TOKEN"]),
     ("the_limit_is_a_positive_number_or_the_default", &["ENTITIES_MAX"]),
@@ -423,5 +424,6 @@ const UNTESTED: &[(&str, &str)] = &[
     ("CONNECT_TIMEOUT", "The client holds it; to meet its edge is to wait for it."),
     ("IDLE_CONNECTION", "The client holds it, by a clock of its own."),
     ("LAMBDA_POST", "The system holds it; the Runtime API is on the same machine."),
+    ("CHECK_PROBE", "Whoever is slower is taken for another program, and told so."),
     ("WATCHDOG_ANSWER", "What is read is the program's own answer, and always shorter."),
 ];

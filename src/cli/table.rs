@@ -124,7 +124,11 @@ pub const COMMANDS: &[CommandRow] = &[
         name: "check",
         operands: "",
         help: "validate the environment as serve does, and show it",
-        options: &[&[option("--online", "", "and ask Microsoft, with the AZURE_... credentials")]],
+        options: &[&[
+            option("--online", "", "and ask Microsoft, with the AZURE_... credentials"),
+            option("--env-file", "FILE", "read FILE as systemd would, and report mistakes in it"),
+            option("--quiet", "", "do not list the settings"),
+        ]],
     },
     CommandRow {
         name: "demo",

@@ -20,9 +20,17 @@ impl PrivateDirectory {
         let filled = SystemRandom::new().fill(&mut name);
         filled.map_err(|_| io::Error::other("the system has no random numbers"))?;
         let name = format!("{PREFIX}{:016x}", u64::from_le_bytes(name));
-        let path = std::env::temp_dir().join(name);
+        let parent = std::env::temp_dir();
+        let path = parent.join(name);
         // It fails if there is anything of that name, a link among others.
-        DirBuilder::new().mode(0o700).create(&path)?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
+            let problem = format!(
+                "cannot create a private directory in {}: {error}; set TMPDIR to a directory that \
+                 exists and that this user may write",
+                parent.display()
+            );
+            io::Error::new(error.kind(), problem)
+        })?;
         let ours = path.clone();
         // On a thread: a server that is busy may keep whoever asks for it waiting.
         // If there is none, or none to be had, what is left stays.

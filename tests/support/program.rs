@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub(crate) const KEY: &str = "demo-key-that-everybody-knows-and-nobody-may-use-for-anything-real";
+/// For a relay of which no demo's Microsoft is asked.
+pub(crate) const OWN_KEY: &str = "a-key-of-these-tests-that-is-long-enough";
 pub(crate) const TENANT: &str = "5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10";
 pub(crate) const APPLICATION: &str = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
