@@ -21,6 +21,8 @@ pub enum Command {
     Check {
         /// And ask Microsoft, with credentials from the environment.
         online: bool,
+        /// Without a list of the settings, which `online` does not make.
+        quiet: bool,
     },
     /// Show it all, with a Microsoft of our own.
     Demo(Demo),
@@ -141,7 +143,7 @@ impl Command {
         words.0.reverse();
         let command = match words.0.pop() {
             None | Some("serve") => Self::Serve,
-            Some("check") => Self::Check { online: words.flag("--online") },
+            Some("check") => check(&mut words)?,
             Some("lambda") => Self::Lambda,
             Some("demo") => Self::Demo(demo(&mut words)?),
             Some("observe") => observe(&mut words)?,
@@ -175,15 +177,22 @@ impl<'a> Words<'a> {
         self.0.pop_if(|word| word.starts_with("--") && *word != "--help")
     }
 
-    /// Whether the next word is this option.
-    fn flag(&mut self, option: &str) -> bool {
-        self.0.pop_if(|word| *word == option).is_some()
-    }
-
     /// What follows an option.
     fn value(&mut self, option: &str) -> Result<&'a str, String> {
         self.0.pop().ok_or_else(|| format!("{option} wants a value"))
     }
+}
+
+fn check(words: &mut Words<'_>) -> Result<Command, String> {
+    let (mut online, mut quiet) = (false, false);
+    while let Some(option) = words.option() {
+        match option {
+            "--online" => online = true,
+            "--quiet" => quiet = true,
+            _ => return Err(format!("check has no option {option}")),
+        }
+    }
+    Ok(Command::Check { online, quiet })
 }
 
 fn demo(words: &mut Words<'_>) -> Result<Demo, String> {
@@ -376,9 +385,10 @@ Usage:
   graph-relay lambda            answer AWS Lambda, as is the default there
   graph-relay check             validate the environment as serve does, and show it
       --online                  and ask Microsoft, with the AZURE_... credentials
+      --quiet                   without the list of settings
   graph-relay demo              serve a simulated tenant, and look something up in it
       --once                    end after that
-      --listen ADDRESS:PORT     default: 127.0.0.1:9090
+      --listen ADDRESS:PORT     default: 127.0.0.1:8742
       --alerts FILE             load a JSON array of Graph alerts
       --source SOURCE           find them by alerts_v2 (the default), hunting or legacy
       --faults SEED             let a third of Microsoft's answers go wrong, as the seed has it
@@ -436,8 +446,9 @@ mod tests {
         let rows = [
             ("", Command::Serve),
             ("serve", Command::Serve),
-            ("check", Command::Check { online: false }),
-            ("check --online", Command::Check { online: true }),
+            ("check", Command::Check { online: false, quiet: false }),
+            ("check --quiet", Command::Check { online: false, quiet: true }),
+            ("check --quiet --online", Command::Check { online: true, quiet: true }),
             ("lambda", Command::Lambda),
             ("demo", Command::Demo(Demo::default())),
             ("demo --once", Command::Demo(Demo { once: true, ..Demo::default() })),
@@ -503,11 +514,11 @@ mod tests {
             ("sreve", "unknown command 'sreve'"),
             ("serve now", "unexpected 'now'"),
             ("demo --twice", "demo has no option --twice"),
-            ("check --offline", "unexpected '--offline'"),
+            ("check --offline", "check has no option --offline"),
             ("demo --listen", "--listen wants a value"),
             ("demo --source v1", "--source wants alerts_v2, hunting or legacy"),
             ("demo --faults many", "--faults wants a number, the seed"),
-            ("demo --listen 9090", "--listen wants an address and a port"),
+            ("demo --listen 8742", "--listen wants an address and a port"),
             ("observe ip", "observe ip wants a value"),
             ("observe ip AzureAD", "'AzureAD' cannot be of type ip"),
             ("completions csh", "completions wants 'bash', 'zsh' or 'fish'"),

@@ -16,12 +16,13 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::{Failure, Parts, print, system_clock};
 
-/// Validates the environment exactly as `serve` does, and shows it.
-pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
+/// Validates the environment exactly as `serve` does, and shows it, unless `quiet`.
+pub(crate) fn check(environment: &Environment, quiet: bool) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
     Parts::new(&config)?;
-    let lines = effective(environment).join("\n");
-    print(&format!("{lines}\nThe configuration is valid.\n"))
+    let lines = if quiet { Vec::new() } else { effective(environment) };
+    let lines: String = lines.into_iter().map(|line| line + "\n").collect();
+    print(&format!("{lines}The configuration is valid.\n"))
 }
 
 /// Looks `observables` up, once.

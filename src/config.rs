@@ -256,8 +256,10 @@ impl Reader<'_> {
     }
 
     fn verifier(&mut self, purpose: Purpose) -> Option<Verifier> {
+        let problems = self.problems.0.len();
         let secrets = self.secrets();
         let hosts = self.value("RELAY_JWKS_HOSTS", hosts).unwrap_or_default();
+        let are_understood = self.problems.0.len() == problems;
         let tenants = self.value("RELAY_TENANTS", tenants).unwrap_or_default();
         let audience = self.environment.get("RELAY_AUDIENCE").map(str::to_owned);
         if !hosts.is_empty() && tenants.is_empty() && audience.is_none() {
@@ -267,10 +269,8 @@ impl Reader<'_> {
             );
         }
         if secrets.is_empty() && hosts.is_empty() {
-            let given = ["SECRET_KEY", "SECRET_KEY_FILE", "RELAY_JWKS_HOSTS"];
-            let given = given.into_iter().any(|name| self.environment.get(name).is_some());
-            if purpose == Purpose::Service && !given {
-                self.problems.add("SECRET_KEY is not set; `graph-relay token new` makes one");
+            if purpose == Purpose::Service && are_understood {
+                self.problems.add(NO_KEY);
             }
             return None;
         }
@@ -280,6 +280,7 @@ impl Reader<'_> {
     /// The keys in `SECRET_KEY`, of which the first is the one to sign with.
     fn secrets(&mut self) -> Vec<SigningKey> {
         let secret = self.problems.note(self.environment.secret("SECRET_KEY")).flatten();
+        let secret = secret.filter(|secret| secret.expose() != NO_SECRET_KEY);
         let keys = secret.iter().flat_map(|secret| secret.expose().split_ascii_whitespace());
         let mut secrets = Vec::new();
         for key in keys {
@@ -421,7 +422,13 @@ pub fn effective(environment: &Environment) -> Vec<String> {
     VARIABLES.iter().map(each).collect()
 }
 
-const DEFAULT_ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 9090);
+/// What `SECRET_KEY` is where there is none, as in the systemd unit when its file is
+/// missing. An empty value or file is more likely a slip.
+const NO_SECRET_KEY: &str = "none";
+/// What to do where there is no key.
+pub const NO_KEY: &str = "SECRET_KEY is not set: make one with `graph-relay token new`, for the \
+                          systemd service in /etc/graph-relay/secret-key; or set RELAY_JWKS_HOSTS";
+const DEFAULT_ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 8742);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// Longer than Microsoft keeps any alert.

@@ -69,7 +69,7 @@ impl Front {
     }
 
     fn guarded(guard: Guard) -> io::Result<Self> {
-        let door = Door::bind(&guard.behind())?;
+        let door = Door::bind_for_guard(&guard.behind())?;
         let address = Address::Tcp(guard.address());
         Ok(Self { guard: Some(guard), door, address })
     }

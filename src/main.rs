@@ -75,8 +75,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         (Command::Demo(_), _) => {
             Err(Failure::usage("this program was packed without the demo; `make demo` has it"))
         }
-        (Command::Check { online: false }, _) => commands::check(&environment),
-        (Command::Check { online: true }, _) => online::check(&environment),
+        (Command::Check { online: false, quiet }, _) => commands::check(&environment, quiet),
+        (Command::Check { online: true, .. }, _) => online::check(&environment),
         (Command::Observe { observables, bundle }, _) => {
             commands::observe(&environment, observables, bundle)
         }
@@ -106,7 +106,7 @@ fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failur
         None => Front::bind(&config.address, &config.serve, timeout)
             .map_err(Failure::io("cannot listen"))?,
     };
-    let supervisor = Supervisor::of(environment)?;
+    let supervisor = Supervisor::of(environment, config.serve.drain_timeout)?;
     let bind = |address| Front::bind(address, &ADMIN, timeout);
     let admin = config.admin.as_ref().map(bind).transpose();
     let admin = admin.map_err(Failure::io("cannot listen at RELAY_ADMIN_LISTEN"))?;
@@ -316,7 +316,7 @@ impl Failure {
     }
 
     fn no_key() -> Self {
-        Self::usage("SECRET_KEY is not set")
+        Self::usage(config::NO_KEY)
     }
 
     fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {

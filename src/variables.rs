@@ -26,7 +26,7 @@ const fn secret(name: &'static str, default: &'static str, meaning: &'static str
 pub const VARIABLES: [Variable; 23] = [
     variable(
         "RELAY_LISTEN",
-        "127.0.0.1:9090",
+        "127.0.0.1:8742",
         "Where to listen: an address and a port, or unix:/path.",
     ),
     variable(
@@ -37,8 +37,8 @@ pub const VARIABLES: [Variable; 23] = [
     secret(
         "SECRET_KEY",
         "none, it has to be set, or RELAY_JWKS_HOSTS",
-        "The key that signs callers' tokens (HS256), 32 bytes or more; or several, separated by \
-         spaces.",
+        "The key that signs callers' tokens (HS256), 32 bytes or more; several, separated by \
+         spaces; or the word none.",
     ),
     variable(
         "RELAY_JWKS_HOSTS",
