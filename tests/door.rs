@@ -235,6 +235,6 @@ fn an_answer_has_the_fields_that_it_needs_and_names_no_server() {
         let length: usize = fields[1].1.parse().unwrap();
         let expected = if line.starts_with("HEAD") { 0 } else { length };
         assert!(length > 10 && body.len() == expected, "{line}: {answer}");
-        assert_eq!((fields[2].1, fields[3].1), ("application/json", "a-1"), "{line}");
+        assert_eq!((fields[3].1, fields[4].1), ("application/json", "a-1"), "{line}");
     }
 }
