@@ -18,7 +18,7 @@ STATIC_TARGET = $(MACHINE)-$(shell \
   test -d "$$(rustc --print target-libdir --target $(MACHINE)-musl)" && echo musl || echo gnu)
 STATIC = target/$(STATIC_TARGET)/dist/graph-relay
 
-.PHONY: demo run test soak bench attack fuzz check fmt lint doc deps referee units library bless dist install \
+.PHONY: demo run test soak bench attack fuzz check fmt lint doc deps referee units library bless dist build install \
   static lambda-zip lambda-try
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
@@ -69,9 +69,10 @@ referee: ## every answer against a second opinion
 	python3 tests/referee.py target/debug/graph-relay $(ALERTS) \
 	  $(if $(VALIDATOR),--validator $(VALIDATOR))
 
-units: ## the systemd units, where systemd is installed
+units: ## the systemd units, where systemd is installed; as root, in a machine that boots
 	$(CARGO) build --locked --quiet
 	sh tests/units.sh $(CURDIR)/target/debug/graph-relay
+	bash tests/boot.sh $(CURDIR)/target/debug/graph-relay
 
 library: ## the library without its edges, the program as it is packed, and the example
 	$(CARGO) clippy --locked --no-default-features --lib --examples --quiet -- -D warnings
@@ -85,8 +86,10 @@ bless: ## accept what the mapping makes as what was agreed
 dist: ## a static program, proved to be one, packed in target/dist
 	bash contrib/dist/dist.sh
 
-install: ## PREFIX and DESTDIR as usual; settings that are there stay
+build: ## the program for this machine, in target/release
 	$(CARGO) build --locked --release
+
+install: ## what build has built, for PREFIX and DESTDIR as usual; settings that are there stay
 	sh contrib/dist/install.sh target/release/graph-relay "$(DESTDIR)" "$(PREFIX)"
 	test -e $(DESTDIR)/etc/graph-relay/graph-relay.env || \
 	  install -D -m 0644 contrib/systemd/graph-relay.env $(DESTDIR)/etc/graph-relay/graph-relay.env

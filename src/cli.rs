@@ -493,7 +493,7 @@ mod tests {
             ("demo --listen", "--listen wants a value"),
             ("demo --source v1", "--source wants alerts_v2, hunting or legacy"),
             ("demo --faults many", "--faults wants a number, the seed"),
-            ("demo --listen 9090", "--listen wants an address and a port"),
+            ("demo --listen 8742", "--listen wants an address and a port"),
             ("observe ip", "observe ip wants a value"),
             ("observe ip AzureAD", "'AzureAD' cannot be of type ip"),
             ("completions csh", "completions wants 'bash', 'zsh' or 'fish'"),

@@ -17,15 +17,16 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::{Failure, Parts, listen, print, system_clock};
 
-/// Validates the environment exactly as `serve` does, and shows it.
-pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
+/// Validates the environment exactly as `serve` does, and shows it, unless `quiet`.
+pub(crate) fn check(environment: &Environment, quiet: bool) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
     Parts::new(&config)?;
     warn(&config);
     let notes = listen::check(environment, &config)?;
     let notes: String = notes.iter().map(|note| format!("Note: {note}\n")).collect();
-    let lines = effective(environment).join("\n");
-    print(&format!("{lines}\n{notes}The configuration is valid.\n"))
+    let lines = if quiet { Vec::new() } else { effective(environment) };
+    let lines: String = lines.into_iter().map(|line| line + "\n").collect();
+    print(&format!("{lines}{notes}The configuration is valid.\n"))
 }
 
 /// The variables of the file `path` over those of `environment`, as for a unit with

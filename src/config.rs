@@ -266,17 +266,13 @@ fn contradictions(environment: &Environment, values: &Values, purpose: Purpose) 
          tokens for all their customers",
     );
     if purpose == Purpose::Service {
-        let given = ["SECRET_KEY", "SECRET_KEY_FILE", "RELAY_JWKS_HOSTS"];
-        add(
-            !given.into_iter().any(is_set),
-            "SECRET_KEY is not set; `graph-relay token new` makes one",
-        );
+        add(values.keys.is_empty() && values.jwks_hosts.is_empty(), NO_KEY);
         // Beside the simulated Microsoft of a demo it does no harm.
         let is_local = |url: &Option<BaseUrl>| url.as_ref().is_some_and(BaseUrl::is_loopback);
         let is_beside_demo = is_local(&values.graph_url) && is_local(&values.login_url);
         add(
             values.has_demo_key && !is_beside_demo,
-            "SECRET_KEY is that of the demo, which everybody knows; `graph-relay token new` makes \
+            "SECRET_KEY is that of the demo, which everybody knows; `graph-relay key new` makes \
              one of your own",
         );
     }
@@ -352,6 +348,10 @@ pub fn effective(environment: &Environment) -> Vec<String> {
     };
     VARIABLES.iter().map(each).collect()
 }
+
+/// What to do where there is no key.
+pub const NO_KEY: &str = "SECRET_KEY is not set: make one with `graph-relay key new`, for the \
+                          systemd service in /etc/graph-relay/secret-key; or set RELAY_JWKS_HOSTS";
 
 /// Joins what is wrong into lines.
 pub fn lines<T: Display>(problems: &[T]) -> String {

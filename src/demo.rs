@@ -142,7 +142,7 @@ fn bind(demo: &Demo, config: &Config) -> Result<Front, Failure> {
     let front = match demo.listen {
         Some(address) => bind(address),
         None if demo.once => bind(any),
-        None => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))).or_else(|_| bind(any)),
+        None => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 8742))).or_else(|_| bind(any)),
     };
     let wanted = Address::Tcp(wanted);
     front.map_err(|error| Failure::new(listen::problem(&wanted, "--listen", &error)))

@@ -69,7 +69,7 @@ impl Front {
     }
 
     fn guarded(guard: Guard) -> io::Result<Self> {
-        let door = Door::bind(&guard.behind()).map_err(|error| {
+        let door = Door::bind_for_guard(&guard.behind()).map_err(|error| {
             let path = guard.behind();
             let problem = format!(
                 "cannot create the private socket {}: {error}; set TMPDIR to a directory with a \

@@ -214,6 +214,10 @@ pub const WATCHDOG_ANSWER: u64 = 4 * 1024;
 /// still to be told.
 pub const DRAIN_REST: Duration = Duration::from_millis(500);
 
+/// Time to end after `RELAY_DRAIN_TIMEOUT`, as systemd is asked for: the last events are
+/// written, and memory is given back. With the default it is the unit's `TimeoutStopSec=`.
+pub const STOP_REST: Duration = Duration::from_secs(10);
+
 /// How far back alerts are loaded: the reach of advanced hunting, so that both
 /// sources answer for the same window.
 pub const LOOKBACK: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -78,12 +78,16 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         (Command::Demo(_), _) => {
             Err(Failure::usage("this program was packed without the demo; `make demo` has it"))
         }
-        (Command::Check { online, env_file }, _) => {
+        (Command::Check { online, env_file, quiet }, _) => {
             let environment = match env_file {
                 Some(path) => commands::with_file(environment, &path)?,
                 None => environment,
             };
-            if online { online::check(&environment) } else { commands::check(&environment) }
+            if online {
+                online::check(&environment)
+            } else {
+                commands::check(&environment, quiet)
+            }
         }
         (Command::Observe { observables, bundle }, _) => {
             commands::observe(&environment, observables, bundle)
@@ -118,7 +122,7 @@ fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failur
             None => Front::bind(&config.address, &config.serve, timeout)
                 .map_err(listen::failure(environment, &config.address, "RELAY_LISTEN"))?,
         };
-    let supervisor = Supervisor::of(environment)?;
+    let supervisor = Supervisor::of(environment, config.serve.drain_timeout)?;
     let bind = |address| {
         Front::bind(address, &ADMIN, timeout).map_err(listen::failure(
             environment,
@@ -339,7 +343,7 @@ impl Failure {
     }
 
     fn no_key() -> Self {
-        Self::usage("SECRET_KEY is not set; `graph-relay token new` makes one")
+        Self::usage(config::NO_KEY)
     }
 
     fn thread(name: &'static str) -> impl FnOnce(io::Error) -> Self {

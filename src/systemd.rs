@@ -35,6 +35,8 @@ struct Ear {
     address: UnixAddr,
     /// Within which time it wants to hear of life, if it does.
     watchdog: Option<Duration>,
+    /// How long the end may take, from its beginning.
+    end: Duration,
 }
 
 impl Supervisor {
@@ -44,8 +46,9 @@ impl Supervisor {
         Self(None)
     }
 
-    /// As the environment says.
-    pub(crate) fn of(environment: &Environment) -> Result<Self, Failure> {
+    /// As the environment says, of a service that finishes what is in flight within
+    /// `drain_timeout`.
+    pub(crate) fn of(environment: &Environment, drain_timeout: Duration) -> Result<Self, Failure> {
         let Some(name) = environment.get("NOTIFY_SOCKET") else { return Ok(Self(None)) };
         let address = match name.strip_prefix('@') {
             Some(name) => UnixAddr::from_abstract_name(name),
@@ -64,7 +67,8 @@ impl Supervisor {
             .filter(|_| is_for_us(environment, "WATCHDOG_PID", true));
         let watchdog = watchdog.and_then(|text| text.parse().ok()).filter(|usec| *usec > 0);
         let watchdog = watchdog.map(Duration::from_micros);
-        Ok(Self(Some(Arc::new(Ear { socket, address, watchdog }))))
+        let end = drain_timeout + limits::STOP_REST;
+        Ok(Self(Some(Arc::new(Ear { socket, address, watchdog, end }))))
     }
 
     /// Requests are accepted from now on.
@@ -74,10 +78,12 @@ impl Supervisor {
         ))
     }
 
-    /// The end has begun.
+    /// The end has begun, and may take longer than `TimeoutStopSec=` says: systemd
+    /// waits for whichever is later.
     pub(crate) fn stopping(&self) {
+        let end = self.0.as_ref().map_or(Duration::ZERO, |ear| ear.end);
         // It will notice.
-        let _ = self.tell("STOPPING=1");
+        let _ = self.tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", end.as_micros()));
     }
 
     fn tell(&self, state: &str) -> io::Result<()> {
@@ -96,15 +102,17 @@ impl Supervisor {
             loop {
                 // With the pause, three quarters of the period at most.
                 let pause = match ask(&door, Question::Watchdog, period / 2) {
-                    Ok(()) => {
-                        // One that is lost is made good by the next.
-                        let _ = supervisor.tell("WATCHDOG=1");
-                        period / 4
-                    }
-                    Err(error) => {
+                    Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
                         let event = Event::new(Level::Warn, "watchdog");
                         events.tell(&event.with("no_answer_to_itself", error));
                         limits::WATCHDOG_RETRY.min(period / 4)
+                    }
+                    // Who may not connect to the socket cannot ask, and a new process
+                    // could not either. That has been logged by the door's own probe.
+                    _ => {
+                        // One that is lost is made good by the next.
+                        let _ = supervisor.tell("WATCHDOG=1");
+                        period / 4
                     }
                 };
                 thread::sleep(pause);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use graph_relay::config::{
-    CREDENTIALS, Config, DEMO_KEY, Environment, Purpose, VARIABLES, Variable,
+    CREDENTIALS, Config, DEMO_KEY, Environment, NO_KEY, Purpose, VARIABLES, Variable,
 };
 use graph_relay::event::Level;
 use graph_relay::limits;
@@ -21,7 +21,7 @@ fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Config, Vec<Stri
 #[test]
 fn a_key_is_all_that_is_needed() {
     let config = load([KEY]).unwrap();
-    assert_eq!(config.address, Address::Tcp(([127, 0, 0, 1], 9090).into()));
+    assert_eq!(config.address, Address::Tcp(([127, 0, 0, 1], 8742).into()));
     assert_eq!(config.relay.cloud.graph.as_str(), "https://graph.microsoft.com");
     assert_eq!(config.relay.sync.lookback, Duration::from_secs(30 * 86_400));
     assert_eq!((config.level, config.format), (Level::Info, LogFormat::Text));
@@ -34,7 +34,7 @@ fn a_key_is_all_that_is_needed() {
 fn every_variable_is_heard() {
     let config = load([
         KEY,
-        ("RELAY_LISTEN", "unix:/run/graph-relay/socket"),
+        ("RELAY_LISTEN", "unix:/run/graph-relay.socket"),
         ("RELAY_AUDIENCE", "https://relay.example"),
         ("RELAY_JWKS_HOSTS", "cisco, keys.example http://127.0.0.1:8000"),
         ("RELAY_TENANTS", "Contoso.com,66666666-7777-8888-9999-000000000000"),
@@ -55,7 +55,7 @@ fn every_variable_is_heard() {
         ("NO_PROXY", "graph.example"),
     ])
     .unwrap();
-    assert_eq!(config.address, Address::Unix(PathBuf::from("/run/graph-relay/socket")));
+    assert_eq!(config.address, Address::Unix(PathBuf::from("/run/graph-relay.socket")));
     let verifier = config.verifier.unwrap();
     assert_eq!(verifier.audience.as_deref(), Some("https://relay.example"));
     let hosts: Vec<&str> = verifier.hosts.iter().map(|host| host.as_str()).collect();
@@ -114,7 +114,7 @@ fn what_is_wrong_is_told_with_its_name_and_rule() {
         (("RELAY_LISTN", "x"), "unknown variable RELAY_LISTN; did you mean RELAY_LISTEN?"),
         (("RELAY_SECRET_KEY", "x"), "unknown variable RELAY_SECRET_KEY; graph-relay --help lists"),
         (("\u{feff}RELAY_LOG", "info"), "RELAY_LOG has a byte order mark before its name"),
-        (("RELAY_LISTEN", "9090"), "RELAY_LISTEN must be an IP address and a port, or unix:"),
+        (("RELAY_LISTEN", "8742"), "RELAY_LISTEN must be an IP address and a port, or unix:"),
         (("RELAY_LISTEN", "unix:relative"), "RELAY_LISTEN must be"),
         (("CTR_ENTITIES_LIMIT", "0"), "CTR_ENTITIES_LIMIT must be a whole number from 1 to 1000"),
         (("CTR_ENTITIES_LIMIT", "1001"), "CTR_ENTITIES_LIMIT must be"),
@@ -142,7 +142,7 @@ fn what_is_wrong_is_told_with_its_name_and_rule() {
         (("RELAY_WORKERS", "many"), "RELAY_WORKERS must be a whole number from 1 to 256"),
         (("RELAY_LOG", "loud"), "RELAY_LOG must be error, warn, info or debug"),
         (("RELAY_LOG_FORMAT", "xml"), "RELAY_LOG_FORMAT must be text or json"),
-        (("RELAY_ADMIN_LISTEN", "127.0.0.1:9090"), "RELAY_ADMIN_LISTEN is the address of RELAY"),
+        (("RELAY_ADMIN_LISTEN", "127.0.0.1:8742"), "RELAY_ADMIN_LISTEN is the address of RELAY"),
         (("SSL_CERT_FILE", "/nonexistent"), "SSL_CERT_FILE cannot be read: No such file"),
     ];
     for (variable, expected) in rows {
@@ -176,8 +176,7 @@ fn a_number_is_taken_up_to_its_bound_and_is_what_it_is_by_default() {
 #[test]
 fn a_key_is_long_enough_and_there_is_one() {
     let problem = |variables: [(&str, &str); 1]| load(variables).err().unwrap().remove(0);
-    let missing = "SECRET_KEY is not set; `graph-relay token new` makes one";
-    assert_eq!(problem([("RELAY_LOG", "info")]), missing);
+    assert_eq!(problem([("RELAY_LOG", "info")]), NO_KEY);
     let short = "0123456789abcdef0123456789abcde";
     assert_eq!(
         problem([("SECRET_KEY", short)]),
@@ -191,6 +190,14 @@ fn a_key_is_long_enough_and_there_is_one() {
     // Published keys are as good, if it is said whom they are for.
     let published = |host| load([("RELAY_JWKS_HOSTS", host), ("RELAY_TENANTS", "contoso.com")]);
     assert!(published("cisco").unwrap().verifier.unwrap().secrets.is_empty());
+    // As the systemd unit has it without the file of a key.
+    assert_eq!(problem([("SECRET_KEY", "none")]), NO_KEY);
+    let without = load([
+        ("SECRET_KEY", "none"),
+        ("RELAY_JWKS_HOSTS", "cisco"),
+        ("RELAY_TENANTS", "contoso.com"),
+    ]);
+    assert!(without.unwrap().verifier.unwrap().secrets.is_empty());
     for host in [
         "http://keys.example",
         "https://keys.example",

@@ -121,6 +121,35 @@ fn a_refused_client_that_never_sends_its_body_holds_up_nobody_and_not_the_end() 
 }
 
 #[test]
+fn every_answer_ends_its_connection_since_tiny_http_strands_those_that_are_kept() {
+    let (microsoft, at) = silent_microsoft();
+    let (_relay, path) = serve("close", at, "1s");
+    let kept = keeping(VERSION);
+    // Refused before its body has come, answered, and refused for want of room.
+    let too_large =
+        format!("POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", u32::MAX);
+    let mut answers = vec![head(send(&path, too_large.as_bytes()))];
+    answers.push(head(send(&path, kept.as_bytes())));
+    let (_clients, _held) = fill(&path, &microsoft);
+    answers.push(head(send(&path, kept.as_bytes())));
+    for (answer, status) in answers.iter().zip(["200", "200", "503"]) {
+        assert_eq!(answer[9..12], *status, "{answer}");
+        assert_eq!(answer.matches("\r\nConnection: close\r\n").count(), 1, "{answer}");
+    }
+}
+
+/// The head of the answer, of a client that reads no further.
+fn head(mut stream: UnixStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[test]
 fn workers_held_by_bodies_that_never_come_do_not_put_off_the_end() {
     let (_microsoft, at) = silent_microsoft();
     let (mut relay, path) = serve("stalled", at, "200ms");
@@ -178,7 +207,7 @@ fn a_client_that_would_rather_speak_another_protocol_holds_no_worker() {
 fn an_answer_has_the_fields_that_it_needs_and_names_no_server() {
     let microsoft = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_relay, path) = serve("fields", microsoft.local_addr().unwrap(), "5s");
-    let usual = ["Date", "Content-Length", "Content-Type", "X-Request-Id"];
+    let usual = ["Date", "Content-Length", "Connection", "Content-Type", "X-Request-Id"];
     let rows = [
         ("POST /version HTTP/1.1", "HTTP/1.1 200 OK", &[][..]),
         ("POST /version HTTP/1.0", "HTTP/1.0 200 OK", &[]),
@@ -196,9 +225,9 @@ fn an_answer_has_the_fields_that_it_needs_and_names_no_server() {
         assert_eq!(lines.next(), Some(status), "{line}");
         let fields: Vec<(&str, &str)> = lines.map(|line| line.split_once(": ").unwrap()).collect();
         let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names[..4], usual, "{line}");
+        assert_eq!(names[..5], usual, "{line}");
         let rest: Vec<String> =
-            fields[4..].iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            fields[5..].iter().map(|(name, value)| format!("{name}: {value}")).collect();
         assert_eq!(rest, further, "{line}");
         let date = Timestamp::parse_http(fields[0].1).unwrap().unix_seconds();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -206,6 +235,6 @@ fn an_answer_has_the_fields_that_it_needs_and_names_no_server() {
         let length: usize = fields[1].1.parse().unwrap();
         let expected = if line.starts_with("HEAD") { 0 } else { length };
         assert!(length > 10 && body.len() == expected, "{line}: {answer}");
-        assert_eq!((fields[2].1, fields[3].1), ("application/json", "a-1"), "{line}");
+        assert_eq!((fields[3].1, fields[4].1), ("application/json", "a-1"), "{line}");
     }
 }

@@ -48,7 +48,7 @@ impl Drop for Post {
 fn post(bounds: Bounds) -> Post {
     let world = World::new();
     let guard = Guard::bind(SocketAddr::from(([127, 0, 0, 1], 0)), bounds).unwrap();
-    let door = Door::bind(&guard.behind()).unwrap();
+    let door = Door::bind_for_guard(&guard.behind()).unwrap();
     let (address, closer, behind) = (guard.address(), guard.closer(), guard.behind());
     let settings = ServeSettings { workers: WORKERS, drain_timeout: PATIENCE };
     let (api, clock) = (Arc::clone(&world.api), world.clock.clock());

@@ -162,7 +162,11 @@ fn readiness_life_and_the_end_are_told_by_path_or_abstract_name() {
         (UnixDatagram::bind_addr(&address).unwrap(), format!("@{abstract_name}")),
     ];
     for (ear, name) in ears {
-        let environment = [("NOTIFY_SOCKET", name.as_str()), ("WATCHDOG_USEC", "400000")];
+        let environment = [
+            ("NOTIFY_SOCKET", name.as_str()),
+            ("WATCHDOG_USEC", "400000"),
+            ("RELAY_DRAIN_TIMEOUT", "90s"),
+        ];
         let mut service = Service::start(None, &environment);
         assert_eq!(told(&ear), "READY=1");
         // Three times, so that it goes on.
@@ -172,7 +176,9 @@ fn readiness_life_and_the_end_are_told_by_path_or_abstract_name() {
         // By real requests through the front door.
         service.wait_for("endpoint=watchdog status=200");
         service.terminate();
-        while told(&ear) != "STOPPING=1" {}
+        let stopping = std::iter::repeat_with(|| told(&ear)).find(|state| state != "WATCHDOG=1");
+        // The time to drain, and ten seconds.
+        assert_eq!(stopping.unwrap(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=100000000");
         assert_eq!(service.code(), 0);
     }
     std::fs::remove_file(&path).unwrap();

@@ -5,6 +5,10 @@
 #     install.sh PROGRAM DESTDIR PREFIX
 set -eu
 cd "$(dirname "$0")/../.."
+if ! test -x "$1"; then
+  echo "install: there is no $1; build it first, as the user that you are: make build" >&2
+  exit 1
+fi
 to="$2$3"
 install -D -m 0755 "$1" "$to/bin/graph-relay"
 for unit in graph-relay.service graph-relay.socket; do
@@ -12,20 +16,18 @@ for unit in graph-relay.service graph-relay.socket; do
   sed "s|/usr/local/bin/|$3/bin/|" "contrib/systemd/$unit" >"$to/lib/systemd/system/$unit"
   chmod 0644 "$to/lib/systemd/system/$unit"
 done
-# What it says of itself.
-says() { mkdir -p "$(dirname "$to/share/$1")" && "$to/bin/graph-relay" $2 >"$to/share/$1"; }
+# What it says of itself, for everybody to read, whatever the umask.
+says() {
+  install -d "$(dirname "$to/share/$1")"
+  "$to/bin/graph-relay" $2 >"$to/share/$1"
+  chmod 0644 "$to/share/$1"
+}
 says man/man1/graph-relay.1 manual
 says bash-completion/completions/graph-relay 'completions bash'
 says zsh/site-functions/_graph-relay 'completions zsh'
 says fish/vendor_completions.d/graph-relay.fish 'completions fish'
-install -D -m 0644 contrib/systemd/graph-relay.env "$to/share/graph-relay/graph-relay.env"
-# Further examples, each in its folder.
-for folder in contrib/nginx; do
-  test -d "$folder" || continue
-  for file in "$folder"/*; do
-    install -D -m 0644 "$file" "$to/share/graph-relay/${folder#contrib/}/$(basename "$file")"
-  done
-done
-for file in README.md CHANGELOG.md LICENSE docs/*.md; do
+# The documents and what they refer to, as they lie here.
+for file in *.md LICENSE docs/*.md examples/* contrib/*/*; do
+  case "$file" in contrib/dist/* | contrib/systemd/*.s*) continue ;; esac
   install -D -m 0644 "$file" "$to/share/doc/graph-relay/$file"
 done

@@ -136,7 +136,7 @@ pub const COMMANDS: &[CommandRow] = &[
         help: "serve a simulated tenant, and look something up in it",
         options: &[&[
             option("--once", "", "exit after the look-up"),
-            option("--listen", "ADDRESS:PORT", "default: 127.0.0.1:9090"),
+            option("--listen", "ADDRESS:PORT", "default: 127.0.0.1:8742"),
             option("--alerts", "FILE", "load a JSON array of Graph alerts"),
             option("--source", "alerts_v2|hunting|legacy", "default: alerts_v2"),
             option(

@@ -67,7 +67,7 @@ pub(super) struct Values {
 impl Default for Values {
     fn default() -> Self {
         Self {
-            listen: Address::Tcp(([127, 0, 0, 1], 9090).into()),
+            listen: Address::Tcp(([127, 0, 0, 1], 8742).into()),
             admin_listen: None,
             keys: Vec::new(),
             has_demo_key: false,
@@ -120,7 +120,7 @@ const fn secret(
 pub const VARIABLES: [Variable; 23] = [
     variable(
         "RELAY_LISTEN",
-        "127.0.0.1:9090",
+        "127.0.0.1:8742",
         "Where to listen: an address and a port, or unix:/path.",
         |v, text| set(&mut v.listen, address(text)),
     ),
@@ -133,8 +133,8 @@ pub const VARIABLES: [Variable; 23] = [
     secret(
         "SECRET_KEY",
         "none, it has to be set, or RELAY_JWKS_HOSTS",
-        "The key that signs callers' tokens (HS256), 32 bytes or more; or several, separated by \
-         spaces.",
+        "The key that signs callers' tokens (HS256), 32 bytes or more; several, separated by \
+         spaces; or the word none.",
         |v, text| {
             v.has_demo_key = text.split_ascii_whitespace().any(|key| key == DEMO_KEY);
             set(&mut v.keys, keys(text))
@@ -341,14 +341,21 @@ fn admin_address(text: &str) -> Result<Address, String> {
     }
 }
 
+/// The value of `SECRET_KEY` that means no key, as the systemd unit has it when the key's
+/// file is missing. An empty value or file is more likely a mistake.
+const NO_SECRET_KEY: &str = "none";
+
 /// The keys in `text`, of which the first is the one to sign with.
 fn keys(text: &str) -> Result<Vec<SigningKey>, String> {
+    if text == NO_SECRET_KEY {
+        return Ok(Vec::new());
+    }
     let key = |key: &str| {
         let mut bytes = key.bytes();
         let first = bytes.next();
         if key.len() > 1 && bytes.all(|byte| Some(byte) == first) {
             return Err("must not be one character repeated, which anybody can guess; \
-                        `graph-relay token new` makes a key"
+                        `graph-relay key new` makes a key"
                 .to_owned());
         }
         let (least, length) = (limits::HS256_KEY, key.len());

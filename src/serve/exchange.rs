@@ -4,6 +4,7 @@ use std::io::{self, Cursor, Read as _, Write as _};
 
 use tiny_http::{HTTPVersion, Header, Method, Request, Response, StatusCode};
 
+use super::Connections;
 use crate::api;
 use crate::error::InvalidArgument;
 use crate::event::RequestId;
@@ -51,8 +52,9 @@ pub(super) fn send(
     response: &api::Response,
     id: &RequestId,
     now: Timestamp,
+    connections: Connections,
 ) -> io::Result<()> {
-    let mut first = head(request.http_version(), response, id, now).into_bytes();
+    let mut first = head(request.http_version(), response, id, now, connections).into_bytes();
     let mut rest: &[u8] = if *request.method() == Method::Head { &[] } else { &response.body };
     if rest.len() <= PIECE {
         first.extend_from_slice(rest);
@@ -66,12 +68,21 @@ pub(super) fn send(
     }
 }
 
-fn head(version: &HTTPVersion, response: &api::Response, id: &RequestId, now: Timestamp) -> String {
+fn head(
+    version: &HTTPVersion,
+    response: &api::Response,
+    id: &RequestId,
+    now: Timestamp,
+    connections: Connections,
+) -> String {
     let (status, length) = (response.status, response.body.len());
     let mut head = String::with_capacity(HEAD + if length > PIECE { 0 } else { length });
     let version = if *version < (1, 1) { "HTTP/1.0" } else { "HTTP/1.1" };
     head.extend([version, " ", &status.to_string(), " ", reason(status)]);
     head.extend(["\r\nDate: ", &now.http(), "\r\nContent-Length: ", &length.to_string()]);
+    if connections == Connections::Close {
+        head.push_str(CLOSE);
+    }
     for (name, value) in response.headers(id) {
         head.extend(["\r\n", name, ": ", value]);
     }
@@ -86,24 +97,37 @@ pub(super) fn send_early(
     mut request: Request,
     response: api::Response,
     id: &RequestId,
+    connections: Connections,
 ) -> io::Result<()> {
     if request.body_length().is_none() && header(&request, "Transfer-Encoding").is_some() {
         // But what is left of chunks it would take for the next request. No proxy lets
         // any through that cannot be read.
         let _ = io::copy(request.as_reader(), &mut io::sink());
     }
-    request.respond(to_http(response, id))
+    request.respond(to_http(response, id, connections))
 }
 
-fn to_http(response: api::Response, id: &RequestId) -> Response<Cursor<Vec<u8>>> {
+fn to_http(
+    response: api::Response,
+    id: &RequestId,
+    connections: Connections,
+) -> Response<Cursor<Vec<u8>>> {
     let length = response.body.len();
-    let headers = response.headers(id).into_iter();
-    let headers = headers
-        .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
+    // tiny_http leaves `Connection` out of what it writes, whatever it is; as the end
+    // of another header's value it passes.
+    let close = if connections == Connections::Close { CLOSE } else { "" };
+    let headers = response.headers(id).into_iter().enumerate();
+    let headers = headers.filter_map(|(index, (name, value))| {
+        let value = if index == 0 { [value, close].concat() } else { value.to_owned() };
+        Header::from_bytes(name, value).ok()
+    });
     let status = StatusCode(response.status);
     Response::new(status, headers.collect(), Cursor::new(response.body), Some(length), None)
         .with_chunked_threshold(usize::MAX)
 }
+
+/// The header that has a client end its connection, after another one's value.
+const CLOSE: &str = "\r\nConnection: close";
 
 /// Bytes of the head of an answer, or a little more.
 const HEAD: usize = 256;

@@ -47,6 +47,17 @@ pub enum Behind {
 pub struct Door {
     listener: UnixListener,
     stopper: Stopper,
+    connections: Connections,
+}
+
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connections {
+    /// The answer says `Connection: close`: of several clients that keep their
+    /// connections, tiny_http strands those that wait behind a busy one.
+    Close,
+    /// The guard asks once on each, and tells its own client what holds there.
+    Guard,
 }
 
 /// Closes a door from another thread.
@@ -96,6 +107,14 @@ impl Door {
         Ok(Self::new(listener, path.to_owned(), Socket::Own(socket, FileId::of(path)?)))
     }
 
+    /// Binds `path` for the guard alone, whose clients may keep their connections.
+    ///
+    /// # Errors
+    /// As [`Door::bind`].
+    pub fn bind_for_guard(path: &Path) -> io::Result<Self> {
+        Ok(Self { connections: Connections::Guard, ..Self::bind(path)? })
+    }
+
     /// Takes a listening socket that outlives this process: whoever opened it
     /// hands it to the next one as well, so it must not be shut down. Asked to
     /// stop, the door calls `withdraw`, which has to end `accept` on it in this
@@ -114,7 +133,8 @@ impl Door {
     fn new(listener: UnixListener, path: PathBuf, socket: Socket) -> Self {
         let asked = AtomicBool::new(false);
         let stop = Stop { asked, path, socket, server: OnceLock::new() };
-        Self { listener, stopper: Stopper(Arc::new(stop)) }
+        let stopper = Stopper(Arc::new(stop));
+        Self { listener, stopper, connections: Connections::Close }
     }
 
     /// Where it is.
@@ -150,6 +170,7 @@ impl Door {
             in_flight: Semaphore::new(usize::MAX),
             accepted: AtomicUsize::new(0),
             series: format!("{prefix}{:x}-", clock.now().wall.unix_seconds()),
+            connections: self.connections,
             clock,
             events,
         };
@@ -161,7 +182,7 @@ impl Door {
             let name = format!("worker-{number}");
             thread::Builder::new().name(name).spawn(move || pool.work())?;
         }
-        let pulse = Pulse::feel(self.path().to_owned())?;
+        let pulse = Pulse::feel(self.stopper(), pool.events.clone())?;
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
         // Its drop would connect to the path and remove it, though it may be another's
         // by then.
@@ -254,6 +275,7 @@ struct Pool {
     accepted: AtomicUsize,
     /// What one of them is called that has no name of its own, before its number.
     series: String,
+    connections: Connections,
     clock: Clock,
     events: Events,
 }
@@ -345,21 +367,32 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// When a connection was last seen to be accepted.
+/// When a connection was last seen to be accepted, or could not be tried.
 struct Pulse(Arc<Mutex<Instant>>);
 
 impl Pulse {
     /// Connects now and then, says nothing, and sees that tiny_http closes the
     /// connection, which takes its accept thread and one of those that it
     /// starts. On the way it frees a client that tiny_http has queued behind a
-    /// busy thread.
-    fn feel(path: PathBuf) -> io::Result<Self> {
+    /// busy thread. A connection that cannot be tried, as when the socket is not
+    /// this user's, says nothing about tiny_http.
+    fn feel(stopper: Stopper, events: Events) -> io::Result<Self> {
         let last = Arc::new(Mutex::new(Instant::now()));
         let felt = Arc::downgrade(&last);
         thread::Builder::new().name("pulse".to_owned()).spawn(move || {
+            let mut warned = false;
             while let Some(last) = felt.upgrade() {
                 // Where nobody accepts, it is here that it waits for ever.
-                if beats(&path).is_ok() {
+                let probed = probe(&stopper.0.path);
+                if let Probe::NotTried(error) = &probed
+                    && !warned
+                    && !stopper.is_asked()
+                {
+                    let event = Event::new(Level::Warn, "self-probe");
+                    events.tell(&event.with("cannot_connect", error));
+                    warned = true;
+                }
+                if !matches!(probed, Probe::Unanswered) {
                     *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 }
                 drop(last);
@@ -375,13 +408,26 @@ impl Pulse {
     }
 }
 
-fn beats(path: &Path) -> io::Result<()> {
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(limits::PULSE))?;
-    stream.shutdown(Shutdown::Write)?;
-    match stream.read(&mut [0]) {
-        Ok(0) => Ok(()),
-        _ => Err(io::ErrorKind::TimedOut.into()),
+/// What a connection to oneself has shown.
+enum Probe {
+    /// It was accepted, and closed.
+    Accepted,
+    /// It was made, and nobody accepted it.
+    Unanswered,
+    /// It could not be made.
+    NotTried(io::Error),
+}
+
+fn probe(path: &Path) -> Probe {
+    let mut stream = match UnixStream::connect(path) {
+        Ok(stream) => stream,
+        Err(error) => return Probe::NotTried(error),
+    };
+    let set = stream.set_read_timeout(Some(limits::PULSE));
+    let closed = set.and_then(|()| stream.shutdown(Shutdown::Write));
+    match closed.and_then(|()| stream.read(&mut [0])) {
+        Ok(0) => Probe::Accepted,
+        _ => Probe::Unanswered,
     }
 }
 
@@ -458,9 +504,9 @@ impl Pool {
             api.count(&response, took);
         }
         let sent = if job.is_read {
-            send(job.request, &response, &job.id, now.wall)
+            send(job.request, &response, &job.id, now.wall, self.connections)
         } else {
-            send_early(job.request, response, &job.id)
+            send_early(job.request, response, &job.id, self.connections)
         };
         let event = match sent {
             Ok(()) => event,
@@ -483,5 +529,22 @@ mod tests {
         let felt = |ago| Pulse(Arc::new(Mutex::new(Instant::now().checked_sub(ago).unwrap())));
         assert!(!felt(limits::PULSELESS / 2).is_lost());
         assert!(felt(limits::PULSELESS + Duration::from_millis(1)).is_lost());
+    }
+
+    #[test]
+    fn only_a_connection_that_nobody_accepts_counts_against_tiny_http() {
+        let path = std::env::temp_dir().join(format!("graph-relay-probe-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(matches!(probe(&path), Probe::NotTried(_)), "there is no such socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(matches!(probe(&path), Probe::Unanswered), "nobody accepts");
+        let accepts = thread::spawn(move || {
+            // The one that was given up, and the next.
+            (0..2).for_each(|_| drop(listener.accept().unwrap()));
+        });
+        assert!(matches!(probe(&path), Probe::Accepted), "accepted and closed");
+        accepts.join().unwrap();
+        assert!(matches!(probe(&path), Probe::NotTried(_)), "nobody listens at its path");
+        std::fs::remove_file(&path).unwrap();
     }
 }

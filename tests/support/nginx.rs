@@ -32,7 +32,7 @@ impl Nginx {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut server = shipped;
         for (from, to) in [
-            ("unix:/run/graph-relay/http", format!("unix:{}", socket.display())),
+            ("unix:/run/graph-relay.socket", format!("unix:{}", socket.display())),
             ("listen 443 ssl;", format!("listen {address};")),
             ("ssl_certificate /etc/ssl/relay.example.pem;", String::new()),
             ("ssl_certificate_key /etc/ssl/private/relay.example.key;", String::new()),
