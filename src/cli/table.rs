@@ -55,7 +55,7 @@ impl CommandRow {
         }
         for option in self.options() {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "  {:<34}{}", option.synopsis(), option.help);
+            let _ = writeln!(text, "  {:<36}{}", option.synopsis(), option.help);
         }
         text
     }
