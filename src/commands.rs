@@ -19,7 +19,7 @@ use crate::{Failure, Parts, print, system_clock};
 /// Validates the environment exactly as `serve` does, and shows it.
 pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
-    Parts::new(&config)?;
+    Parts::of_command(&config)?;
     let lines = effective(environment).join("\n");
     print(&format!("{lines}\nThe configuration is valid.\n"))
 }
@@ -32,7 +32,7 @@ pub(crate) fn observe(
 ) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::LookUp)?;
     let credentials = environment.credentials()?;
-    let parts = Parts::new(&config)?;
+    let parts = Parts::of_command(&config)?;
     let relay = parts.relay(config.relay);
     let deadline = Deadline::after(limits::COMMAND_TIMEOUT, relay.now());
     let question = Question { observables, malformed: Vec::new() };

@@ -83,6 +83,8 @@ pub struct Metrics {
     pub index_age: Metric,
     /// Alerts that went, or never came, into memory.
     pub alerts_dropped: Metric,
+    /// Log lines that were not written.
+    pub log_lines_dropped: Metric,
     /// When the process was started.
     pub start_time: Metric,
     /// Which program this is.
@@ -230,6 +232,12 @@ impl Default for Metrics {
                 Counter,
                 &[("reason", &["unreadable", "memory", "window"])],
             ),
+            log_lines_dropped: metric(
+                "graph_relay_log_lines_dropped",
+                "Log lines not written, because standard error took no more or failed.",
+                Counter,
+                &[],
+            ),
             start_time: metric(
                 "graph_relay_start_time_seconds",
                 "When the process was started, in seconds since 1970.",
@@ -248,7 +256,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// All of them.
-    pub const fn all(&self) -> [&Metric; 21] {
+    pub const fn all(&self) -> [&Metric; 22] {
         [
             &self.requests,
             &self.request_duration,
@@ -269,6 +277,7 @@ impl Metrics {
             &self.index_alerts,
             &self.index_age,
             &self.alerts_dropped,
+            &self.log_lines_dropped,
             &self.start_time,
             &self.build,
         ]
@@ -305,7 +314,7 @@ impl Metric {
         self.cell(&[], 0, |cell| cell.fetch_sub(1, Ordering::Relaxed));
     }
 
-    /// Says how much there is of what goes up and down.
+    /// Says how much there is of what goes up and down, or is counted elsewhere.
     pub fn set(&self, value: u64) {
         self.cell(&[], 0, |cell| cell.swap(value, Ordering::Relaxed));
     }

@@ -105,7 +105,7 @@ impl Supervisor {
             }
         };
         let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(watch);
-        thread.map(|_| ()).map_err(Failure::io("no thread for the watchdog"))
+        thread.map(|_| ()).map_err(Failure::thread("the watchdog"))
     }
 }
 
