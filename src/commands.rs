@@ -20,7 +20,7 @@ use crate::{Failure, Parts, listen, print, system_clock};
 /// Validates the environment exactly as `serve` does, and shows it, unless `quiet`.
 pub(crate) fn check(environment: &Environment, quiet: bool) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
-    Parts::new(&config)?;
+    Parts::of_command(&config)?;
     warn(&config);
     let notes = listen::check(environment, &config)?;
     let notes: String = notes.iter().map(|note| format!("Note: {note}\n")).collect();
@@ -58,7 +58,7 @@ pub(crate) fn observe(
 ) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::LookUp)?;
     let credentials = environment.credentials()?;
-    let parts = Parts::new(&config)?;
+    let parts = Parts::of_command(&config)?;
     let relay = parts.relay(config.relay);
     let deadline = Deadline::after(limits::COMMAND_TIMEOUT, relay.now());
     let question = Question { observables, malformed: Vec::new() };

@@ -20,20 +20,29 @@ use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::graph::alerts_v2::parse_alert;
 use graph_relay::graph::legacy;
 use graph_relay::observable::{Kind, Observable};
-use graph_relay::settings::{Address, AlertSource};
+use graph_relay::settings::{Address, AlertSource, LogFormat};
 use graph_relay::simulator::{self, Behaviour, Simulator};
 use graph_relay::time::Now;
-use graph_relay::{jwt, loopback};
+use graph_relay::{jwt, log, loopback};
 use serde_json::{Value, json};
 
 use crate::front::Front;
 use crate::signals::Signals;
 use crate::systemd::Supervisor;
-use crate::{Failure, Parts, listen, print, stop_on_signal, system_clock};
+use crate::{Failure, Parts, Stop, listen, logged, print, start_log, system_clock};
 
 /// Starts it all, looks up one observable of each type, and keeps serving
 /// unless told otherwise.
 pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
+    let log = start_log(LogFormat::Text)?;
+    logged(&log, || look_up_and_serve(demo, signals, &log))
+}
+
+fn look_up_and_serve(
+    demo: &Demo,
+    signals: Signals,
+    log: &log::Writer,
+) -> Result<ExitCode, Failure> {
     let clock = system_clock();
     let alerts = alerts(demo.alerts.as_deref())?;
     let lookback = lookback(&alerts, clock.now());
@@ -50,16 +59,19 @@ pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
     let verifier = config.verifier.take().ok_or_else(Failure::no_key)?;
     let key = verifier.secrets.first().ok_or_else(Failure::no_key)?;
     let token = jwt::sign(&credentials()?, None, None, key);
-    let parts = Parts::new(&config)?;
+    let parts = Parts::new(&config, log.events(config.level))?;
     let front = bind(demo, &config)?;
     let Address::Tcp(address) = *front.address() else {
         return Err(Failure::new("the demo listens on TCP"));
     };
     let stopper = front.stopper();
-    let (none, stopping) = (Supervisor::none(), Stopping::default());
-    stop_on_signal(signals, vec![front.stopper()], none, stopping, parts.events.clone())?;
+    let (supervisor, stopping) = (Supervisor::none(), Stopping::default());
+    let stop = Stop { stoppers: vec![front.stopper()], supervisor, stopping };
+    stop.on_signal(signals, parts.events.clone(), log.clone())?;
     let api = Arc::new(parts.api(parts.relay(config.relay), verifier));
-    let serving = thread::spawn(move || parts.serve(front, api, config.serve));
+    let serve = move || parts.serve(front, api, config.serve);
+    let serving = thread::Builder::new().name("relay".to_owned()).spawn(serve);
+    let serving = serving.map_err(Failure::thread("the relay"))?;
 
     let kind = if demo.alerts.is_some() { "alerts from the file" } else { "constructed alerts" };
     let answer = look_up(address, &token, &observables);

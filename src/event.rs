@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits;
 
@@ -106,12 +107,24 @@ thread_local! {
 
 /// Where events go.
 #[derive(Clone)]
-pub struct Events(Arc<dyn Fn(&Event) + Send + Sync>);
+pub struct Events {
+    write: Arc<dyn Fn(&Event) + Send + Sync>,
+    dropped: Arc<AtomicU64>,
+}
 
 impl Events {
     /// Hands each event to `write`.
     pub fn new(write: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(write))
+        Self::with_dropped(write, Arc::default())
+    }
+
+    /// Hands each event to `write`, which counts in `dropped` those that it has no
+    /// room for.
+    pub fn with_dropped(
+        write: impl Fn(&Event) + Send + Sync + 'static,
+        dropped: Arc<AtomicU64>,
+    ) -> Self {
+        Self { write: Arc::new(write), dropped }
     }
 
     /// Drops them.
@@ -123,9 +136,14 @@ impl Events {
     pub fn tell(&self, event: &Event) {
         let known = event.fields.iter().any(|(key, _)| *key == REQUEST);
         match RequestId::current().filter(|_| !known) {
-            Some(id) => (self.0)(&event.clone().with(REQUEST, id.as_str())),
-            None => (self.0)(event),
+            Some(id) => (self.write)(&event.clone().with(REQUEST, id.as_str())),
+            None => (self.write)(event),
         }
+    }
+
+    /// How many were lost on the way to the log.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 

@@ -53,13 +53,21 @@ impl Runtime {
         Self { base, agent: Agent::new_with_config(config) }
     }
 
-    /// Answers invocations for as long as there is a Runtime API.
+    /// Answers invocations for as long as there is a Runtime API. Calls `flush` before
+    /// Lambda may freeze the process, for what is to be in the log by then.
     ///
     /// # Errors
     /// When there is none any more, or it cannot be understood.
-    pub fn serve(self, api: &Api, clock: &Clock, events: &Events) -> io::Result<Infallible> {
+    pub fn serve(
+        self,
+        api: &Api,
+        clock: &Clock,
+        events: &Events,
+        flush: impl Fn(),
+    ) -> io::Result<Infallible> {
         events.tell(&Event::new(Level::Info, "started").with("version", api::VERSION));
         loop {
+            flush();
             let invocation = self.next()?;
             let received = clock.now();
             let call = Call::parse(&invocation.event);
@@ -67,21 +75,29 @@ impl Runtime {
             let answered = id.clone().during(|| {
                 catch_unwind(AssertUnwindSafe(|| Ok(answer(api, &invocation, &call?, received))))
             });
-            let (event, status) = match answered {
+            let (event, what, kind, body) = match answered {
                 Ok(Ok((response, reply))) => {
                     let took = clock.now().monotonic.saturating_sub(received.monotonic);
                     let event = response.event(&id, took).with("invocation", &invocation.id);
                     api.count(&response, took);
-                    (event, self.post(&invocation.id, "response", None, &reply)?)
+                    (event, "response", None, reply)
                 }
                 Ok(Err(NotHttp)) => {
                     let what = "The event is no HTTP request of API Gateway, a function URL or a \
                                 load balancer.";
-                    self.fail(&invocation.id, "Function.NotHttp", what)?
+                    failure(&invocation.id, "Function.NotHttp", what)
                 }
-                Err(_) => self.fail(&invocation.id, "Function.Panic", api::PANICKED)?,
+                Err(_) => failure(&invocation.id, "Function.Panic", api::PANICKED),
             };
-            events.tell(&if status == ACCEPTED { event } else { event.with("not_sent", status) });
+            // Once it has been posted, the next line may be hours away.
+            events.tell(&event);
+            flush();
+            let status = self.post(&invocation.id, what, kind, &body)?;
+            if status != ACCEPTED {
+                let event = Event::new(Level::Error, "response_rejected");
+                let event = event.with("request", id.as_str()).with("invocation", &invocation.id);
+                events.tell(&event.with("not_sent", status));
+            }
         }
     }
 
@@ -118,12 +134,6 @@ impl Runtime {
         })
     }
 
-    /// Gives an invocation up, which Lambda counts as an error of the function.
-    fn fail(&self, id: &str, kind: &str, what: &str) -> io::Result<(Event, u16)> {
-        let event = Event::new(Level::Error, "request").with("request", id).with("error", kind);
-        Ok((event, self.post(id, "error", Some(kind), &error(kind, what))?))
-    }
-
     /// Posts what became of an invocation; the status with which it is taken.
     fn post(&self, id: &str, what: &str, kind: Option<&str>, body: &[u8]) -> io::Result<u16> {
         let status = self.send(&format!("invocation/{id}/{what}"), kind, body)?;
@@ -156,6 +166,16 @@ fn twice(attempt: impl Fn() -> Result<Answer<Body>, Error>) -> io::Result<Answer
         result => result,
     };
     result.map_err(Error::into_io)
+}
+
+/// What gives an invocation up, which Lambda counts as an error of the function.
+fn failure(
+    id: &str,
+    kind: &'static str,
+    what: &str,
+) -> (Event, &'static str, Option<&'static str>, Vec<u8>) {
+    let event = Event::new(Level::Error, "request").with("request", id).with("error", kind);
+    (event, "error", Some(kind), error(kind, what))
 }
 
 /// The answer to an invocation, and the document that carries it.

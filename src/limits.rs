@@ -406,6 +406,19 @@ pub const KEYS_WAITING: usize = 4;
 /// Bytes of an answer to whom no token was shown: a grant, or a host's keys.
 pub const SMALL_ANSWER: u64 = 256 * 1024;
 
+/// Bytes of log lines that wait to be written: the lines of about 5,000 requests,
+/// several seconds at the highest rate measured, while a terminal or a disk stands
+/// still.
+pub const LOG_QUEUE: usize = 1024 * 1024;
+
+/// Time for the last lines to be written before the process ends, or before Lambda
+/// may freeze it: half of [`LAMBDA_MARGIN`]. Whoever reads needs milliseconds.
+pub const LOG_FLUSH: Duration = Duration::from_millis(500);
+
+/// How soon after the first signal a second one still means the same: a terminal and
+/// a process manager send theirs to the whole group and to the process as well.
+pub const SIGNAL_REPEAT: Duration = Duration::from_secs(1);
+
 /// Bytes of text from a stranger that a log line or a message may hold.
 pub const FOREIGN_TEXT: usize = 200;
 

@@ -28,13 +28,13 @@ use graph_relay::event::{Event, Events, Level};
 use graph_relay::http::Transport;
 use graph_relay::jwt::Verifier;
 use graph_relay::lambda::Runtime;
-use graph_relay::log;
 use graph_relay::relay::Relay;
 use graph_relay::serve::Behind;
-use graph_relay::settings::{Address, ServeSettings};
+use graph_relay::settings::{Address, LogFormat, ServeSettings};
 use graph_relay::time::{Clock, Now, Timestamp};
 use graph_relay::transport::{Unusable, UreqTransport};
 use graph_relay::trust::Trust;
+use graph_relay::{limits, log};
 
 use crate::front::{Front, Stopper};
 use crate::signals::Signals;
@@ -83,11 +83,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
                 Some(path) => commands::with_file(environment, &path)?,
                 None => environment,
             };
-            if online {
-                online::check(&environment)
-            } else {
-                commands::check(&environment, quiet)
-            }
+            if online { online::check(&environment) } else { commands::check(&environment, quiet) }
         }
         (Command::Observe { observables, bundle }, _) => {
             commands::observe(&environment, observables, bundle)
@@ -111,7 +107,17 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
-    let parts = Parts::new(&config)?;
+    let log = start_log(config.format)?;
+    logged(&log, || listen_and_serve(environment, signals, config, &log))
+}
+
+fn listen_and_serve(
+    environment: &Environment,
+    signals: Signals,
+    config: Config,
+    log: &log::Writer,
+) -> Result<ExitCode, Failure> {
+    let parts = Parts::new(&config, log.events(config.level))?;
     parts.warn(&config);
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
     let timeout = config.relay.request_timeout;
@@ -135,9 +141,9 @@ fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failur
     supervisor.ready()?;
     supervisor.watch(front.address().clone(), parts.events.clone())?;
     let stopping = Stopping::default();
-    let events = parts.events.clone();
     let stoppers = [&front].into_iter().chain(&admin).map(Front::stopper).collect();
-    stop_on_signal(signals, stoppers, supervisor, stopping.clone(), events)?;
+    let stop = Stop { stoppers, supervisor, stopping: stopping.clone() };
+    stop.on_signal(signals, parts.events.clone(), log.clone())?;
     let api = Arc::new(parts.api(parts.relay(config.relay), verifier));
     let _admin = admin.map(|front| AdminDoor::open(front, &api, stopping, &parts)).transpose()?;
     parts.serve(front, api, config.serve)
@@ -148,26 +154,71 @@ fn lambda(environment: &Environment) -> Result<ExitCode, Failure> {
         Failure::usage(format!("{RUNTIME_API} is not set; where it is needed, AWS Lambda sets it"))
     })?;
     let runtime = Runtime::at(address);
-    let prepared = Config::load(environment, Purpose::Service).map_err(Failure::from);
-    let prepared = prepared.and_then(|config| {
+    let config = Config::load(environment, Purpose::Service).map_err(Failure::from);
+    let started = config.and_then(|config| Ok((start_log(config.format)?, config)));
+    let (log, config) = match started {
+        Ok(started) => started,
+        Err(failure) => {
+            runtime.failed_to_start(failure.text.trim_end());
+            return Err(failure);
+        }
+    };
+    logged(&log, || answer_invocations(runtime, config, &log))
+}
+
+fn answer_invocations(
+    runtime: Runtime,
+    config: Config,
+    log: &log::Writer,
+) -> Result<ExitCode, Failure> {
+    let prepare = || {
         if config.admin.is_some() {
             let problem = "RELAY_ADMIN_LISTEN has no use on Lambda, which counts by itself";
             return Err(Failure::usage(problem));
         }
-        let parts = Parts::new(&config)?;
+        let parts = Parts::new(&config, log.events(config.level))?;
         parts.warn(&config);
         let verifier = config.verifier.ok_or_else(Failure::no_key)?;
         Ok((parts.api(parts.relay(config.relay), verifier), parts))
-    });
-    let (api, parts) = match prepared {
+    };
+    let (api, parts) = match prepare() {
         Ok(prepared) => prepared,
         Err(failure) => {
             runtime.failed_to_start(failure.text.trim_end());
             return Err(failure);
         }
     };
-    let Err(error) = runtime.serve(&api, &parts.clock, &parts.events);
+    let flush = || {
+        log.flush(limits::LOG_FLUSH);
+    };
+    let Err(error) = runtime.serve(&api, &parts.clock, &parts.events, flush);
     Err(Failure::io("Lambda's Runtime API")(error))
+}
+
+/// Starts the thread that writes what is logged from now on.
+fn start_log(format: LogFormat) -> Result<log::Writer, Failure> {
+    let log = log::Writer::start(io::stderr(), format, system_clock());
+    log.map_err(Failure::thread("the log"))
+}
+
+/// Does `work`, and logs why it failed. Nothing writes to standard error past `log`
+/// from its start on, and nobody waits for it but here: for a moment, so that the
+/// last lines are there in the end, after a panic too.
+fn logged(
+    log: &log::Writer,
+    work: impl FnOnce() -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    struct Flushed<'a>(&'a log::Writer);
+    impl Drop for Flushed<'_> {
+        fn drop(&mut self) {
+            self.0.flush(limits::LOG_FLUSH);
+        }
+    }
+    let flushed = Flushed(log);
+    work().or_else(|failure| {
+        flushed.0.write(failure.text);
+        Ok(ExitCode::from(failure.code))
+    })
 }
 
 /// The edges of a process.
@@ -178,9 +229,8 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: &Config) -> Result<Self, Failure> {
+    fn new(config: &Config, events: Events) -> Result<Self, Failure> {
         let clock = system_clock();
-        let events = log::to_stderr(config.level, config.format, clock.clone());
         log::panics(events.clone());
         let transport = Arc::new(way_out(config)?);
         if transport.unreadable_roots() > 0 {
@@ -196,6 +246,11 @@ impl Parts {
             let event = Event::new(Level::Warn, "variable_ignored").with("name", &near_miss.name);
             self.events.tell(&event.with("did_you_mean", &near_miss.meant));
         }
+    }
+
+    /// Those of a command that does one thing and ends.
+    fn of_command(config: &Config) -> Result<Self, Failure> {
+        Self::new(config, log::to_stderr(config.level, config.format, system_clock()))
     }
 
     fn relay(&self, settings: graph_relay::relay::Settings) -> Relay {
@@ -246,7 +301,7 @@ impl AdminDoor {
             }
         };
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(serve);
-        let serving = Some(thread.map_err(Failure::thread("admin"))?);
+        let serving = Some(thread.map_err(Failure::thread("RELAY_ADMIN_LISTEN"))?);
         Ok(Self { stopper, serving })
     }
 }
@@ -276,30 +331,40 @@ fn announce(what: &'static str, front: &Front, events: &Events) {
     });
 }
 
-/// The first signal closes the front, a second one ends the process.
-fn stop_on_signal(
-    signals: Signals,
+/// What has to be done when the process is to end.
+struct Stop {
+    /// The relay's, and then those that stay open until it has ended.
     stoppers: Vec<Stopper>,
     supervisor: Supervisor,
     stopping: Stopping,
-    events: Events,
-) -> Result<(), Failure> {
-    let wait = move || {
-        events.tell(&Event::new(Level::Info, "signal").with("signal", signals.wait()));
-        supervisor.stopping();
-        stopping.begin();
-        // The others stay open until it has ended.
-        if let Some(relay) = stoppers.first() {
-            relay.stop();
-        }
-        events.tell(&Event::new(Level::Info, "stopping"));
-        signals.wait();
-        events.tell(&Event::new(Level::Warn, "ended at once by a second signal"));
-        stoppers.iter().for_each(Stopper::abandon);
-        std::process::exit(1);
-    };
-    let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
-    thread.map(|_| ()).map_err(Failure::thread("signals"))
+}
+
+impl Stop {
+    /// The first signal closes the front; a second one ends the process, unless it
+    /// comes so soon that it means the same.
+    fn on_signal(self, signals: Signals, events: Events, log: log::Writer) -> Result<(), Failure> {
+        let wait = move || {
+            let signal = signals.wait();
+            let first = Instant::now();
+            events.tell(&Event::new(Level::Info, "signal").with("signal", signal));
+            self.supervisor.stopping();
+            self.stopping.begin();
+            if let Some(relay) = self.stoppers.first() {
+                relay.stop();
+            }
+            events.tell(&Event::new(Level::Info, "stopping"));
+            signals.wait();
+            while first.elapsed() < limits::SIGNAL_REPEAT {
+                signals.wait();
+            }
+            events.tell(&Event::new(Level::Warn, "ended at once by a second signal"));
+            self.stoppers.iter().for_each(Stopper::abandon);
+            log.flush(limits::LOG_FLUSH);
+            std::process::exit(1);
+        };
+        let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
+        thread.map(|_| ()).map_err(Failure::thread("signals"))
+    }
 }
 
 /// The clocks of the system.
@@ -346,11 +411,11 @@ impl Failure {
         Self::usage(config::NO_KEY)
     }
 
-    fn thread(name: &'static str) -> impl FnOnce(io::Error) -> Self {
+    /// There is no thread for something that there has to be one for.
+    fn thread(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| {
             Self::new(format!(
-                "cannot start the thread {name}: {error}; raise the limit on tasks (TasksMax=, \
-                 ulimit -u) or on memory (MemoryMax=, ulimit -v)"
+                "cannot start a thread for {what}: {error}; raise TasksMax=, ulimit -u or ulimit -v"
             ))
         }
     }

@@ -155,6 +155,9 @@ metrics! {
     alerts_dropped: Counter, "graph_relay_alerts_dropped_total",
         "Alerts not kept: unreadable, no room (RELAY_MAX_ALERTS), or out of the window.",
         &[("reason", &["unreadable", "memory", "window"])];
+    log_lines_dropped: Counter, "graph_relay_log_lines_dropped_total",
+        "Log lines not written, because standard error took no more or failed.",
+        &[];
     start_time: Gauge, "graph_relay_start_time_seconds",
         "When the process was started, in seconds since 1970.",
         &[];
@@ -192,7 +195,7 @@ impl Metric {
         self.cell(&[], 0, |cell| cell.fetch_sub(1, Ordering::Relaxed));
     }
 
-    /// Says how much there is of what goes up and down.
+    /// Says how much there is of what goes up and down, or is counted elsewhere.
     pub fn set(&self, value: u64) {
         self.cell(&[], 0, |cell| cell.swap(value, Ordering::Relaxed));
     }

@@ -198,7 +198,7 @@ fn registrar(
     let id = id.ok_or_else(|| Failure::usage("TR_API_CLIENT_ID is not set"))?;
     let client = Client { id: id.to_owned(), password: password(environment, module)? };
     let base = module.api.clone().unwrap_or_else(|| region.base());
-    Ok(Registrar::new(base, client, Parts::new(&config)?.transport, secrets))
+    Ok(Registrar::new(base, client, Parts::of_command(&config)?.transport, secrets))
 }
 
 fn password(environment: &Environment, module: &Module) -> Result<Secret, Failure> {

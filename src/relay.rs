@@ -128,6 +128,7 @@ impl Relay {
     /// The same, with what there is in memory now.
     pub fn take_stock(&self) -> &Metrics {
         self.source.take_stock();
+        self.source.upstream().take_stock();
         self.metrics()
     }
 

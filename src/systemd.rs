@@ -119,7 +119,7 @@ impl Supervisor {
             }
         };
         let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(watch);
-        thread.map(|_| ()).map_err(Failure::thread("watchdog"))
+        thread.map(|_| ()).map_err(Failure::thread("the watchdog"))
     }
 }
 

@@ -72,6 +72,11 @@ impl Upstream {
         self.events.tell(event);
     }
 
+    /// Takes over what the log counts by itself.
+    pub(crate) fn take_stock(&self) {
+        self.metrics.log_lines_dropped.set(self.events.dropped());
+    }
+
     /// Sends `request` in its turn and returns the answer, whatever its status.
     /// While Microsoft is too busy to answer, it asks again: after as long as
     /// the answer says, or else after a while that grows, if that fits.

@@ -101,7 +101,8 @@ fn bad_environments_are_refused_alike_by_serve_and_check() {
     assert!(out.ends_with("The configuration is valid.\n"), "{out}");
     assert!(out.contains("SECRET_KEY=[secret]\n") && out.contains("RELAY_LOOKBACK=7d\n"), "{out}");
     assert!(!out.contains(OWN_KEY));
-    let quiet = run(&["check", "--quiet"], &[("SECRET_KEY", OWN_KEY), ("RELAY_LISTEN", "127.0.0.1:0")]);
+    let quiet =
+        run(&["check", "--quiet"], &[("SECRET_KEY", OWN_KEY), ("RELAY_LISTEN", "127.0.0.1:0")]);
     assert_eq!(quiet, (0, "The configuration is valid.\n".to_owned(), String::new()));
 }
 
@@ -345,8 +346,16 @@ fn draining_ends_in_time_and_a_second_signal_at_once() {
         });
         let (_held, _) = microsoft.accept().unwrap();
         relay.signal("TERM");
+        let first = Instant::now();
         relay.wait_for("event=stopping");
         if second {
+            // What comes at once is the same signal once more.
+            relay.signal("TERM");
+            relay.signal("INT");
+            while first.elapsed() < graph_relay::limits::SIGNAL_REPEAT {
+                assert!(relay.child.try_wait().unwrap().is_none(), "the second is ignored");
+                std::thread::yield_now();
+            }
             relay.signal("TERM");
         }
         let (code, log) = relay.end();

@@ -14,7 +14,9 @@ use graph_relay::error::TransportError;
 use graph_relay::jwt::Verifier;
 use graph_relay::limits;
 use serde_json::{Value, json};
-use support::program::{KEY, OWN_KEY, Running, count, exchange, json_of, observe, post, program, scratch};
+use support::program::{
+    KEY, OWN_KEY, Running, count, exchange, json_of, observe, post, program, scratch,
+};
 use support::*;
 
 const HOST: &str = "visibility.amp.cisco.com";

@@ -351,9 +351,16 @@ fn the_readme_shows_what_the_relay_answers() {
 #[test]
 fn the_readme_shows_the_number_of_tests() {
     let mut tests = 0;
-    for folder in
-        ["src", "src/config", "src/graph", "src/guard", "src/serve", "src/simulator", "src/xdr", "tests"]
-    {
+    for folder in [
+        "src",
+        "src/config",
+        "src/graph",
+        "src/guard",
+        "src/serve",
+        "src/simulator",
+        "src/xdr",
+        "tests",
+    ] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "rs") {

@@ -262,7 +262,9 @@ fn a_panic_costs_one_invocation() {
     let runtime = FakeRuntime::start();
     let World { api, wire, clock, .. } = World::new();
     let address = runtime.address.to_string();
-    std::thread::spawn(move || Runtime::at(&address).serve(&api, &clock.clock(), &Events::none()));
+    std::thread::spawn(move || {
+        Runtime::at(&address).serve(&api, &clock.clock(), &Events::none(), || {})
+    });
     let good = format!("Bearer {}", token(&credentials()));
     let (_, health) = events(&ask("POST", "/health").with("Authorization", good)).remove(0);
     wire.next(Kind::List, Step::Panic);

@@ -328,7 +328,8 @@ const TESTED: &[(&str, &[&str])] = &[
     ("what_is_certainly_left_of_a_killed_process_is_removed_and_nothing_else", &["ABANDONED"]),
     ("when_the_queue_is_full_the_answer_is_503_at_once", &["QUEUE"]),
     ("a_refused_client_that_never_sends_its_body_holds_up_nobody_and_not_the_end", &["REFUSALS"]),
-    ("draining_ends_in_time_and_a_second_signal_at_once", &["DRAIN_REST"]),
+    ("draining_ends_in_time_and_a_second_signal_at_once", &["DRAIN_REST", "SIGNAL_REPEAT"]),
+    ("lines_queue_up_to_the_bound_and_more_are_dropped_and_told_in_their_place", &["LOG_QUEUE"]),
     (
         "a_number_is_taken_up_to_its_bound_and_is_what_it_is_by_default",
         &[
@@ -417,6 +418,7 @@ const UNTESTED: &[(&str, &str)] = &[
     ("ACCEPT_POLL", "How often somebody looks: nothing changes at its edge."),
     ("PULSE", "Likewise."),
     ("WATCHDOG_RETRY", "Likewise."),
+    ("LOG_FLUSH", "A patience: whoever reads is quicker, and nobody else is waited for."),
     ("BACKLOG", "The system holds it, and more descriptors than a test may open."),
     ("CLIENT_STACK", "The system holds it; every test of the guard runs in it."),
     ("ALERTS_KEPT", "Out of reach: BURST_CALLS lets 240 alerts be read in ALERT_KEPT."),
