@@ -2,7 +2,9 @@
 # Lays the program and what belongs to it out below DESTDIR PREFIX, as systemd and
 # man(1) look for it.
 #
-#     install.sh PROGRAM DESTDIR PREFIX
+#     install.sh PROGRAM DESTDIR PREFIX [SPEAKER]
+#
+# SPEAKER is the same program for this machine, where PROGRAM is for another.
 set -eu
 cd "$(dirname "$0")/../.."
 to="$2$3"
@@ -13,7 +15,8 @@ for unit in graph-relay.service graph-relay.socket; do
   chmod 0644 "$to/lib/systemd/system/$unit"
 done
 # What it says of itself.
-says() { mkdir -p "$(dirname "$to/share/$1")" && "$to/bin/graph-relay" $2 >"$to/share/$1"; }
+speaker="${4:-$1}"
+says() { mkdir -p "$(dirname "$to/share/$1")" && "$speaker" $2 >"$to/share/$1"; }
 says man/man1/graph-relay.1 manual
 says bash-completion/completions/graph-relay 'completions bash'
 says zsh/site-functions/_graph-relay 'completions zsh'
