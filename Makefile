@@ -11,14 +11,12 @@ DESTDIR =
 # a CTIM validator if there is one.
 ALERTS = src/simulator/tenant.json
 VALIDATOR =
-# An executable that loads nothing at run time: with musl where rustc has it, else
-# with glibc.
-MACHINE = $(shell uname -m)-unknown-linux
-STATIC_TARGET = $(MACHINE)-$(shell \
-  test -d "$$(rustc --print target-libdir --target $(MACHINE)-musl)" && echo musl || echo gnu)
-STATIC = target/$(STATIC_TARGET)/dist/graph-relay
+# What `static`, `dist` and `lambda-zip` build for; empty: this machine, with musl
+# where it can (contrib/dist/static.sh).
+TARGET =
+export TARGET
 
-.PHONY: demo run test soak bench attack fuzz check fmt lint doc deps referee units library bless dist build install \
+.PHONY: demo run test soak bench attack fuzz check fmt lint toolchains doc deps referee units library bless dist build install \
   static lambda-zip lambda-try
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
@@ -28,8 +26,7 @@ run: ## serve, as the environment says
 	@$(CARGO) run --locked --quiet
 
 test: ## all tests
-	@$(CARGO) test --locked 2>&1 | awk '{ print } /^test result:/ { p += $$4; f += $$6 } \
-	  END { printf "%d passed, %d failed\n", p, f }'
+	@{ $(CARGO) test --locked 2>&1; echo "cargo ended with $$?"; } | awk -f tests/summary.awk
 
 soak: ## the randomised faults, for a thousand seeds
 	SEEDS=1000 $(CARGO) test --locked --release --test chaos
@@ -37,7 +34,7 @@ soak: ## the randomised faults, for a thousand seeds
 bench: ## what the relay costs, beside the same work without it; ONLY="front index" for some of it
 	@ONLY='$(ONLY)' $(CARGO) bench --locked --quiet --bench performance
 
-check: fmt lint doc deps referee units library test ## all that CI asks for
+check: fmt lint toolchains doc deps referee library test ## all that CI asks for
 	@git diff --exit-code tests/
 
 fmt:
@@ -46,6 +43,15 @@ fmt:
 lint:
 	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
 	@if cfn-lint --version >/dev/null 2>&1; then cfn-lint contrib/lambda/template.yaml; fi
+
+# Not beside the other builds, which would all begin again.
+toolchains: ## the oldest Rust that is supported, and the coming one, where rustup has them
+	@oldest="$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)" && \
+	for rust in "$$oldest" beta nightly; do \
+	  if rustup run "$$rust" cargo clippy --version >/dev/null 2>&1; then \
+	    echo "Rust $$rust:" && CARGO_TARGET_DIR=target/$$rust rustup run "$$rust" \
+	      $(CARGO) clippy --locked --all-targets --quiet -- -D warnings || exit 1; \
+	  else echo "Rust $$rust: not tried, since rustup has none with clippy"; fi; done
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items --quiet
@@ -71,7 +77,7 @@ referee: ## every answer against a second opinion
 
 units: ## the systemd units, where systemd is installed; as root, in a machine that boots
 	$(CARGO) build --locked --quiet
-	sh tests/units.sh $(CURDIR)/target/debug/graph-relay
+	sh tests/units.sh $(CURDIR)/target/debug/graph-relay || test $$? = 77
 	bash tests/boot.sh $(CURDIR)/target/debug/graph-relay
 
 library: ## the library without its edges, the program as it is packed, and the example
@@ -95,12 +101,12 @@ install: ## what build has built, for PREFIX and DESTDIR as usual; settings that
 	  install -D -m 0644 contrib/systemd/graph-relay.env $(DESTDIR)/etc/graph-relay/graph-relay.env
 
 static: ## one executable that needs no file of the machine it runs on
-	RUSTFLAGS='-C target-feature=+crt-static' \
-	  $(CARGO) build --locked --profile dist --target $(STATIC_TARGET) \
-	  --no-default-features --features edges
+	@bash contrib/dist/static.sh
 
-lambda-zip: static ## target/lambda.zip, as AWS Lambda wants it
-	python3 contrib/lambda/pack.py $(STATIC) target/lambda.zip
+lambda-zip: ## target/lambda.zip, as AWS Lambda wants it
+	program="$$(bash contrib/dist/static.sh)" && \
+	  python3 contrib/lambda/pack.py "$$program" target/lambda.zip
 
 lambda-try: lambda-zip ## one invocation of it against a Runtime API on this machine
-	SECRET_KEY="$$($(STATIC) key new)" python3 contrib/lambda/invoke.py target/lambda.zip
+	program="$$(bash contrib/dist/static.sh 2>/dev/null)" && \
+	  SECRET_KEY="$$("$$program" key new)" python3 contrib/lambda/invoke.py target/lambda.zip

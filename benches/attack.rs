@@ -287,7 +287,7 @@ fn ask(
     }
     let text = String::from_utf8_lossy(&answer);
     if text.starts_with("HTTP/1.1 200 ") && text.contains(r#""count":1,"#) {
-        return Ok(Some(stream).filter(|_| !text.contains("\r\nConnection: close\r\n")));
+        return Ok((!text.contains("\r\nConnection: close\r\n")).then_some(stream));
     }
     Err(io::Error::other(format!("answered {text:.60}")))
 }

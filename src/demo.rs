@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -44,15 +45,24 @@ fn look_up_and_serve(
     log: &log::Writer,
 ) -> Result<ExitCode, Failure> {
     let clock = system_clock();
-    let alerts = alerts(demo.alerts.as_deref())?;
+    let mut alerts = alerts(demo.alerts.as_deref())?;
+    if demo.alerts.is_none() {
+        simulator::move_to_day_of(clock.now().wall, &mut alerts);
+    }
     let lookback = lookback(&alerts, clock.now());
     let observables = examples(&alerts, demo.source);
     let count = alerts.len();
-    let simulator = Simulator::new(Behaviour::default(), clock).with_tenant(credentials()?, alerts);
+    let mut behaviour = Behaviour::default();
+    if demo.faults.is_some() {
+        // Several pages, so that some may come and others not.
+        behaviour.page = FEW_ROWS;
+    }
+    let simulator = Simulator::new(behaviour, clock).with_tenant(credentials()?, alerts);
     if let Some(seed) = demo.faults {
         simulator.fail_at_random(seed, FAULTS);
     }
-    let microsoft = loopback::serve(Arc::new(simulator))
+    let simulator = Arc::new(simulator);
+    let microsoft = loopback::serve(simulator.clone())
         .map_err(Failure::io("cannot listen on a port of 127.0.0.1 for the simulated Microsoft"))?;
     let mut config = configure(microsoft, demo.source)?;
     config.relay.sync.lookback = lookback;
@@ -68,13 +78,18 @@ fn look_up_and_serve(
     let (supervisor, stopping) = (Supervisor::none(), Stopping::default());
     let stop = Stop { stoppers: vec![front.stopper()], supervisor, stopping };
     stop.on_signal(signals, parts.events.clone(), log.clone())?;
+    let patience = config.relay.request_timeout;
     let api = Arc::new(parts.api(parts.relay(config.relay), verifier));
     let serve = move || parts.serve(front, api, config.serve);
     let serving = thread::Builder::new().name("relay".to_owned()).spawn(serve);
     let serving = serving.map_err(Failure::thread("the relay"))?;
 
     let kind = if demo.alerts.is_some() { "alerts from the file" } else { "constructed alerts" };
+    let (answered, waiting) = channel();
+    let watching = thread::spawn(move || show_progress(&simulator, patience, &waiting));
     let answer = look_up(address, &token, &observables);
+    drop(answered);
+    watching.join().map_err(|_| Failure::new("the progress has panicked"))?;
     let answer = answer.map_err(Failure::io("the look-up failed"))?;
     print(&format!("graph-relay {VERSION}: a simulated tenant with {count} {kind}\n\n"))?;
     print(&readable(&observables, &answer))?;
@@ -178,6 +193,22 @@ fn look_up(address: SocketAddr, token: &Secret, observables: &[Observable]) -> i
     Ok(serde_json::from_str(json)?)
 }
 
+/// Tells each second what the relay waits for, until the look-up has ended.
+fn show_progress(simulator: &Simulator, patience: Duration, waiting: &Receiver<()>) {
+    let mut seconds = 0;
+    while waiting.recv_timeout(SECOND) == Err(RecvTimeoutError::Timeout) {
+        seconds += 1;
+        let (requests, failures) = (simulator.requests(), simulator.failures());
+        let limit = patience.as_secs();
+        // Nobody is harmed if nobody reads it.
+        let _ = writeln!(
+            io::stderr(),
+            "waiting for the relay, {seconds} s of at most {limit}: it has sent the simulated \
+             Microsoft {requests} requests, and {failures} of them went wrong"
+        );
+    }
+}
+
 fn body<'a>(observables: impl Iterator<Item = &'a Observable>) -> String {
     let item = |observable: &Observable| json!({"type": observable.kind().word(), "value": observable.value()});
     Value::Array(observables.map(item).collect()).to_string()
@@ -187,6 +218,8 @@ fn body<'a>(observables: impl Iterator<Item = &'a Observable>) -> String {
 fn readable(observables: &[Observable], answer: &Value) -> String {
     let none = Vec::new();
     let docs = answer.pointer("/data/sightings/docs").and_then(Value::as_array).unwrap_or(&none);
+    let errors = answer["errors"].as_array().unwrap_or(&none);
+    let errors: Vec<String> = errors.iter().map(described).collect();
     let mut text = String::new();
     // Writing to a string cannot fail.
     for observable in observables {
@@ -197,6 +230,11 @@ fn readable(observables: &[Observable], answer: &Value) -> String {
             count => format!("{count} sightings"),
         };
         let _ = writeln!(text, "{kind} {}: {count}", observable.value());
+        if found.is_empty() {
+            for error in &errors {
+                let _ = writeln!(text, "  {error}");
+            }
+        }
         for doc in found {
             let at = |pointer| doc.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let target = doc.pointer("/targets/0/observables").and_then(Value::as_array);
@@ -208,11 +246,15 @@ fn readable(observables: &[Observable], answer: &Value) -> String {
             let _ = writeln!(text, "      {}", at("/source_uri"));
         }
     }
-    for error in answer["errors"].as_array().unwrap_or(&none) {
-        let at = |name| error[name].as_str().unwrap_or_default();
-        let _ = writeln!(text, "\n{}: {}", at("type"), at("message"));
+    for error in errors {
+        let _ = writeln!(text, "\n{error}");
     }
     text
+}
+
+fn described(error: &Value) -> String {
+    let at = |name| error[name].as_str().unwrap_or_default();
+    format!("{}: {}", at("type"), at("message"))
 }
 
 /// A sighting is of the observable that it lists; its type may be finer than
@@ -248,6 +290,9 @@ fn invitation(
 
 /// Calls to Microsoft of a hundred that go wrong, if any are to.
 const FAULTS: u64 = 33;
+/// Alerts on a page when some go wrong.
+const FEW_ROWS: usize = 4;
+const SECOND: Duration = Duration::from_secs(1);
 const CLIENT_SECRET: &str = "demo-secret";
 const TENANT: &str = "5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10";
 const APPLICATION: &str = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";

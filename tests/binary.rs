@@ -11,19 +11,26 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use graph_relay::time::Timestamp;
 use serde_json::{Value, json};
 use support::program::*;
+use support::service::system_clock;
 
 #[test]
 fn a_demo_shows_sightings_for_all_seven_types_and_ends() {
     let (code, out, err) = run(&["demo", "--once"], &[]);
-    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(code, 0);
+    // On a busy machine it tells that it waits.
+    assert!(err.lines().all(|line| line.starts_with("waiting for the relay, ")), "{err}");
+    let times = out.lines().filter_map(|line| Timestamp::parse(line.split(' ').nth(2)?));
+    let age = system_clock().now().wall.since(times.max().unwrap());
+    assert!(age < Duration::from_secs(3 * 24 * 3_600), "the newest is {age:?} old");
     for kind in ["sha256", "file_name", "file_path", "ip", "domain", "hostname", "url"] {
         let line = out.lines().find(|line| line.starts_with(&format!("{kind} "))).unwrap();
         assert!(line.ends_with(" sighting") || line.ends_with(" sightings"), "{line}");
         assert!(!line.contains(": 0 "), "{line}");
     }
-    assert_eq!(run(&["demo", "--once"], &[]).1, out);
+    assert_eq!(without_dates(&run(&["demo", "--once"], &[]).1), without_dates(&out));
 }
 
 #[test]

@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say so")]
 
+mod support;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use graph_relay::cli::COMMANDS;
 use graph_relay::config::{CREDENTIALS, MODULE, VARIABLES};
+use support::program::skip;
 
 fn printed(arguments: &[&str]) -> String {
     let program = env!("CARGO_BIN_EXE_graph-relay");
@@ -21,7 +24,10 @@ fn printed(arguments: &[&str]) -> String {
 fn tool(name: &str, arguments: &[&str], text: &str) -> Option<(bool, String)> {
     let mut command = Command::new(name);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().ok()?;
+    let Ok(mut child) = command.spawn() else {
+        skip(&format!("{name} is not installed"));
+        return None;
+    };
     // One that does not like the beginning does not read the rest.
     let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
     let output = child.wait_with_output().unwrap();

@@ -14,7 +14,7 @@ use support::program::*;
 #[test]
 fn behind_nginx_requests_arrive_whole_or_not_at_all() {
     // CI has one.
-    let Some(program) = nginx::installed() else { return };
+    let Some(program) = nginx::installed() else { return skip("nginx is not installed") };
     let (_demo, _, microsoft, header) = Running::demo();
     let socket = scratch("behind-nginx");
     let url = format!("http://{microsoft}");

@@ -7,12 +7,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-target=x86_64-unknown-linux-gnu
-if [ -d "$(rustc --print target-libdir --target x86_64-unknown-linux-musl)" ]; then
-  target=x86_64-unknown-linux-musl
+lacks() { echo "dist: $*" >&2; exit 1; }
+command -v git >/dev/null || lacks 'git is not installed'
+python3 -c 'import tomllib' 2>/dev/null || lacks 'Python 3.11 or newer, with its whole library, is not installed'
+if [ "$(id -u)" = 0 ]; then
+  command -v openssl >/dev/null || lacks 'openssl is not installed; as root, the look-up by TLS is tried'
 fi
+
+TARGET="$(bash contrib/dist/static.sh --target)"
+export TARGET
 version="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)"
-name="graph-relay-$version-$target"
+name="graph-relay-$version-$TARGET"
 commit="$(git rev-parse HEAD)"
 # The time of every file in it, and of the bill of materials.
 epoch="${SOURCE_DATE_EPOCH:-$(git show -s --format=%ct "$commit")}"
@@ -22,22 +27,24 @@ fi
 
 # make_in PLACE: builds the commit there, and packs it into PLACE/$name.tar.gz.
 make_in() {
-  local place="$1" program
+  local place="$1" program speaker
   mkdir -p "$place/source"
   git archive "$commit" | tar -x -C "$place/source"
   # No path of this machine is in the program, so that it does not depend on one.
-  # The linker folds functions that are the same, and packs what has to be moved.
   (
     cd "$place/source"
     export CARGO_TARGET_DIR="$place/target" CARGO_INCREMENTAL=0
-    RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,--icf=all,-z,pack-relative-relocs \
-      --remap-path-prefix=$place/source=/graph-relay \
-      --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-      cargo build --locked --quiet --profile dist --target "$target" --bin graph-relay \
-      --no-default-features --features edges
-    program="$CARGO_TARGET_DIR/$target/dist/graph-relay"
-    sh contrib/dist/install.sh "$program" "$place" "/$name"
-    python3 contrib/dist/sbom.py "$target" "$epoch" \
+    program="$(RUSTFLAGS="--remap-path-prefix=$place/source=/graph-relay \
+      --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" bash contrib/dist/static.sh)"
+    # The manual and the completions come from a program; one for another machine
+    # cannot be asked.
+    speaker="$program"
+    if ! "$program" help >/dev/null 2>&1; then
+      cargo build --locked --quiet --bin graph-relay --no-default-features --features edges
+      speaker="$CARGO_TARGET_DIR/debug/graph-relay"
+    fi
+    sh contrib/dist/install.sh "$program" "$place" "/$name" "$speaker"
+    python3 contrib/dist/sbom.py "$TARGET" "$epoch" \
       >"$place/$name/share/doc/graph-relay/graph-relay.cdx.json"
   )
   # It is for /usr/local.
@@ -51,11 +58,11 @@ make_in() {
 place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT
 make_in "$place/one"
-python3 contrib/dist/prove.py "$place/one/$name/bin/graph-relay"
+python3 contrib/dist/prove.py "$place/one/$name/bin/graph-relay" "$TARGET"
 # A path of another length, since that shows as well.
 make_in "$place/another/one"
 cmp "$place/one/$name.tar.gz" "$place/another/one/$name.tar.gz"
-echo 'built twice, the same to the byte'
+echo "built twice, the same to the byte; whoever would build it again needs $(rustc --version)"
 
 mkdir -p target/dist
 cp "$place/one/$name.tar.gz" target/dist/

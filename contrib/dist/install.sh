@@ -2,7 +2,9 @@
 # Lays the program and what belongs to it out below DESTDIR PREFIX, as systemd and
 # man(1) look for it.
 #
-#     install.sh PROGRAM DESTDIR PREFIX
+#     install.sh PROGRAM DESTDIR PREFIX [SPEAKER]
+#
+# SPEAKER is the same program for this machine, where PROGRAM is for another.
 set -eu
 cd "$(dirname "$0")/../.."
 if ! test -x "$1"; then
@@ -16,10 +18,11 @@ for unit in graph-relay.service graph-relay.socket; do
   sed "s|/usr/local/bin/|$3/bin/|" "contrib/systemd/$unit" >"$to/lib/systemd/system/$unit"
   chmod 0644 "$to/lib/systemd/system/$unit"
 done
+speaker="${4:-$1}"
 # What it says of itself, for everybody to read, whatever the umask.
 says() {
   install -d "$(dirname "$to/share/$1")"
-  "$to/bin/graph-relay" $2 >"$to/share/$1"
+  "$speaker" $2 >"$to/share/$1"
   chmod 0644 "$to/share/$1"
 }
 says man/man1/graph-relay.1 manual

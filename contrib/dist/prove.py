@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Proves that a program needs nothing of the machine that it runs on.
 
-    prove.py PROGRAM
+    prove.py PROGRAM TARGET
 
-1. It names no interpreter and no library (ELF), and is at most 4 MiB.
+1. It is a program for TARGET that names no interpreter and no library (ELF), and
+   is at most 4 MiB.
 2. In a directory that holds nothing but it, resolv.conf, hosts and the
    certificate of an authority made for the occasion, as nobody and with that
    directory for its root, it looks something up by TLS, with one name from hosts
    and one from a name server; and it trusts nobody without that certificate.
-   This part needs root, and openssl.
+   This part needs root, openssl, and a machine that can run it.
 """
 
 import http.server
@@ -24,6 +25,8 @@ import sys
 import tempfile
 import threading
 
+# By the first part of a Rust target.
+MACHINES = {"x86_64": 62, "aarch64": 183}
 SIZE = 4 * 1024 * 1024
 # A loopback address of its own, so that no name server of the machine has it.
 NAME_SERVER = ("127.53.0.53", 53)
@@ -38,16 +41,27 @@ ALERT = {
 }
 
 
-def main(program):
+def main(program, target):
     size = os.path.getsize(program)
     require(size <= SIZE, f"{size} bytes are more than {SIZE}")
-    require_static(pathlib.Path(program).read_bytes())
+    require_static(pathlib.Path(program).read_bytes(), target.split("-")[0])
     print(f"static, {size} bytes")
     if os.geteuid() != 0:
         print("not proved for want of root: the look-up with nothing around it")
         return
+    if not can_run(program):
+        print(f"not proved, since this machine runs no program for {target}: the look-up")
+        return
     with tempfile.TemporaryDirectory() as folder:
         prove_alone(program, pathlib.Path(folder))
+
+
+def can_run(program):
+    try:
+        return subprocess.run([program, "help"], capture_output=True).returncode == 0
+    except OSError:
+        # An executable for another machine.
+        return False
 
 
 def require(condition, complaint):
@@ -55,10 +69,13 @@ def require(condition, complaint):
         sys.exit(f"prove.py: {complaint}")
 
 
-def require_static(elf):
+def require_static(elf, machine):
     """By the program headers: no PT_INTERP, and no DT_NEEDED in PT_DYNAMIC. A
     program that can be moved in memory has the latter also if it is static."""
     require(elf[:6] == b"\x7fELF\x02\x01", "this is no ELF program of 64 bits")
+    require(machine in MACHINES, f"what the ELF number of {machine} is, is not known here")
+    found = struct.unpack_from("<H", elf, 18)[0]
+    require(found == MACHINES[machine], f"it is for another machine (ELF {found}) than {machine}")
     (start,) = struct.unpack_from("<Q", elf, 32)
     length, count = struct.unpack_from("<HH", elf, 54)
     for at in range(start, start + length * count, length):
@@ -186,4 +203,4 @@ def serve_microsoft(keys):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

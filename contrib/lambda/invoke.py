@@ -37,7 +37,10 @@ class RuntimeApi(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.outcome:
-            # It asks for the next one, so it has written its log.
+            # It asks for the next one, so it has written its log. It is ended while it
+            # waits, as Lambda does; a closed connection it would report as a failure.
+            function.kill()
+            function.wait()
             RuntimeApi.done = self.close_connection = True
             return
         data = json.dumps(event).encode()

@@ -90,6 +90,7 @@ struct World {
     tokens: HashMap<String, (usize, Timestamp)>,
     faults: Schedule,
     requests: u64,
+    failures: u64,
 }
 
 struct Tenant {
@@ -164,6 +165,11 @@ impl Simulator {
         self.world().requests
     }
 
+    /// How many of them went wrong.
+    pub fn failures(&self) -> u64 {
+        self.world().failures
+    }
+
     fn change(&self, credentials: &Credentials, change: impl FnOnce(&mut Tenant)) {
         let mut world = self.world();
         let found = world.tenants.iter_mut().find(|tenant| tenant.credentials == *credentials);
@@ -203,7 +209,11 @@ impl Transport for Simulator {
         let fault = {
             let mut world = self.world();
             world.requests += 1;
-            world.faults.next(On::of(request))
+            let fault = world.faults.next(On::of(request));
+            if !matches!(fault, Fault::None | Fault::Slow(_)) {
+                world.failures += 1;
+            }
+            fault
         };
         match fault {
             Fault::Answer(response) => return Ok(response),
@@ -245,6 +255,45 @@ pub fn constructed_alerts() -> Result<Vec<Value>, serde_json::Error> {
     serde_json::from_str(include_str!("tenant.json"))
 }
 
+/// Moves every time in `alerts` by the same number of days, so that the latest alert
+/// or update is less than a day before `now`.
+pub fn move_to_day_of(now: Timestamp, alerts: &mut [Value]) {
+    let Some(latest) = latest(alerts) else { return };
+    let age = now.unix_seconds().saturating_sub(latest.unix_seconds());
+    let shift = age.div_euclid(DAY_SECONDS).saturating_mul(DAY_SECONDS);
+    let mut redate = |text: &mut String| {
+        if Timestamp::parse(text).is_none() {
+            return;
+        }
+        // What follows the date stays as it is written.
+        let Some((date, time)) = text.split_once('T') else { return };
+        let Some(midnight) = Timestamp::parse(&format!("{date}T00:00:00Z")) else { return };
+        let moved = midnight.unix_seconds().saturating_add(shift);
+        let moved = Timestamp::from_unix_seconds(moved).ctim();
+        *text = format!("{}T{time}", moved.split('T').next().unwrap_or(date));
+    };
+    alerts.iter_mut().for_each(|alert| each_string(alert, &mut redate));
+}
+
+/// When the latest alert was created or updated. Evidence may have later times, as
+/// when something expires.
+fn latest(alerts: &[Value]) -> Option<Timestamp> {
+    let times = ["createdDateTime", "lastUpdateDateTime"];
+    let times = alerts.iter().flat_map(|alert| times.map(|name| alert.get(name)));
+    times.filter_map(|time| Timestamp::parse(time?.as_str()?)).max()
+}
+
+const DAY_SECONDS: i64 = 24 * 3_600;
+
+fn each_string(value: &mut Value, act: &mut dyn FnMut(&mut String)) {
+    match value {
+        Value::String(text) => act(text),
+        Value::Array(list) => list.iter_mut().for_each(|value| each_string(value, act)),
+        Value::Object(object) => object.values_mut().for_each(|value| each_string(value, act)),
+        _ => {}
+    }
+}
+
 /// Alerts as a JSON document: an array, or a Graph answer with `value`.
 ///
 /// # Errors
@@ -266,4 +315,35 @@ pub fn read_alerts(json: &[u8]) -> Result<Vec<Value>, String> {
 pub fn earliest(alerts: &[Value]) -> Option<Timestamp> {
     let created = alerts.iter().filter_map(|alert| alert.get("createdDateTime")?.as_str());
     created.filter_map(Timestamp::parse).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constructed_alerts_are_moved_by_whole_days() {
+        let times = |alerts: &[Value]| -> Vec<Timestamp> {
+            let mut times = Vec::new();
+            let mut note = |text: &mut String| times.extend(Timestamp::parse(text));
+            alerts.to_vec().iter_mut().for_each(|alert| each_string(alert, &mut note));
+            times
+        };
+        let fixed = constructed_alerts().unwrap();
+        for now in ["2031-03-01T12:00:00Z", "2020-01-01T00:00:00Z"] {
+            let now = Timestamp::parse(now).unwrap();
+            let mut moved = fixed.clone();
+            move_to_day_of(now, &mut moved);
+            let latest = latest(&moved).unwrap();
+            assert!(latest <= now && now.since(latest) < Duration::from_secs(24 * 3_600));
+            let shift = |(to, from): (&Timestamp, &Timestamp)| {
+                to.unix_milliseconds() - from.unix_milliseconds()
+            };
+            let pairs = times(&moved);
+            let mut shifts = pairs.iter().zip(&times(&fixed)).map(shift).collect::<Vec<_>>();
+            shifts.dedup();
+            assert_eq!(shifts.len(), 1, "{shifts:?}");
+            assert_eq!(shifts[0] % (24 * 3_600_000), 0);
+        }
+    }
 }

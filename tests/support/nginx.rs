@@ -79,9 +79,8 @@ fn directory_is_roots(directory: &Path) -> bool {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let pid = self.child.id().to_string();
         // The master ends its workers.
-        let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        super::program::kill("TERM", &self.child);
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.directory);
     }

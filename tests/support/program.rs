@@ -32,6 +32,36 @@ pub(crate) fn ended(output: Output) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+/// Sends a signal, by the shell's own `kill`: the program is not on every machine.
+pub(crate) fn kill(signal: &str, child: &Child) {
+    let pid = child.id().to_string();
+    let mut command = Command::new("sh");
+    assert!(command.args(["-c", "kill -s $0 $1", signal, &pid]).status().unwrap().success());
+}
+
+/// Says that a test cannot do its work on this machine; `make test` counts it. It
+/// goes past libtest, which keeps what a test that passes prints.
+#[track_caller]
+pub(crate) fn skip(why: &str) {
+    let thread = std::thread::current();
+    let here = std::panic::Location::caller().to_string();
+    // With one test at a time, all run on the main thread.
+    let test = thread.name().filter(|name| *name != "main").unwrap_or(&here);
+    let _ = writeln!(std::io::stderr(), "\nskipped: {test}: {why}");
+}
+
+/// `text` with a D for each digit of a date: the demo's are of the day it runs on.
+pub(crate) fn without_dates(text: &str) -> String {
+    let mut masked = text.to_owned();
+    for (at, _) in text.match_indices('T') {
+        let Some(date) = at.checked_sub(10).and_then(|from| text.get(from..at)) else { continue };
+        if graph_relay::time::Timestamp::parse(&format!("{date}T00:00:00Z")).is_some() {
+            masked.replace_range(at - 10..at, "DDDD-DD-DD");
+        }
+    }
+    masked
+}
+
 /// A running program, and the lines that it writes.
 pub(crate) struct Running {
     pub(crate) child: Child,
@@ -125,8 +155,7 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        kill(signal, &self.child);
     }
 
     /// Waits for the end; the exit code and all lines.

@@ -57,8 +57,7 @@ impl Program {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        super::program::kill(signal, &self.child);
     }
 
     /// Waits for its end; the exit code and what it has logged.
