@@ -14,14 +14,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::cloud::BaseUrl;
-use crate::error::UnexpectedAnswer;
+use crate::error::{InvalidValue, UnexpectedAnswer};
 use crate::limits;
 
 /// The hosts that `words` name: by host, as `cisco`, or, on loopback alone, by URL.
 ///
 /// # Errors
 /// What is wrong with one, in words for whoever configured it.
-pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, &'static str> {
+pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, InvalidValue> {
     let mut hosts = Vec::new();
     for word in words {
         let named = if word == "cisco" { &CISCO[..] } else { &[word] };
@@ -32,7 +32,8 @@ pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, &
             // A token names a host alone, and is compared to the letter.
             if (is_url || url.authority().contains(':')) && !url.is_loopback() {
                 return Err("must be a host name alone, without a scheme and a port, as tokens \
-                            have it in jwks_host");
+                            have it in jwks_host"
+                    .into());
             }
             hosts.push(url);
         }
@@ -86,7 +87,7 @@ impl fmt::Debug for PublicKey {
 
 impl KeyId {
     /// A name, if it is text and not absurdly long.
-    pub fn read(value: &Value) -> Option<Self> {
+    pub(crate) fn read(value: &Value) -> Option<Self> {
         let text = value.as_str()?;
         (1..=limits::KEY_ID).contains(&text.len()).then(|| Self(text.into()))
     }

@@ -18,7 +18,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use graph_relay::admin::{Admin, Stopping};
 use graph_relay::api::{Api, VERSION};
@@ -31,8 +31,8 @@ use graph_relay::lambda::Runtime;
 use graph_relay::relay::Relay;
 use graph_relay::serve::Behind;
 use graph_relay::settings::{Address, LogFormat, ServeSettings};
-use graph_relay::time::{Clock, Now, Timestamp};
-use graph_relay::transport::{Unusable, UreqTransport};
+use graph_relay::time::Clock;
+use graph_relay::transport::UreqTransport;
 use graph_relay::trust::Trust;
 use graph_relay::{limits, log};
 
@@ -197,7 +197,7 @@ fn answer_invocations(
 
 /// Starts the thread that writes what is logged from now on.
 fn start_log(format: LogFormat) -> Result<log::Writer, Failure> {
-    let log = log::Writer::start(io::stderr(), format, system_clock());
+    let log = log::Writer::start(io::stderr(), format, Clock::system());
     log.map_err(Failure::thread("the log"))
 }
 
@@ -230,7 +230,7 @@ struct Parts {
 
 impl Parts {
     fn new(config: &Config, events: Events) -> Result<Self, Failure> {
-        let clock = system_clock();
+        let clock = Clock::system();
         log::panics(events.clone());
         let transport = Arc::new(way_out(config)?);
         if transport.unreadable_roots() > 0 {
@@ -250,7 +250,7 @@ impl Parts {
 
     /// Those of a command that does one thing and ends.
     fn of_command(config: &Config) -> Result<Self, Failure> {
-        Self::new(config, log::to_stderr(config.level, config.format, system_clock()))
+        Self::new(config, log::to_stderr(config.level, config.format, Clock::system()))
     }
 
     fn relay(&self, settings: graph_relay::relay::Settings) -> Relay {
@@ -315,12 +315,7 @@ impl Drop for AdminDoor {
 }
 
 fn way_out(config: &Config) -> Result<UreqTransport, Failure> {
-    UreqTransport::new(&config.transport).map_err(|unusable| {
-        Failure::usage(match unusable {
-            Unusable::Proxy(rule) => format!("HTTPS_PROXY {rule}"),
-            Unusable::Roots(rule) => format!("SSL_CERT_FILE {rule}"),
-        })
-    })
+    UreqTransport::new(&config.transport).map_err(Failure::usage)
 }
 
 fn announce(what: &'static str, front: &Front, events: &Events) {
@@ -367,17 +362,8 @@ impl Stop {
     }
 }
 
-/// The clocks of the system.
-fn system_clock() -> Clock {
-    let start = Instant::now();
-    let read = move || {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Now { wall: Timestamp::from_unix_seconds(0).plus(wall), monotonic: start.elapsed() }
-    };
-    Clock::new(read, thread::sleep)
-}
-
-/// Writes a result to standard output.
+/// Writes to standard output. That nobody reads on, as in `| head`, is no
+/// failure.
 fn print(text: &str) -> Result<ExitCode, Failure> {
     stdio::print(text).map_err(Failure::io("cannot write to standard output"))?;
     Ok(ExitCode::SUCCESS)
@@ -385,7 +371,7 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
 
 /// One worker for the scraper, one for a probe meanwhile; none of their answers is
 /// worth waiting for in the end.
-const ADMIN: ServeSettings = ServeSettings { workers: 2, drain_timeout: Duration::ZERO };
+const ADMIN: ServeSettings = ServeSettings::new(2, Duration::ZERO);
 
 /// The variable that tells where Lambda's Runtime API is, and so that this is
 /// Lambda.

@@ -11,10 +11,9 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use graph_relay::time::Timestamp;
+use graph_relay::time::{Clock, Timestamp};
 use serde_json::{Value, json};
 use support::program::*;
-use support::service::system_clock;
 
 #[test]
 fn a_demo_shows_sightings_for_all_seven_types_and_ends() {
@@ -23,7 +22,7 @@ fn a_demo_shows_sightings_for_all_seven_types_and_ends() {
     // On a busy machine it tells that it waits.
     assert!(err.lines().all(|line| line.starts_with("waiting for the relay, ")), "{err}");
     let times = out.lines().filter_map(|line| Timestamp::parse(line.split(' ').nth(2)?));
-    let age = system_clock().now().wall.since(times.max().unwrap());
+    let age = Clock::system().now().wall.since(times.max().unwrap());
     assert!(age < Duration::from_secs(3 * 24 * 3_600), "the newest is {age:?} old");
     for kind in ["sha256", "file_name", "file_path", "ip", "domain", "hostname", "url"] {
         let line = out.lines().find(|line| line.starts_with(&format!("{kind} "))).unwrap();

@@ -307,7 +307,7 @@ fn number(text: &str, most: usize) -> Result<usize, String> {
 }
 
 fn span(text: &str, most: Duration) -> Result<Duration, String> {
-    let span = parse_span(text)?;
+    let span = parse_span(text).map_err(|error| error.to_string())?;
     if span.is_zero() || span > most {
         return Err(format!("must be more than nothing and at most {}", render_span(most)));
     }
@@ -380,7 +380,7 @@ fn cloud(text: &str) -> Result<Cloud, String> {
 }
 
 fn base_url(text: &str) -> Result<BaseUrl, String> {
-    BaseUrl::parse(text).map_err(str::to_owned)
+    BaseUrl::parse(text).map_err(|error| error.to_string())
 }
 
 fn alert_source(text: &str) -> Result<AlertSource, String> {
