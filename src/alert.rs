@@ -1,95 +1,93 @@
-//! A security alert as every source delivers it, whatever its wire form.
+//! An alert in one form, whichever API it came from.
 //!
-//! The fields are Microsoft's (`microsoft.graph.security.alert`); the 48 types
-//! of evidence are brought down to what an observable can be found in, and what
-//! a sighting can be made of.
+//! Field names follow Microsoft's `microsoft.graph.security.alert`. The 48 types of evidence are
+//! reduced to the values that can be searched and those that a sighting shows.
 
 use std::sync::Arc;
 
 use crate::time::Timestamp;
 
-/// One alert. Any text may be missing; times that CTIM cannot hold are.
+/// One alert. Any text may be missing. Times that CTIM cannot represent are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alert {
-    /// Graph's id, which also names the alert's page in the portal.
+    /// Graph's id, also used in the URL of the alert's page in the portal.
     pub id: Arc<str>,
-    /// The id in the product that raised it.
+    /// The id in the product that raised the alert.
     pub provider_alert_id: Option<Arc<str>>,
-    /// The incident that it belongs to.
+    /// The id of the incident that the alert belongs to.
     pub incident_id: Option<Arc<str>>,
-    /// The tenant.
+    /// The tenant's id.
     pub tenant_id: Option<Arc<str>>,
-    /// The alert's page in the portal.
+    /// URL of the alert's page in the portal.
     pub web_url: Option<Arc<str>>,
-    /// The incident's page in the portal.
+    /// URL of the incident's page in the portal.
     pub incident_web_url: Option<Arc<str>>,
-    /// What it is called.
+    /// The title.
     pub title: Option<Arc<str>>,
-    /// What it means.
+    /// The description.
     pub description: Option<Arc<str>>,
-    /// What to do.
+    /// Recommended actions.
     pub recommended_actions: Option<Arc<str>>,
-    /// The tactic, as `Execution`.
+    /// The tactic, for example `Execution`.
     pub category: Option<Arc<str>>,
     /// MITRE ATT&CK technique ids.
     pub techniques: Vec<Arc<str>>,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// `new`, `inProgress`, `resolved`.
     pub status: Option<Arc<str>>,
-    /// What an analyst called it: `truePositive`, `falsePositive` …
+    /// The analyst's verdict: `truePositive`, `falsePositive` …
     pub classification: Option<Arc<str>>,
-    /// And why: `malware`, `phishing` …
+    /// The reason for the classification: `malware`, `phishing` …
     pub determination: Option<Arc<str>>,
-    /// The product, as `microsoftDefenderForEndpoint`.
+    /// The product, for example `microsoftDefenderForEndpoint`.
     pub service_source: Option<Arc<str>>,
-    /// The technology in it, as `antivirus`.
+    /// The detection technology, for example `antivirus`.
     pub detection_source: Option<Arc<str>>,
-    /// The product's name for people.
+    /// The product's display name.
     pub product_name: Option<Arc<str>>,
-    /// Who looks after it.
+    /// The analyst it is assigned to.
     pub assigned_to: Option<Arc<str>>,
     /// The actor it is attributed to.
     pub actor: Option<Arc<str>>,
     /// The threat found.
     pub threat: Option<Arc<str>>,
-    /// How sure the provider is, in percent (legacy API alone).
+    /// The provider's confidence in percent (legacy API only).
     pub confidence: Option<i64>,
-    /// What the alert was seen by, in CTIM's words, where its source says so in
-    /// words of its own (legacy API alone).
+    /// The sensor in CTIM's vocabulary, if the source determines it (legacy API only).
     pub sensor: Option<Arc<str>>,
-    /// Further pages about it (legacy API alone).
+    /// URLs of further pages about the alert (legacy API only).
     pub links: Vec<Arc<str>>,
-    /// When it was raised.
+    /// When the alert was created.
     pub created: Option<Timestamp>,
-    /// When it, or its evidence, last changed.
+    /// When the alert or its evidence last changed.
     pub updated: Option<Timestamp>,
     /// When the activity began.
     pub first_activity: Option<Timestamp>,
     /// When the activity was last seen.
     pub last_activity: Option<Timestamp>,
-    /// What was found.
+    /// The evidence.
     pub evidence: Vec<Evidence>,
 }
 
 impl Alert {
-    /// Where the alert stands in time: its creation, by which Graph orders
-    /// alerts, or whatever else is known.
+    /// Returns the time to sort and expire the alert by: its creation, by which Graph orders
+    /// alerts, or else the next best time known.
     pub fn time(&self) -> Option<Timestamp> {
         self.created.or(self.first_activity).or(self.last_activity).or(self.updated)
     }
 }
 
-/// How bad an alert is. Graph has no "critical".
+/// The severity of an alert. Graph has no "critical".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is Graph's word and nothing more")]
+#[allow(missing_docs, reason = "the variants are Graph's values")]
 #[non_exhaustive]
 pub enum Severity {
     High,
     Medium,
     Low,
     Informational,
-    /// Graph's `unknown`, nothing, or a word that is not known here.
+    /// Graph's `unknown`, a missing value, or one this program does not know.
     #[default]
     Unknown,
 }
@@ -97,19 +95,19 @@ pub enum Severity {
 /// One piece of evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// What the provider thinks of it.
+    /// The provider's verdict.
     pub verdict: Verdict,
-    /// What was done about it.
+    /// The remediation.
     pub remedy: Remedy,
-    /// Its part in the story, as `attacker`, `destination`, `commandAndControl`.
+    /// Its roles, for example `attacker`, `destination`, `commandAndControl`.
     pub roles: Vec<Arc<str>>,
-    /// What it is.
+    /// The entity.
     pub entity: Entity,
 }
 
-/// What the provider thinks of a piece of evidence.
+/// The provider's verdict on a piece of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is Graph's word and nothing more")]
+#[allow(missing_docs, reason = "the variants are Graph's values")]
 #[non_exhaustive]
 pub enum Verdict {
     Malicious,
@@ -119,28 +117,28 @@ pub enum Verdict {
     Unknown,
 }
 
-/// What was done about a piece of evidence.
+/// How a piece of evidence was remediated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// It was kept from acting (`blocked`, `prevented`).
+    /// Stopped before it acted (`blocked`, `prevented`).
     Blocked,
-    /// It was dealt with afterwards (`remediated`).
+    /// Cleaned up afterwards (`remediated`).
     Remediated,
-    /// Nothing that is known.
+    /// Not remediated, as far as known.
     #[default]
     None,
 }
 
-/// What a piece of evidence is.
+/// The entity that a piece of evidence describes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Entity {
-    /// A file, or a hash alone.
+    /// A file, or only its hash.
     File(File),
-    /// A running program.
+    /// A process.
     Process(Box<Process>),
-    /// A machine.
+    /// A device.
     Device(Box<Device>),
     /// A user.
     User(Account),
@@ -148,38 +146,38 @@ pub enum Entity {
     Mailbox {
         /// Its address.
         address: Option<Arc<str>>,
-        /// Whose it is.
+        /// Its owner.
         account: Account,
     },
-    /// A mail or chat message.
+    /// An e-mail or chat message.
     Message(Box<Message>),
-    /// An address.
+    /// An IP address.
     Ip(Arc<str>),
     /// A URL.
     Url(Arc<str>),
-    /// A name that was resolved.
+    /// A DNS query and its result.
     Dns {
-        /// The name.
+        /// The name queried.
         name: Option<Arc<str>>,
-        /// The server asked.
+        /// The DNS server's address.
         server: Option<Arc<str>>,
-        /// The machine that asked.
+        /// The client's address.
         host: Option<Arc<str>>,
-        /// The answer.
+        /// The addresses it resolved to.
         addresses: Vec<Arc<str>>,
     },
     /// A network connection.
     Connection {
-        /// From.
+        /// The source address.
         source: Option<Arc<str>>,
-        /// To.
+        /// The destination address.
         destination: Option<Arc<str>>,
-        /// The name of where it went (legacy API alone).
+        /// The destination's domain name (legacy API only).
         domain: Option<Arc<str>>,
-        /// What was asked for there (legacy API alone).
+        /// The URLs requested (legacy API only).
         urls: Vec<Arc<str>>,
     },
-    /// Malware, with what it was found in.
+    /// Malware, with the files and processes it was found in.
     Malware {
         /// The files.
         files: Vec<File>,
@@ -188,19 +186,18 @@ pub enum Entity {
     },
     /// Active Directory domains.
     Directory(Vec<Arc<str>>),
-    /// A key or value of a registry, with its hive.
+    /// A registry key or value, with its hive.
     Registry(Arc<str>),
-    /// A logon, to a machine or to the cloud.
+    /// A logon to a device or to the cloud.
     Logon {
-        /// The machine.
+        /// The device.
         host: Option<Box<Device>>,
-        /// Who.
+        /// The account.
         account: Option<Account>,
     },
-    /// Anything else that has a name: a cloud resource, a container, an
-    /// application, a repository.
+    /// Any other named thing: a cloud resource, a container, an application, a repository.
     Resource(Box<Resource>),
-    /// A type of evidence that this program does not know.
+    /// A type of evidence unknown to this program.
     #[default]
     Unknown,
 }
@@ -210,17 +207,17 @@ pub enum Entity {
 #[allow(missing_docs, reason = "the fields are Graph's fileDetails")]
 pub struct File {
     pub name: Option<Arc<str>>,
-    /// The directory as a rule; some providers give the whole path.
+    /// Usually the directory; some providers give the whole path.
     pub path: Option<Arc<str>>,
     pub sha256: Option<Arc<str>>,
     pub sha1: Option<Arc<str>>,
     pub md5: Option<Arc<str>>,
-    /// Defender's id of the machine that it is on.
+    /// Defender's id of the device the file is on.
     pub device_id: Option<Arc<str>>,
 }
 
 impl File {
-    /// Directory and name together, if both are known.
+    /// Returns directory and name joined, if both are known.
     pub fn full_path(&self) -> Option<String> {
         let (path, name) = (self.path.as_deref()?, self.name.as_deref()?);
         if path.ends_with(['/', '\\']) {
@@ -231,7 +228,7 @@ impl File {
     }
 }
 
-/// A running program.
+/// A process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are Graph's processEvidence")]
 pub struct Process {
@@ -241,28 +238,28 @@ pub struct Process {
     pub device_id: Option<Arc<str>>,
 }
 
-/// A machine, or what is known of one.
+/// A device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
-    /// Defender's id of it.
+    /// Defender's id.
     pub id: Option<Arc<str>>,
-    /// Its name.
+    /// The host name.
     pub host_name: Option<Arc<str>>,
-    /// Its name in DNS.
+    /// The DNS name.
     pub dns_name: Option<Arc<str>>,
-    /// The domain that it is joined to.
+    /// The DNS domain it is joined to.
     pub dns_domain: Option<Arc<str>>,
-    /// Its addresses.
+    /// Its IP addresses.
     pub addresses: Vec<Arc<str>>,
-    /// The address that the internet sees.
+    /// Its public IP address.
     pub external_address: Option<Arc<str>>,
-    /// Addresses from which somebody used it, which are not its own.
+    /// IP addresses of clients that used the device; not its own.
     pub visitors: Vec<Arc<str>>,
-    /// Its hardware addresses.
+    /// Its MAC addresses.
     pub macs: Vec<Arc<str>>,
-    /// Operating system, in words.
+    /// The operating system, as text.
     pub os: Option<Arc<str>>,
-    /// Where it was reported, for a device of the Internet of Things.
+    /// The portal page of an IoT device.
     pub url: Option<Arc<str>>,
 }
 
@@ -273,41 +270,41 @@ pub struct Account {
     pub name: Option<Arc<str>>,
     pub domain: Option<Arc<str>>,
     pub principal_name: Option<Arc<str>>,
-    /// Addresses from which the account was used.
+    /// IP addresses from which the account was used.
     pub visitors: Vec<Arc<str>>,
 }
 
-/// A mail or chat message.
+/// An e-mail or chat message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// The Message-ID of a mail.
+    /// The `Message-ID` of an e-mail.
     pub id: Option<Arc<str>>,
     /// The subject.
     pub subject: Option<Arc<str>>,
-    /// The addresses that it claims to be from.
+    /// The sender addresses that the message gives.
     pub senders: Vec<Arc<str>>,
-    /// The domains of those.
+    /// The domains of the senders.
     pub sender_domains: Vec<Arc<str>>,
-    /// The address that it came from.
+    /// The IP address it was sent from.
     pub sender_ip: Option<Arc<str>>,
-    /// Whom it was for.
+    /// The recipients.
     pub recipients: Vec<Arc<str>>,
-    /// Links in it.
+    /// URLs in the message.
     pub urls: Vec<Arc<str>>,
-    /// Files with it.
+    /// Attachments.
     pub files: Vec<File>,
 }
 
-/// Something with a name that is none of the above.
+/// A named thing of any other type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resource {
-    /// What identifies it: a resource id, or its name.
+    /// The resource id or name.
     pub name: Option<Arc<str>>,
-    /// Its addresses.
+    /// Its IP addresses.
     pub addresses: Vec<Arc<str>>,
-    /// Its pages.
+    /// Its URLs.
     pub urls: Vec<Arc<str>>,
-    /// The file in it, for a blob.
+    /// The file in a blob.
     pub files: Vec<File>,
 }
 

@@ -1,9 +1,8 @@
-//! CTIM, the Cisco Threat Intelligence Model: the parts of it that a relay
-//! writes, in version 1.3.29 (threatgrid/ctim).
+//! CTIM, the Cisco Threat Intelligence Model: the types that the relay writes, in version 1.3.29
+//! (threatgrid/ctim).
 //!
-//! CTIM's maps are closed, `null` is never a value, and XDR shows what it is
-//! given: so a field without a value is left out, and text that CTIM would
-//! refuse cannot be put into these types.
+//! CTIM's maps are closed, `null` is never valid, and XDR displays whatever it gets. So fields
+//! without a value are omitted, and constructors reject or clip text that CTIM would reject.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -14,13 +13,13 @@ use crate::limits;
 use crate::observable::{is_hex, is_host, normal_address, scheme, trim};
 use crate::time::Timestamp;
 
-/// The version of CTIM that the documents claim.
+/// The CTIM version given in every document.
 pub const SCHEMA_VERSION: &str = "1.3.29";
 
-/// The words of CTIM's closed list of observable types that this relay uses.
+/// The observable types of CTIM's closed list that the relay uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "each is CTIM's word and nothing more")]
+#[allow(missing_docs, reason = "the variants are CTIM's values")]
 #[non_exhaustive]
 pub enum ObservableType {
     Device,
@@ -44,7 +43,7 @@ pub enum ObservableType {
     User,
 }
 
-/// A typed value that can be looked up.
+/// A typed value that XDR can look up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Observable<'a> {
     #[serde(rename = "type")]
@@ -53,12 +52,11 @@ pub struct Observable<'a> {
 }
 
 impl<'a> Observable<'a> {
-    /// The observable `value`, or `None` when that is not what its type says:
-    /// empty, masked by the provider (`****`), or of the wrong shape.
+    /// Creates an observable, or returns `None` if `value` does not fit the type: empty, masked by
+    /// the provider (`****`), or malformed.
     ///
-    /// A value of a neighbouring type gets the type that it has: an IPv6
-    /// address given as `ip`, a path given as `file_name`, a single label given
-    /// as `domain`.
+    /// A value of a related type gets its real type: an IPv6 address given as `ip`, a path given as
+    /// `file_name`, a single label given as `domain`.
     pub fn new(kind: ObservableType, value: &'a str) -> Option<Self> {
         use ObservableType as T;
         let value = trim(value);
@@ -84,32 +82,32 @@ impl<'a> Observable<'a> {
         Some(Self { kind, value })
     }
 
-    /// The address that `value` is.
+    /// Parses `value` as an IP address.
     pub(crate) fn address(value: &'a str) -> Option<(IpAddr, Self)> {
         let value = trim(value);
-        // Its zone can have any length.
+        // An IPv6 zone can have any length.
         let (ip, value) = normal_address((value.len() <= limits::VALUE).then_some(value)?)?;
         let kind = if ip.is_ipv4() { ObservableType::Ip } else { ObservableType::Ipv6 };
         Some((ip, Self { kind, value }))
     }
 
-    /// The observable `value` under the type that it has, or, where that cannot
-    /// be told, just as it is: for values that are known not to be empty.
+    /// Creates an observable with its real type if that can be determined, else exactly as given.
+    /// `value` must not be empty.
     pub fn as_asked(kind: ObservableType, value: &'a str) -> Self {
         Self::new(kind, value).unwrap_or_else(|| Self { kind, value: value.trim().into() })
     }
 
-    /// The same, with a value of its own.
+    /// Returns the observable with an owned value.
     pub fn into_owned(self) -> Observable<'static> {
         Observable { kind: self.kind, value: self.value.into_owned().into() }
     }
 
-    /// Its type.
+    /// Returns the type.
     pub const fn kind(&self) -> ObservableType {
         self.kind
     }
 
-    /// Its value.
+    /// Returns the value.
     pub fn value(&self) -> &str {
         &self.value
     }
@@ -121,12 +119,12 @@ fn is_email(value: &str) -> bool {
 }
 
 fn has_space(value: &str) -> bool {
-    // As a rule it is ASCII, of which many bytes are looked at at once.
+    // Fast path for ASCII; without an early exit the compiler vectorises it.
     let is_graphic = value.bytes().fold(true, |all, b| all & b.is_ascii_graphic());
     !is_graphic && value.contains(char::is_whitespace)
 }
 
-/// `00-11-22-33-44-55` in whatever separators, or none.
+/// Normalises a MAC address with separators of any kind, or none, to `00:11:22:33:44:55`.
 fn mac(value: &str) -> Option<String> {
     let mut mac = String::with_capacity(17);
     for digit in value.chars().filter(|c| !matches!(c, ':' | '-' | '.')) {
@@ -141,8 +139,7 @@ fn mac(value: &str) -> Option<String> {
     (mac.len() == 17).then_some(mac)
 }
 
-/// A URL without white space and with a scheme. Without one it is read as a
-/// browser would, as `http`.
+/// Escapes white space and, like a browser, adds `http://` if there is no scheme.
 fn absolute_url(value: &str) -> Cow<'_, str> {
     let has_scheme = scheme(value).is_some();
     if has_scheme && !has_space(value) {
@@ -158,21 +155,21 @@ fn absolute_url(value: &str) -> Cow<'_, str> {
     Cow::Owned(url)
 }
 
-/// A web link that `java.net.URI` accepts, which is what CTIM asks of a URI;
-/// `None` for anything that is not a link to a web page.
+/// Returns `text` as a web link that `java.net.URI` accepts, as CTIM requires, or `None` if it is
+/// not an HTTP or HTTPS URL.
 pub fn web_link(text: &str) -> Option<Cow<'_, str>> {
     let text = trim(text);
     let scheme = text.get(..8).filter(|head| head.eq_ignore_ascii_case("https://"));
     scheme.or_else(|| text.get(..7).filter(|head| head.eq_ignore_ascii_case("http://")))?;
     let harmless =
         |b: u8| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'-'..=b':' | b'_' | b'?' | b'=' | b'&');
-    // All of it is looked at, since that is quicker than to stop.
+    // Without an early exit the compiler vectorises this.
     let is_harmless = text.bytes().fold(true, |all, b| all & harmless(b));
     let uri = if is_harmless { Cow::Borrowed(text) } else { escaped(text).into() };
     (uri.len() > "https://".len() && uri.len() <= limits::MED_STRING).then_some(uri)
 }
 
-/// `text` without what `java.net.URI` refuses.
+/// Percent-encodes the characters that `java.net.URI` rejects.
 fn escaped(text: &str) -> String {
     let mut uri = String::with_capacity(text.len());
     let mut fragment = false;
@@ -195,8 +192,8 @@ fn escape(c: char, into: &mut String) {
     }
 }
 
-/// `text` cut to at most `limit` UTF-16 units, which is how CTIM counts, with
-/// an ellipsis where something was cut; `None` when nothing readable is left.
+/// Truncates `whole` to at most `limit` UTF-16 units, which is how CTIM counts, ending in an
+/// ellipsis if anything was cut. Returns `None` for blank text.
 pub fn clip(whole: Cow<'_, str>, limit: usize) -> Option<Cow<'_, str>> {
     let text = trim(&whole);
     if text.is_empty() {
@@ -214,7 +211,7 @@ pub fn clip(whole: Cow<'_, str>, limit: usize) -> Option<Cow<'_, str>> {
     Some((kept.collect::<String>().trim_end().to_owned() + "…").into())
 }
 
-/// `text` without white space around it, and without a copy where there is none.
+/// Returns `text` without surrounding white space, copying only if there is any.
 pub(crate) fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(trim(text)),
@@ -223,7 +220,7 @@ pub(crate) fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// A time as CTIM wants it.
+/// A time in CTIM's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time([u8; 24]);
 
@@ -234,7 +231,7 @@ impl From<Timestamp> for Time {
 }
 
 impl Time {
-    /// The time in text: `2026-01-31T23:59:59.000Z`.
+    /// Returns the time as text: `2026-01-31T23:59:59.000Z`.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -246,7 +243,7 @@ impl Serialize for Time {
     }
 }
 
-/// When something was observed; `end_time` only where it is later.
+/// When something was observed. `end_time` is omitted unless later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ObservedTime {
     /// First seen.
@@ -257,16 +254,16 @@ pub struct ObservedTime {
 }
 
 impl ObservedTime {
-    /// From `start` to `end`, if that is at least a millisecond later.
+    /// Creates a period from `start` to `end`, if `end` is at least a millisecond later.
     pub fn new(start: Timestamp, end: Option<Timestamp>) -> Self {
         let is_later = |end: &Timestamp| end.unix_milliseconds() > start.unix_milliseconds();
         Self { start_time: start.into(), end_time: end.filter(is_later).map(Into::into) }
     }
 }
 
-/// How sure the provider is (CTIM's closed list HighMedLow).
+/// The provider's confidence (CTIM's closed list HighMedLow).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "each is CTIM's word and nothing more")]
+#[allow(missing_docs, reason = "the variants are CTIM's values")]
 #[non_exhaustive]
 pub enum Confidence {
     High,
@@ -275,9 +272,9 @@ pub enum Confidence {
     Unknown,
 }
 
-/// How bad it is.
+/// The severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "each is CTIM's word and nothing more")]
+#[allow(missing_docs, reason = "the variants are CTIM's values")]
 #[non_exhaustive]
 pub enum Severity {
     High,
@@ -289,7 +286,7 @@ pub enum Severity {
 
 /// A record that something was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the fields are CTIM's; the mapping says what goes in")]
+#[allow(missing_docs, reason = "the fields are CTIM's; the mapping module fills them")]
 pub struct Sighting<'a> {
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -320,7 +317,7 @@ pub struct Sighting<'a> {
     pub data: Option<DataTable<'a>>,
 }
 
-/// Where to read more.
+/// A link to further information.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are CTIM's")]
 pub struct ExternalReference<'a> {
@@ -330,35 +327,35 @@ pub struct ExternalReference<'a> {
     pub url: Cow<'a, str>,
 }
 
-/// Who or what was hit (CTIM: IdentitySpecification).
+/// Who or what was affected (CTIM: IdentitySpecification).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Target<'a> {
-    /// What it is, in the sensor vocabulary.
+    /// Its type in the sensor vocabulary.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Operating system, in words.
+    /// The operating system, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os: Option<&'a str>,
-    /// What identifies it, the strongest first; never empty.
+    /// Identifying observables, strongest first; never empty.
     pub observables: Vec<Observable<'a>>,
-    /// When it was hit.
+    /// When it was affected.
     pub observed_time: ObservedTime,
 }
 
 /// An edge of XDR's graph (CTIM: ObservedRelation).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Relation<'a> {
-    /// Who says so.
+    /// The product that reports the relation.
     pub origin: &'a str,
-    /// What `source` is or did to `related`.
+    /// What `source` is to `related`, or did to it.
     pub relation: &'static str,
-    /// The one end.
+    /// The source.
     pub source: Observable<'a>,
-    /// The other end.
+    /// The target.
     pub related: Observable<'a>,
 }
 
-/// A table in the drawer of a sighting, of one row here.
+/// A table in a sighting's details; here with a single row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are CTIM's")]
 pub struct DataTable<'a> {
@@ -376,7 +373,7 @@ pub struct Column {
     pub kind: &'static str,
 }
 
-/// A document of sightings that stands by itself.
+/// A self-contained document of sightings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are CTIM's")]
 pub struct Bundle<'a> {
@@ -390,7 +387,7 @@ pub struct Bundle<'a> {
     pub sightings: Vec<Sighting<'a>>,
 }
 
-/// How long a [`Bundle`] holds: nothing said, since sightings do not expire.
+/// The validity of a [`Bundle`]: empty, since sightings do not expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ValidTime {}
 
@@ -475,7 +472,7 @@ mod tests {
         assert_eq!(clip("abc".into(), 3).as_deref(), Some("abc"));
         assert_eq!(clip("abcd".into(), 3).as_deref(), Some("ab…"));
         assert_eq!(clip(" \n ".into(), 3), None);
-        // A clef is two UTF-16 units and four bytes.
+        // A clef takes two UTF-16 units and four bytes.
         assert_eq!(clip("𝄞𝄞𝄞".into(), 6).as_deref(), Some("𝄞𝄞𝄞"));
         assert_eq!(clip("𝄞𝄞𝄞".into(), 5).as_deref(), Some("𝄞𝄞…"));
         assert_eq!(clip("𝄞𝄞𝄞".into(), 4).as_deref(), Some("𝄞…"));

@@ -1,4 +1,4 @@
-//! Finds alerts by advanced hunting: a query names them, and then they are read.
+//! The advanced hunting source: queries name candidate alerts, which are then fetched and matched.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::shortfall::Shortfall;
 use crate::tenants::Queue;
 use crate::time::Deadline;
 
-/// One tenant, as it is asked by hunting.
+/// The hunting source of one tenant.
 pub(crate) struct Hunt {
     session: Arc<Session>,
     pace: Pace,
     reader: Reader,
-    /// How far back the relay is to look.
+    /// How far back to search.
     lookback: Duration,
-    /// Whether the tables of devices are refused.
+    /// Whether Microsoft has rejected queries over the device tables.
     unlicensed: AtomicBool,
     queue: Queue,
 }
@@ -50,7 +50,7 @@ impl Hunt {
         &self.session
     }
 
-    /// A real query, and a real read: they need a role each.
+    /// Checks by a real query and a real read that the credentials work: each needs its own role.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
         let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         self.run(hunting::PROBE, &mut Rows::default(), deadline)?;
@@ -60,10 +60,10 @@ impl Hunt {
         Ok(())
     }
 
-    /// The alerts that mention each of `observables`.
+    /// Returns the alerts that mention each of `observables`.
     ///
     /// # Errors
-    /// When no query came through, or nothing that it names may be read.
+    /// When no query succeeded, or the credentials may not read any of the alerts found.
     pub(crate) fn find(
         &self,
         observables: &[Observable],
@@ -83,7 +83,7 @@ impl Hunt {
         if beyond > 0 {
             shortfalls.push(Shortfall::NotRead { alerts: beyond, why: None });
         }
-        // What was read before may have been given its evidence since.
+        // A cached alert may have gained evidence since it was fetched.
         let is_current = |alert: &Alert| {
             let mut alert = alert.clone();
             hunting::complete(&mut alert, &twins);
@@ -139,8 +139,8 @@ impl Hunt {
         }
     }
 
-    /// Looks for hashes that were not found under their SHA-1, while the tenant
-    /// has what that needs.
+    /// Searches for hashes without a hit by their SHA-1, if the tenant has the device tables that
+    /// this needs.
     fn bridge(
         &self,
         observables: &[Observable],
@@ -174,8 +174,7 @@ impl Hunt {
         shortfalls.push(Shortfall::Unbridged { observables: missing });
     }
 
-    /// What the queries say, and the observables that were asked for by those
-    /// that failed.
+    /// Returns the rows of all queries, and the observables whose query failed.
     fn run_all(
         &self,
         observables: &[Observable],
@@ -185,7 +184,7 @@ impl Hunt {
     ) -> (Rows, Vec<(Observable, Error)>) {
         let mut failed: Vec<(Observable, Error)> = Vec::new();
         for query in queries {
-            // Who is refused once need not ask again.
+            // After a rejection, further queries would be rejected too.
             let result = match failed.last() {
                 Some((_, why)) if why.is_refusal() => Err(why.clone()),
                 _ => self.run(&query.text, &mut rows, deadline),
@@ -209,7 +208,7 @@ impl Hunt {
         self.lookback.min(limits::HUNTING_REACH)
     }
 
-    /// What the queries cannot have found, whatever they say.
+    /// Returns the warnings about what the queries cannot find.
     fn standing_shortfalls(&self, rows: &Rows) -> Vec<Shortfall> {
         let mut shortfalls = Vec::new();
         if self.lookback > limits::HUNTING_REACH {
@@ -227,7 +226,7 @@ impl Hunt {
 }
 
 fn index(alerts: impl IntoIterator<Item = Alert>) -> AlertIndex {
-    // The bounds are those of what is read.
+    // The number of alerts is bounded by the queries.
     let mut index = AlertIndex::new(usize::MAX);
     for alert in alerts {
         index.insert(alert);
@@ -235,16 +234,16 @@ fn index(alerts: impl IntoIterator<Item = Alert>) -> AlertIndex {
     index
 }
 
-/// The alerts that hunting names for each observable.
+/// The candidate alerts for each observable.
 struct Named<'a> {
     hits: Vec<Hits>,
     observables: &'a [Observable],
-    /// What each alert is named for.
+    /// The observables that each alert is a candidate for.
     reasons: HashMap<Arc<str>, Vec<&'a Observable>>,
 }
 
 impl<'a> Named<'a> {
-    /// Those in `rows`, the newest `limit` of each observable.
+    /// Selects the newest `limit` candidates for each observable.
     fn new(observables: &'a [Observable], rows: &AlertIndex, limit: usize) -> Self {
         let hits = rows.find_each(observables, limit);
         let mut reasons: HashMap<Arc<str>, Vec<&Observable>> = HashMap::new();
@@ -256,8 +255,8 @@ impl<'a> Named<'a> {
         Self { hits, observables, reasons }
     }
 
-    /// The ids of all, the newest of each observable before the second newest of
-    /// any.
+    /// Returns all ids round-robin: the newest of each observable, then the second newest of each,
+    /// and so on.
     fn in_turn(&self) -> Vec<Arc<str>> {
         let most = self.hits.iter().map(|hits| hits.alerts.len()).max().unwrap_or_default();
         let rank = |rank: usize| self.hits.iter().filter_map(move |hits| hits.alerts.get(rank));
@@ -266,17 +265,17 @@ impl<'a> Named<'a> {
         ids.filter(|id| seen.insert(id.clone())).collect()
     }
 
-    /// Whether `alert` holds all that it is named for.
+    /// Returns whether `alert` mentions all observables that it is a candidate for.
     fn confirms(&self, alert: &Alert) -> bool {
         let reasons = self.reasons.get(&alert.id);
         reasons.into_iter().flatten().all(|observable| alert.mentions(observable))
     }
 
-    /// The alerts that were read and do mention each observable.
+    /// Returns the fetched alerts that do mention each observable.
     fn confirmed(&self, read: &AlertIndex, limit: usize) -> Vec<Hits> {
         let each = |(observable, named): (&Observable, &Hits)| {
             let hits = read.find(observable, limit);
-            // Those beyond the limit were not read, but counted.
+            // Candidates beyond the limit were not fetched, but count.
             let beyond = if named.total > named.alerts.len() { named.total } else { 0 };
             Hits { total: hits.total.max(beyond), ..hits }
         };
@@ -284,7 +283,7 @@ impl<'a> Named<'a> {
     }
 }
 
-/// What could not be read of what was named.
+/// Returns the warnings about candidates that could not be fetched.
 fn missing(reading: Reading) -> Vec<Shortfall> {
     let mut shortfalls = Vec::new();
     if !reading.unread.is_empty() {

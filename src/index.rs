@@ -1,5 +1,4 @@
-//! The alerts of one tenant, kept so that those which mention an observable
-//! are found without looking at the others.
+//! The alerts of one tenant in memory, indexed by the values they mention.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -13,17 +12,17 @@ use crate::shortfall::Shortfall;
 use crate::texts::Texts;
 use crate::time::Timestamp;
 
-/// The alerts of one tenant.
+/// An index of the alerts of one tenant.
 #[derive(Debug)]
 pub struct AlertIndex {
     capacity: usize,
     slots: Vec<Option<Packed>>,
     free: Vec<Slot>,
     by_time: BTreeSet<(Option<Timestamp>, Slot)>,
-    /// Which alert has an id, under the id's hash.
+    /// The alert with an id, keyed by the id's hash.
     ids: Postings,
-    /// Which alerts mention a value, under the hash of type and normal form.
-    /// Two values may share a hash: every hit is compared again.
+    /// The alerts that mention a value, keyed by the hash of type and normal form. Hashes may
+    /// collide, so every hit is compared again.
     mentions: Postings,
     hasher: RandomState,
     cut: Option<Timestamp>,
@@ -31,26 +30,26 @@ pub struct AlertIndex {
     texts: Texts,
 }
 
-/// What a look-up found.
+/// The alerts found for one observable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
     /// The newest alerts, newest first.
     pub alerts: Vec<Arc<Alert>>,
-    /// How many there are in all.
+    /// How many alerts match, including those beyond the limit.
     pub total: usize,
 }
 
-/// What a source of alerts has found.
+/// The result of a look-up in an alert source.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// The alerts that mention each observable, in the order asked.
+    /// The alerts that mention each observable, in request order.
     pub hits: Vec<Hits>,
-    /// Why there may be more.
+    /// Warnings: why alerts may be missing.
     pub shortfalls: Vec<Shortfall>,
 }
 
 impl AlertIndex {
-    /// An empty index that keeps at most `capacity` alerts.
+    /// Creates an empty index that holds at most `capacity` alerts.
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
@@ -66,33 +65,33 @@ impl AlertIndex {
         }
     }
 
-    /// How many alerts it holds.
+    /// Returns the number of alerts.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether the index is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The time of the oldest alert.
+    /// Returns the time of the oldest alert.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.by_time.iter().find_map(|(time, _)| *time)
     }
 
-    /// If alerts had to go for want of room, the time of the newest of them.
+    /// Returns the time of the newest alert evicted because the index was full, if any was.
     pub const fn cut(&self) -> Option<Timestamp> {
         self.cut
     }
 
-    /// How many alerts had to go for want of room, so far.
+    /// Returns how many alerts have been evicted because the index was full.
     pub const fn evicted(&self) -> usize {
         self.evicted
     }
 
-    /// Adds `alert`, in the place of its older self if there is one. When there
-    /// is no room, the oldest alert goes; false if that is this one.
+    /// Inserts `alert`, replacing an older version of it. A full index evicts its oldest alert;
+    /// returns false if that is `alert` itself.
     pub fn insert(&mut self, alert: Alert) -> bool {
         self.remove(alert.id.as_bytes());
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -116,10 +115,10 @@ impl AlertIndex {
         self.at(slot).is_some()
     }
 
-    /// Drops the alerts from before `window`; how many they were.
+    /// Removes the alerts older than `window` and returns their number.
     pub fn expire(&mut self, window: Timestamp) -> usize {
         let before = self.len();
-        // An alert without any time is `None`, which is the smallest; it stays.
+        // An alert without a time sorts first, but never expires.
         while self.oldest().is_some_and(|oldest| oldest < window) {
             self.remove_oldest();
         }
@@ -127,13 +126,13 @@ impl AlertIndex {
         before - self.len()
     }
 
-    /// The alerts that mention `observable`, at most `limit` of them.
+    /// Returns the alerts that mention `observable`, at most `limit` of them.
     pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
         self.look_up(observable, limit, &mut BTreeMap::new())
     }
 
-    /// The same for each of `observables`. What one alert mentions is often asked for
-    /// together: it is unpacked once.
+    /// Does [`AlertIndex::find`] for each of `observables`. An alert that several of them hit is
+    /// unpacked once.
     pub fn find_each(&self, observables: &[Observable], limit: usize) -> Vec<Hits> {
         let mut unpacked = BTreeMap::new();
         observables.iter().map(|one| self.look_up(one, limit, &mut unpacked)).collect()
@@ -149,7 +148,7 @@ impl AlertIndex {
         let slots = self.mentions.of(key).iter();
         let mut found: Vec<(Slot, &Packed)> =
             slots.filter_map(|slot| Some((*slot, self.at(*slot)?))).collect();
-        // `http` and `https` share a key, so there only a comparison counts.
+        // `http` and `https` share a key, so URLs have to be compared before they are counted.
         if observable.kind() == Kind::Url {
             found.retain(|(_, packed)| packed.unpack(&self.texts).mentions(observable));
         }
@@ -201,7 +200,7 @@ impl AlertIndex {
         self.slots.get_mut(usize::try_from(slot).ok()?)
     }
 
-    /// The keys under which `alert` is found, each once.
+    /// Returns the keys of all values in `alert`, without duplicates.
     fn keys(&self, alert: &Alert) -> Vec<u64> {
         let mut keys = Vec::new();
         for evidence in &alert.evidence {
@@ -301,7 +300,7 @@ mod tests {
         index.insert(alert("d", 4, &["https://bad.example"]));
         assert_eq!(ids(&index, Kind::Domain, "bad.example", 9).0, ["d", "c"]);
         assert_eq!((index.cut(), index.oldest()), (Some(day(2)), Some(day(3))));
-        // Once the window has moved past what was cut, nothing is missing.
+        // Once the window has moved past the evicted alerts, nothing is missing.
         index.expire(day(2).plus(DAY / 2));
         assert_eq!((index.cut(), index.len()), (None, 2));
     }

@@ -1,5 +1,5 @@
-//! Finds alerts by the legacy API: one question for each observable, a few at a
-//! time, and what could not be asked in time is told.
+//! The legacy API source: one query per observable, a few in parallel. Observables that could not
+//! be queried in time are reported in a warning.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,30 +24,30 @@ use crate::shortfall::Shortfall;
 use crate::tenants::Queue;
 use crate::time::Deadline;
 
-/// One tenant, as it is asked by the legacy API.
+/// The legacy source of one tenant.
 pub(crate) struct Legacy {
     session: Session,
     pace: Pace,
-    /// Whether the tenant's providers understand the original's words alone.
+    /// Whether the tenant's providers accept only the original's filter.
     plain: AtomicBool,
-    /// Whether its end has been logged.
+    /// Whether the API's retirement has been logged.
     warned: AtomicBool,
     queue: Queue,
 }
 
-/// What was found of one observable.
+/// The result for one observable.
 #[derive(Default)]
 struct Answer {
     alerts: Vec<Arc<Alert>>,
-    /// Whether any row came at all.
+    /// Whether there were any rows at all.
     alive: bool,
-    /// Whether Microsoft has more than was read.
+    /// Whether Microsoft has more alerts than were fetched.
     more: bool,
-    /// Whether some provider did not answer, and which.
+    /// Whether a provider did not respond, and which ones.
     partial: bool,
     silent: Vec<String>,
     unreadable: usize,
-    /// Why it ended before its end.
+    /// The error that cut the result short.
     why: Option<Error>,
 }
 
@@ -66,16 +66,16 @@ impl Legacy {
         &self.session
     }
 
-    /// One real read.
+    /// Checks by one real read that the credentials work.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
         let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         self.page(&probe_url(&self.session.upstream().cloud().graph), deadline).map(|_| ())
     }
 
-    /// The alerts that mention each of `observables`, in Microsoft's order.
+    /// Returns the alerts that mention each of `observables`, in Microsoft's order.
     ///
     /// # Errors
-    /// When none of the questions was answered.
+    /// When no query succeeded.
     pub(crate) fn find(
         &self,
         observables: &[Observable],
@@ -99,8 +99,8 @@ impl Legacy {
         self.gather(observables, answers, limit)
     }
 
-    /// Asks for one observable: in all places, and in the original's words where
-    /// some provider does not understand that.
+    /// Queries one observable: in all known fields, then with the original's filter if a provider
+    /// does not support that.
     fn look_up(
         &self,
         observable: &Observable,
@@ -120,21 +120,21 @@ impl Legacy {
         answer.partial = false;
         answer.silent.clear();
         match self.walk(observable, limit, Wording::Plain, deadline, &mut answer) {
-            // It was the wording, and will be.
+            // The wide filter is the cause, and will be every time.
             Ok(()) if refused && !self.plain.swap(true, Ordering::SeqCst) => {
                 let event = Event::new(Level::Warn, "asking in the original's words alone");
                 let tenant = self.session.credentials().tenant.as_str();
                 self.session.upstream().tell(&event.with("tenant", tenant));
             }
             Ok(()) => {}
-            // What has come before is an answer, if not all of it.
+            // What the first query returned is a partial result.
             Err(why) if answer.alive => answer.why = Some(why),
             Err(why) => return Err(why),
         }
         Ok(answer)
     }
 
-    /// Reads the pages of one question, as many as the limit wants.
+    /// Fetches the pages of one query, as many as the limit requires.
     fn walk(
         &self,
         observable: &Observable,
@@ -180,8 +180,7 @@ impl Legacy {
         Ok(Page::of_rows(&response, parse_alert)?)
     }
 
-    /// The answer to `GET` of `url`, which goes in a batch of its own if it is too
-    /// long.
+    /// Sends a `GET` for `url`, in a batch of one if the URL is too long.
     fn fetch(&self, url: &str, deadline: Deadline) -> Result<Response, Error> {
         let graph = &self.session.upstream().cloud().graph;
         let version = graph.join("/v1.0");
@@ -200,7 +199,7 @@ impl Legacy {
         }
     }
 
-    /// Puts the answers together, and says what is missing from them.
+    /// Merges the results and adds warnings about what is missing.
     fn gather(
         &self,
         observables: &[Observable],
@@ -211,7 +210,7 @@ impl Legacy {
         let (mut whole, mut failed, mut more) = (Answer::default(), Vec::new(), Vec::new());
         let mut answered = false;
         for (observable, answer) in observables.iter().zip(answers) {
-            match answer.unwrap_or(Err(Error::Internal { what: "ask for an observable" })) {
+            match answer.unwrap_or(Err(Error::Internal { what: "query an observable" })) {
                 Ok(answer) => {
                     answered = true;
                     whole.alive |= answer.alive;
@@ -228,7 +227,7 @@ impl Legacy {
                 }
             }
         }
-        // Whoever has said so of one observable need not repeat it.
+        // A failed query already reports the retirement; no second warning is needed.
         let told = failed.iter().any(|(_, why)| matches!(why, Error::Retired(_)));
         if told || (answered && !whole.alive) {
             self.warn();
@@ -244,17 +243,17 @@ impl Legacy {
         Ok(found)
     }
 
-    /// Logs once that this API is likely to have ended.
+    /// Logs once that the API has probably been retired.
     fn warn(&self) {
         if !self.warned.swap(true, Ordering::SeqCst) {
             let event = Event::new(Level::Warn, "the legacy alerts API shows nothing");
             let tenant = self.session.credentials().tenant.as_str();
-            let hint = "it is retired: set RELAY_ALERT_SOURCE to alerts_v2 or hunting";
+            let hint = "Microsoft has retired it; set RELAY_ALERT_SOURCE to alerts_v2 or hunting";
             self.session.upstream().tell(&event.with("tenant", tenant).with("hint", hint));
         }
     }
 
-    /// What is to be said of every answer of this API.
+    /// Returns the warnings that apply to every result of this API.
     fn standing_shortfalls(&self, mut whole: Answer, told: bool) -> Vec<Shortfall> {
         let mut shortfalls = Vec::new();
         if whole.partial {
@@ -276,8 +275,8 @@ impl Legacy {
 }
 
 impl Answer {
-    /// Keeps what is on `page`, each alert once and only if it does mention what
-    /// was asked for: providers have been seen to ignore filters.
+    /// Adds the alerts on `page`, without duplicates and only if they mention `observable`: some
+    /// providers ignore filters.
     fn add(&mut self, page: Page, observable: &Observable) {
         self.alive |= page.rows() > 0;
         self.partial |= page.partial;
@@ -292,7 +291,7 @@ impl Answer {
     }
 }
 
-/// The newest `limit` of `alerts`, in the order that they have.
+/// Returns the newest `limit` of `alerts`, in their existing order.
 fn newest(mut alerts: Vec<Arc<Alert>>, limit: usize) -> Hits {
     let total = alerts.len();
     if total > limit {
@@ -305,7 +304,7 @@ fn newest(mut alerts: Vec<Arc<Alert>>, limit: usize) -> Hits {
     Hits { alerts, total }
 }
 
-/// Whether whoever asks next will hear the same.
+/// Returns whether further queries would fail in the same way.
 fn is_hopeless(why: &Error) -> bool {
     match why {
         Error::Retired(problem) => problem.status != 400,

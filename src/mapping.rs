@@ -1,8 +1,8 @@
-//! An [`Alert`] and the observable that was found in it, as a CTIM sighting.
+//! Maps an [`Alert`] and the observable found in it to a CTIM sighting.
 //!
-//! A sighting has to be readable alone: what, how bad, when, where, and one
-//! click to the portal. Words that are not known never lose an alert; they
-//! become `Unknown`, or are left out.
+//! A sighting has to be readable by itself: what, how severe, when, where, and a link to the
+//! portal. A value that the relay does not know never drops an alert; it becomes `Unknown` or is
+//! omitted.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,18 +24,18 @@ use crate::targets::{hosts, targets};
 use crate::time::Timestamp;
 use crate::uuid;
 
-/// What a sighting needs to know beyond its alert.
+/// What a sighting needs besides its alert.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The tenant that was asked.
+    /// The tenant that was queried.
     pub tenant: &'a TenantId,
-    /// Where its people look at alerts.
+    /// Base URL of the portal where its analysts open alerts.
     pub portal: &'a BaseUrl,
-    /// When it was asked: the date of an alert that has no time at all.
+    /// The time of the request, used for an alert without any time.
     pub now: Timestamp,
 }
 
-/// Makes the sighting of `observable` in `alert`.
+/// Creates the sighting of `observable` in `alert`.
 pub fn sighting<'a>(
     observable: &'a Observable,
     alert: &'a Alert,
@@ -69,8 +69,8 @@ pub fn sighting<'a>(
         internal: true,
         resolution: resolution(&found),
         sensor: sensor(alert),
-        // For the organisation and those who help it; the original said nothing,
-        // which means green, for everybody.
+        // Amber: for the organisation and its partners who need to know. The original set nothing,
+        // which means green: for the whole community.
         tlp: "amber",
         targets: targets(alert, &hosts, seen, context.tenant),
         relations: relations(observable, &searched, alert, &hosts, product),
@@ -79,7 +79,7 @@ pub fn sighting<'a>(
     }
 }
 
-/// The observable as it is shown: as it was asked, under the type that it has.
+/// Returns the observable as requested, with its real CTIM type.
 pub(crate) fn shown(observable: &Observable) -> ctim::Observable<'_> {
     use ObservableType as T;
     let kind = match observable.kind() {
@@ -94,16 +94,16 @@ pub(crate) fn shown(observable: &Observable) -> ctim::Observable<'_> {
     ctim::Observable::as_asked(kind, observable.value())
 }
 
-/// The same question has the same answer tomorrow.
+/// Returns a sighting id that depends only on the observable and the alert, so that repeated
+/// look-ups return the same id.
 fn id(observable: &Observable, alert: &Alert) -> String {
     let (id, kind) = (&*alert.id, observable.kind().word());
-    // The length keeps `ab` + `c` apart from `a` + `bc`. For a hash, and an id as
-    // Defender makes them, this is two blocks of SHA-256.
+    // The length keeps `ab` + `c` apart from `a` + `bc`.
     let name = [kind, " ", &id.len().to_string(), " ", id, observable.value()].concat();
     ["transient:sighting-", &named(&name)].concat()
 }
 
-/// `sightings` as a document of their own.
+/// Wraps `sightings` in a bundle.
 pub fn bundle(sightings: Vec<Sighting<'_>>) -> Bundle<'_> {
     let ids: Vec<&str> = sightings.iter().map(|sighting| sighting.id.as_str()).collect();
     Bundle {
@@ -116,8 +116,7 @@ pub fn bundle(sightings: Vec<Sighting<'_>>) -> Bundle<'_> {
     }
 }
 
-/// The UUID of what has this name. By ring, which is quick on processors without
-/// instructions for SHA-256 too.
+/// Returns the UUID derived from `name`.
 fn named(name: &str) -> String {
     let digest = digest::digest(&digest::SHA256, name.as_bytes());
     uuid::named(digest.as_ref().first_chunk().copied().unwrap_or_default())
@@ -132,7 +131,7 @@ fn title(alert: &Alert) -> Cow<'_, str> {
         .unwrap_or(Cow::Borrowed("Microsoft security alert"))
 }
 
-/// What it means and what to do, as Markdown.
+/// Returns description and recommended actions as Markdown.
 fn description<'a>(alert: &'a Alert, title: &Cow<'a, str>) -> Cow<'a, str> {
     let said = alert.description.as_deref().map(|text| text.trim().into());
     let mut text = said.unwrap_or_else(|| title.clone());
@@ -142,7 +141,7 @@ fn description<'a>(alert: &'a Alert, title: &Cow<'a, str>) -> Cow<'a, str> {
     clip(text, limits::LONG_STRING).unwrap_or_else(|| title.clone())
 }
 
-/// `Microsoft Defender for Endpoint: Execution (T1059.001)`.
+/// Returns a line such as `Microsoft Defender for Endpoint: Execution (T1059.001)`.
 fn short_description<'a>(alert: &Alert, product: &'a str, techniques: &str) -> Cow<'a, str> {
     let mut text = String::with_capacity(128);
     text.push_str(product);
@@ -156,7 +155,7 @@ fn short_description<'a>(alert: &Alert, product: &'a str, techniques: &str) -> C
     clip(text.into(), limits::MED_STRING).unwrap_or(Cow::Borrowed(SOURCE))
 }
 
-/// `T1059.001, T1204.002`.
+/// Joins `words` with commas: `T1059.001, T1204.002`.
 fn listed(words: &[Arc<str>]) -> Cow<'_, str> {
     match words {
         [] => Cow::default(),
@@ -165,7 +164,8 @@ fn listed(words: &[Arc<str>]) -> Cow<'_, str> {
     }
 }
 
-/// The alert's page in the portal: as Graph says, or as it says by habit.
+/// Returns the alert's page in the portal: as given by Graph, or else built from the usual URL
+/// pattern.
 fn page<'a>(alert: &'a Alert, context: Context<'a>) -> Cow<'a, str> {
     alert.web_url.as_deref().and_then(web_link).unwrap_or_else(|| {
         let id = percent_encode(&alert.id);
@@ -177,7 +177,7 @@ fn page<'a>(alert: &'a Alert, context: Context<'a>) -> Cow<'a, str> {
     })
 }
 
-/// The bare alert id, which people search for, and the product's own.
+/// Returns the bare alert id, which people search for, and the product's own id.
 fn external_ids(alert: &Alert) -> Vec<&str> {
     let provider = alert.provider_alert_id.iter().filter(|id| **id != alert.id);
     std::iter::once(&alert.id).chain(provider).map(AsRef::as_ref).collect()
@@ -204,9 +204,9 @@ fn external_references<'a>(
     references
 }
 
-/// As the provider says, in the original's thirds; failing that by the verdict
-/// on what was found, and by what an analyst said of the alert. An analyst who
-/// calls it false knows better than any verdict.
+/// Returns the provider's confidence, in the original's thirds. Without one it depends on the
+/// verdicts on the matching evidence and on the analyst's classification. An analyst's "false
+/// positive" outranks any verdict.
 fn confidence(alert: &Alert, found: &[&Evidence]) -> Confidence {
     match alert.confidence {
         Some(..=33) => return Confidence::Low,
@@ -239,7 +239,7 @@ const fn severity(severity: Severity) -> ctim::Severity {
     }
 }
 
-/// No better than the worst of what was found.
+/// Returns the resolution: no better than that of the least remediated matching evidence.
 fn resolution(found: &[&Evidence]) -> &'static str {
     let all = |fine: fn(Remedy) -> bool| found.iter().all(|evidence| fine(evidence.remedy));
     if found.is_empty() {
@@ -253,7 +253,7 @@ fn resolution(found: &[&Evidence]) -> &'static str {
     }
 }
 
-/// The product's name for people.
+/// Returns the product's display name.
 fn product(alert: &Alert) -> &str {
     let source = word(alert.service_source.as_deref());
     let known = || PRODUCTS.iter().find(|(word, ..)| Some(*word) == source);
@@ -268,7 +268,7 @@ fn sensor(alert: &Alert) -> Option<&str> {
     alert.sensor.as_deref().or_else(|| known().map(|(.., sensor)| *sensor))
 }
 
-/// What does not fit elsewhere, in the drawer of the sighting.
+/// Returns the alert's remaining fields as a table for the sighting's details.
 fn table<'a>(alert: &'a Alert, techniques: Cow<'a, str>) -> Option<DataTable<'a>> {
     let told = |text: &'a Option<Arc<str>>| Cow::Borrowed(text.as_deref().unwrap_or_default());
     let cells = [
@@ -294,18 +294,17 @@ fn table<'a>(alert: &'a Alert, techniques: Cow<'a, str>) -> Option<DataTable<'a>
     (!row.is_empty()).then(|| DataTable { columns, rows: vec![row], row_count: 1 })
 }
 
-/// A word that says something.
+/// Returns `word` unless it is blank or a placeholder such as `unknown`.
 fn word(word: Option<&str>) -> Option<&str> {
     word.map(trim).filter(|word| {
         !word.is_empty() && !matches!(*word, "unknown" | "unknownFutureValue" | "none" | "None")
     })
 }
 
-/// As the original named itself.
+/// The source name that the original used.
 pub const SOURCE: &str = "Microsoft Graph Security";
 
-/// `serviceSource`, its name for people, and what it is in CTIM's sensor
-/// vocabulary.
+/// `serviceSource`, its display name, and its type in CTIM's sensor vocabulary.
 const PRODUCTS: [(&str, &str, &str); 13] = [
     ("microsoftDefenderForEndpoint", "Microsoft Defender for Endpoint", "endpoint"),
     (

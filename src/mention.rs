@@ -1,20 +1,19 @@
-//! In which evidence an observable can be found: the table of every place
-//! where an alert mentions one of the seven types.
+//! Which values of an alert's evidence can be searched, by observable type.
 //!
-//! The index is filled from it and every hit is checked against it, so that
-//! the two cannot disagree.
+//! The index is filled from this table and every hit is checked against it, so the two cannot
+//! disagree.
 
 use crate::alert::{Account, Alert, Device, Entity, Evidence, File, Message, Process, Resource};
 use crate::observable::{Kind, Observable, url_domain};
 
 impl Evidence {
-    /// Calls `each` for every value by which this evidence can be found.
-    /// Values may be empty or repeat; they are as Microsoft wrote them.
+    /// Calls `each` with every searchable value in this evidence. Values are as Microsoft sent
+    /// them; they may be empty or repeated.
     pub fn mentions(&self, each: &mut dyn FnMut(Kind, &str)) {
         self.visit(&mut Visit { only: None, each });
     }
 
-    /// Whether `observable` is to be found in it.
+    /// Returns whether this evidence mentions `observable`.
     pub fn holds(&self, observable: &Observable) -> bool {
         let mut found = false;
         let mut each = |kind, value: &str| found = found || observable.is(kind, value);
@@ -29,8 +28,7 @@ impl Evidence {
             Entity::Device(device) => mention_device(device, visit),
             Entity::User(account) => {
                 mention_visitors(account, visit);
-                // The domain of the principal name is a DNS name; `domain` is
-                // a NetBIOS name and says nothing here.
+                // The principal name ends in a DNS domain; `domain` is a NetBIOS name.
                 visit.all(Kind::Domain, account.principal_name.as_deref().and_then(mail_domain));
             }
             Entity::Mailbox { account, .. } => mention_visitors(account, visit),
@@ -69,15 +67,15 @@ impl Evidence {
 }
 
 impl Alert {
-    /// Whether any of its evidence holds `observable`.
+    /// Returns whether any evidence of the alert mentions `observable`.
     pub fn mentions(&self, observable: &Observable) -> bool {
         self.evidence.iter().any(|evidence| evidence.holds(observable))
     }
 }
 
-/// Whoever looks through evidence.
+/// A visitor of the values in a piece of evidence.
 struct Visit<'v> {
-    /// The one kind that is looked for; any, if there is none.
+    /// The only type of interest; `None` for all types.
     only: Option<Kind>,
     each: &'v mut dyn FnMut(Kind, &str),
 }
@@ -104,8 +102,7 @@ fn mention_file(file: &File, visit: &mut Visit<'_>) {
     if visit.wants(Kind::FilePath) {
         visit.all(Kind::FilePath, file.full_path().as_deref());
     }
-    // The directory alone too: it may have been asked for, and some providers
-    // put the whole path there.
+    // The directory by itself is searchable too, and some providers put the whole path there.
     visit.all(Kind::FilePath, file.path.as_deref());
 }
 
@@ -131,7 +128,7 @@ fn mention_names(device: &Device, visit: &mut Visit<'_>) {
     visit.all(Kind::Hostname, device.host_name.as_deref());
     if let Some(name) = device.dns_name.as_deref() {
         visit.one(Kind::Hostname, name);
-        // Asked for without a dot, a host is meant in whatever domain.
+        // A name without a dot matches the host in any domain.
         visit.all(Kind::Hostname, name.split('.').next());
     }
 }
@@ -163,7 +160,7 @@ fn mention_resource(resource: &Resource, visit: &mut Visit<'_>) {
     resource.files.iter().for_each(|file| mention_file(file, visit));
 }
 
-/// What follows the `@` of a mail address or principal name.
+/// Returns the part after the `@` of a mail address or principal name.
 pub fn mail_domain(address: &str) -> Option<&str> {
     address.rsplit_once('@').map(|(_, domain)| domain)
 }

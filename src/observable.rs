@@ -1,36 +1,34 @@
-//! What is asked for: the seven observable types, and when two values are the
-//! same thing.
+//! The seven observable types that the relay answers for, and when two values are equal.
 //!
-//! Each type has one normal form ([`Kind::normal`]); two values are the same
-//! when their normal forms are. The index is keyed by it and every hit is
-//! compared by it again.
+//! Each type has one normal form ([`Kind::normal`]). The index uses it as the key, and every hit is
+//! compared again by [`Observable::is`].
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// An observable type that the relay answers for. CTIM has 63; the others are
-/// ignored, as the original did.
+/// An observable type that the relay answers for. CTIM has 63; the others are ignored, as in the
+/// original application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Kind {
-    /// SHA-256 of a file, 64 hexadecimal digits.
+    /// SHA-256 of a file: 64 hexadecimal digits.
     Sha256,
-    /// Name of a file without its directory.
+    /// File name without the directory.
     FileName,
-    /// A file with its directory, or a directory.
+    /// Full path of a file, or a directory.
     FilePath,
     /// IPv4 or IPv6 address.
     Ip,
     /// Domain name.
     Domain,
-    /// Name of a host, short or fully qualified.
+    /// Host name, short or fully qualified.
     Hostname,
     /// URL.
     Url,
 }
 
 impl Kind {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 7] = [
         Self::Sha256,
         Self::FileName,
@@ -41,7 +39,7 @@ impl Kind {
         Self::Url,
     ];
 
-    /// CTIM's word for it.
+    /// Returns CTIM's name of the type.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -54,16 +52,15 @@ impl Kind {
         }
     }
 
-    /// The type that CTIM calls `word`, if it is one of the seven.
+    /// Returns the type that CTIM calls `word`, if it is one of the seven.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
-    /// The form in which two values of this type are the same thing, or `None`
-    /// when `value` cannot be a value of this type.
+    /// Returns the normal form of `value`, or `None` if it is not a valid value of this type.
     ///
-    /// Hashes, names, hosts, domains and Windows paths ignore case; addresses
-    /// compare as addresses; a URL loses what does not change its meaning.
+    /// Hashes, file names, hosts, domains and Windows paths are lower-cased; addresses get their
+    /// canonical text; a URL loses the parts that do not change its meaning.
     pub fn normal(self, value: &str) -> Option<Cow<'_, str>> {
         let value = trim(value);
         if value.is_empty() {
@@ -82,16 +79,16 @@ impl Kind {
         }
     }
 
-    /// Whether `a` and `b` name the same thing.
+    /// Returns whether `a` and `b` are the same value of this type.
     ///
-    /// Finer than the normal form in one respect: `http` and `https` are
-    /// different URLs, while a URL without a scheme equals either.
+    /// This is finer than equal normal forms in one respect: `http` and `https` make different
+    /// URLs, while a URL without a scheme equals either.
     pub fn same(self, a: &str, b: &str) -> bool {
         Observable::new(self, a).is_some_and(|observable| observable.is(self, b))
     }
 }
 
-/// `text` without white space around it; at once where there is none, as a rule.
+/// Returns `text` without surrounding white space, with a fast path for text that has none.
 pub(crate) fn trim(text: &str) -> &str {
     match text.as_bytes() {
         [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
@@ -106,45 +103,45 @@ fn schemes_agree(a: &str, b: &str) -> bool {
     }
 }
 
-/// One observable of a request, known to be a possible value of its type.
+/// One observable of a request, validated for its type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observable {
     kind: Kind,
     value: String,
-    /// Every value that it may be is compared with this.
+    /// The value in normal form.
     normal: Box<str>,
 }
 
 impl Observable {
-    /// The observable `value` of type `kind`, or `None` when it cannot be one:
-    /// a hash of the wrong length, an address that is none.
+    /// Creates an observable, or returns `None` if `value` is not valid for `kind`: a hash of the
+    /// wrong length, a malformed address.
     pub fn new(kind: Kind, value: &str) -> Option<Self> {
         let normal = kind.normal(value)?.into();
         Some(Self { kind, value: value.to_owned(), normal })
     }
 
-    /// Its type.
+    /// Returns the type.
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Its value, as it was asked.
+    /// Returns the value as requested.
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// Its value in the normal form of its type.
+    /// Returns the value in the normal form of its type.
     pub fn normal(&self) -> &str {
         &self.normal
     }
 
-    /// Whether `value`, of type `kind`, is this observable.
+    /// Returns whether `value`, of type `kind`, equals this observable.
     pub fn is(&self, kind: Kind, value: &str) -> bool {
         if self.kind != kind {
             return false;
         }
         match kind {
-            // Nothing else than a hash is equal to one.
+            // A text that equals a valid hash is a valid hash itself.
             Kind::Sha256 => trim(value).eq_ignore_ascii_case(&self.normal),
             Kind::Url => self.has_normal_form_of(value) && schemes_agree(&self.value, value),
             _ => self.has_normal_form_of(value),
@@ -156,17 +153,16 @@ impl Observable {
     }
 }
 
-/// Whether `value` consists of exactly `length` hexadecimal digits.
+/// Returns whether `value` consists of exactly `length` hexadecimal digits.
 pub fn is_hex(value: &str, length: usize) -> bool {
     value.len() == length && value.bytes().fold(true, |all, b| all & b.is_ascii_hexdigit())
 }
 
-/// Whether `value` can be the name of a host or domain: anything short enough
-/// without white space, separators or an `@`. NetBIOS allows far more
-/// characters than DNS does.
+/// Returns whether `value` can be a host or domain name: at most 253 characters without white
+/// space, separators or `@`. NetBIOS allows far more characters than DNS.
 pub fn is_host(value: &str) -> bool {
     let odd = |c: char| c.is_whitespace() || matches!(c, '/' | '\\' | ':' | '@');
-    // As a rule it is ASCII, of which many bytes are looked at at once.
+    // Fast path for ASCII; without an early exit the compiler vectorises it.
     let plain = |b: u8| b.is_ascii_graphic() & !matches!(b, b'/' | b'\\' | b':' | b'@');
     if value.len() <= 253 && value.bytes().fold(true, |all, b| all & plain(b)) {
         return !value.is_empty();
@@ -174,27 +170,27 @@ pub fn is_host(value: &str) -> bool {
     !value.is_empty() && value.chars().count() <= 253 && !value.contains(odd)
 }
 
-/// Reads an IP address; the zone of `fe80::1%12` says nothing outside its host
-/// and is dropped, and an IPv4 address in IPv6 clothes is the IPv4 address.
+/// Parses an IP address. A zone, as in `fe80::1%12`, only has a meaning on its own host and is
+/// dropped; an IPv4-mapped IPv6 address becomes IPv4.
 pub fn address(value: &str) -> Option<IpAddr> {
     let bare = value.split_once('%').map_or(value, |(bare, _)| bare);
     trim(bare).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
-/// An IP address, and the one form that all ways to write it have in common.
+/// Parses an IP address and returns it with its canonical text.
 pub fn normal_address(value: &str) -> Option<(IpAddr, Cow<'_, str>)> {
-    // There is one way to write an IPv4 address, unless it is in other clothes.
+    // The standard library accepts only the canonical text of an IPv4 address.
     if let Ok(ip) = value.parse::<Ipv4Addr>() {
         return Some((ip.into(), Cow::Borrowed(value)));
     }
     address(value).map(|ip| (ip, Cow::Owned(ip.to_string())))
 }
 
-/// The host of a URL if it is a name rather than an address.
+/// Returns the host of `url` if it is a name, not an address.
 pub fn url_domain(url: &str) -> Option<&str> {
     let host = UrlParts::of(trim(url)).host;
     let host = host.strip_suffix('.').unwrap_or(host);
-    // Without a colon, an address begins with a digit.
+    // Cheap first check: an IPv4 address begins with a digit.
     let is_address = host.starts_with(|c: char| c.is_ascii_digit()) && address(host).is_some();
     (is_host(host) && !is_address && !host.starts_with('[')).then_some(host)
 }
@@ -207,9 +203,9 @@ fn lower(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// A path with `\` is a Windows path: case is ignored, doubled separators
-/// (seen after JSON decoding from some providers) are one, and a separator at
-/// the end says nothing. On other paths only the last holds.
+/// Normalises a path. On a Windows path (one with `\` or a drive) case is ignored, `/` equals `\`,
+/// doubled separators (some providers send them even after JSON decoding) are merged, and a
+/// trailing separator is dropped. On other paths only trailing slashes are dropped.
 fn normal_path(value: &str) -> Cow<'_, str> {
     if !is_windows_path(value) {
         let trimmed = value.trim_end_matches('/');
@@ -233,7 +229,7 @@ fn is_windows_path(value: &str) -> bool {
     drive || value.contains('\\')
 }
 
-/// A URL taken apart only as far as comparing it needs.
+/// The parts of a URL, split only as far as the comparison needs.
 struct UrlParts<'a> {
     scheme: Option<&'a str>,
     user: Option<&'a str>,
@@ -255,14 +251,14 @@ impl<'a> UrlParts<'a> {
             None => (None, authority),
         };
         let (host, port) = match authority.rsplit_once(':') {
-            // The colons of `[::1]` are not before a port.
+            // The colons inside `[::1]` do not start a port.
             Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
             _ => (authority, None),
         };
         Self { scheme, user, host, port, rest }
     }
 
-    /// Without the scheme, which is compared apart, and without a default port
+    /// Returns the normal form: without the scheme, which is compared separately, a default port,
     /// or a slash at the end of the path.
     fn normal(&self) -> String {
         let mut normal = String::new();
@@ -291,7 +287,8 @@ impl<'a> UrlParts<'a> {
     }
 }
 
-/// What stands before `://`, and after it. Byte by byte, since that is near.
+/// Splits `url` at `://` into scheme and rest. A byte search, because the separator is near the
+/// start.
 pub(crate) fn scheme(url: &str) -> Option<(&str, &str)> {
     let end = url.as_bytes().windows(3).position(|three| three == b"://")?;
     Some((url.get(..end)?, url.get(end + 3..)?))
@@ -317,7 +314,7 @@ mod tests {
             (FileName, "ÉTÉ.doc", "été.doc"),
             (Hostname, "W11Pro-Test", "w11pro-test"),
             (Domain, "Bad.Example.", "bad.example"),
-            // Windows paths ignore case and doubled or closing separators.
+            // Windows paths ignore case and doubled or trailing separators.
             (FilePath, r"C:\Windows\System32", r"c:\\windows\\SYSTEM32\"),
             (FilePath, "C:/Windows/notepad.exe", r"c:\windows\notepad.exe"),
             (FilePath, "/usr/sbin/", "/usr/sbin"),
@@ -329,14 +326,14 @@ mod tests {
             (Ip, " 10.0.0.1 ", "10.0.0.1"),
             (FileName, "a.exe\u{a0}", "a.exe"),
             (FileName, "\ta.exe", "a.exe"),
-            // URLs: host case, default port, closing slash, missing scheme.
+            // URLs: host case, default port, trailing slash, missing scheme.
             (Url, "https://Bad.Example/Path?Q=1", "https://bad.example/Path?Q=1"),
             (Url, "http://bad.example:80/", "http://bad.example"),
             (Url, "https://bad.example:443/a/", "https://bad.example/a"),
             (Url, "bad.example/a", "https://bad.example/a"),
             (Url, "HTTP://bad.example", "http://bad.example"),
             (Url, "http://[2001:db8::1]:80/x", "http://[2001:DB8::1]/x"),
-            // Whatever cannot be taken apart still equals itself.
+            // Text that is not a URL still equals itself.
             (Url, "not a url at all", "not a url at all"),
         ];
         for (kind, a, b) in rows {
@@ -348,19 +345,19 @@ mod tests {
     fn values_that_name_different_things() {
         use Kind::*;
         let rows: &[(Kind, &str, &str)] = &[
-            // Other systems' paths mind the case.
+            // Paths of other systems are case-sensitive.
             (FilePath, "/usr/sbin/Crond", "/usr/sbin/crond"),
             (FilePath, r"C:\a", r"C:\a\b"),
             (Ip, "10.0.0.1", "10.0.0.10"),
             (Domain, "bad.example", "www.bad.example"),
             (Domain, "bad.example", "notbad.example"),
-            // Paths, queries, ports and schemes of URLs are theirs.
+            // URL paths and queries are case-sensitive; ports and schemes matter.
             (Url, "http://bad.example/a", "https://bad.example/a"),
             (Url, "https://bad.example/Path", "https://bad.example/path"),
             (Url, "https://bad.example/a?x=1", "https://bad.example/a"),
             (Url, "https://bad.example:80/", "https://bad.example/"),
             (Url, "https://u@bad.example/", "https://bad.example/"),
-            // Not values of their type at all.
+            // Not valid for their type.
             (Sha256, "abc", "abc"),
             (Ip, "0.0.0.256", "0.0.0.256"),
             (Ip, "", ""),

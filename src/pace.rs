@@ -1,5 +1,5 @@
-//! How fast Microsoft may be asked: below the published limits by itself, and
-//! not at all for as long as it has said.
+//! Client-side rate limiting (GCRA) and `Retry-After`: stays below Microsoft's published limits and
+//! pauses for as long as Microsoft demands.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
@@ -10,30 +10,30 @@ use crate::http::Response;
 use crate::limits::{self, Rate};
 use crate::time::{Now, Timestamp};
 
-/// The calls of one kind for one set of credentials.
+/// Limits the calls of one type for one set of credentials.
 #[derive(Debug)]
 pub(crate) struct Pace {
     rate: Rate,
-    /// How long to wait after a 429 that does not say, where that is known.
+    /// Computes the pause after a 429 without `Retry-After`, if there is a rule for it.
     pause: Option<fn(&Response, Timestamp) -> Duration>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// When all that was taken will have been given back, on the monotonic
-    /// clock (the generic cell rate algorithm's theoretical arrival time).
+    /// When the full burst is available again, on the monotonic clock (the theoretical arrival time
+    /// of the generic cell rate algorithm).
     full_again: Duration,
-    /// Until when nothing may be asked, and the status that said so.
+    /// Until when all calls are paused, and the status that caused it.
     held: Option<(Duration, u16)>,
 }
 
-/// Why a call may not be made yet.
+/// The reason why a call cannot be made in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooEarly {
-    /// When it may.
+    /// When it will be allowed.
     pub(crate) until: Timestamp,
-    /// Who says so: 429 for a rate, else what Microsoft has answered with.
+    /// 429 for a rate limit, else the status that Microsoft responded with.
     pub(crate) status: u16,
 }
 
@@ -43,8 +43,7 @@ impl Pace {
         Self { rate, pause: None, state: Mutex::new(state) }
     }
 
-    /// Calls of a kind of which it is known how long to wait after a 429 that does
-    /// not say.
+    /// Creates a limiter with a rule for the pause after a 429 without `Retry-After`.
     pub(crate) const fn with_pause(
         rate: Rate,
         pause: fn(&Response, Timestamp) -> Duration,
@@ -52,15 +51,16 @@ impl Pace {
         Self { pause: Some(pause), ..Self::new(rate) }
     }
 
-    /// How long nobody may ask, after `response`: as it says, or as is known.
+    /// Returns how long all calls have to pause after `response`: its `Retry-After`, or else by
+    /// rule.
     pub(crate) fn pause_after(&self, response: &Response, now: Timestamp) -> Option<Duration> {
         let known =
             || self.pause.filter(|_| response.status == 429).map(|pause| pause(response, now));
         response.retry_after(now).or_else(known)
     }
 
-    /// Takes so many turns at once, if the last comes within `patience`: the time
-    /// to wait for it.
+    /// Reserves `turns` calls at once, if the last one is allowed within `patience`. Returns the
+    /// time to wait for it.
     pub(crate) fn take(
         &self,
         turns: u32,
@@ -85,7 +85,7 @@ impl Pace {
         Ok(wait)
     }
 
-    /// Lets nobody ask for `span`, because Microsoft has answered with `status`.
+    /// Pauses all calls for `span`, because Microsoft responded with `status`.
     pub(crate) fn hold(&self, now: Now, span: Duration, status: u16) {
         let until = now.monotonic.saturating_add(span.min(limits::LONGEST_HOLD));
         let mut state = lock(&self.state);
@@ -95,10 +95,9 @@ impl Pace {
     }
 }
 
-/// How long to wait before the attempt after `attempt` (from 0) when nobody has
-/// said: anything up to twice as long each time. Those who failed together do
-/// not come back together ("full jitter"). The time itself is the dice: nothing
-/// has to be secret here, and the same clock gives the same wait.
+/// Returns the delay before the retry after `attempt` (from 0) without a `Retry-After`: exponential
+/// backoff with full jitter, so that callers who failed together do not retry together. The clock
+/// seeds the jitter: it need not be secret, and tests are repeatable.
 pub(crate) fn back_off(attempt: u32, now: Now) -> Duration {
     let mut dice = DefaultHasher::new();
     (attempt, now.wall, now.monotonic).hash(&mut dice);
@@ -125,11 +124,11 @@ mod tests {
         let waits: Vec<_> =
             (0..5).map(|_| pace.take(1, at(500), LONG).unwrap().as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 1_000, 2_000]);
-        // Whoever does not wait takes no turn.
+        // A call that is not made does not count.
         let early = TooEarly { until: at(3_500).wall, status: 429 };
         assert_eq!(pace.take(1, at(500), Duration::from_millis(2_999)), Err(early));
         assert_eq!(pace.take(1, at(500), Duration::from_secs(3)), Ok(Duration::from_secs(3)));
-        // After a rest, the whole burst is there again.
+        // After a pause, the whole burst is available again.
         let waits = (0..4).map(|_| pace.take(1, at(60_000), LONG).unwrap().as_millis());
         assert_eq!(waits.collect::<Vec<_>>(), [0, 0, 0, 1_000]);
     }
@@ -175,7 +174,7 @@ mod tests {
         assert_eq!(pace.take(1, at(1_000), Duration::from_secs(8)), Err(early));
         assert_eq!(pace.take(1, at(1_000), LONG), Ok(Duration::from_secs(9)));
         assert_eq!(pace.take(1, at(10_000), Duration::ZERO), Ok(Duration::ZERO));
-        // Nobody is held for ever by one header.
+        // A huge `Retry-After` is capped.
         pace.hold(at(10_000), Duration::MAX, 429);
         let held = pace.take(1, at(10_000), Duration::MAX).unwrap();
         assert_eq!(held, limits::LONGEST_HOLD);

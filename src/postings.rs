@@ -1,24 +1,25 @@
-//! Which alerts mention a value: one as a rule, many for `powershell.exe`.
+//! Posting lists: which alerts mention a value. Most values have one alert, some, such as
+//! `powershell.exe`, have many.
 //!
-//! An alert has a dozen values, so what a value costs counts: the two kinds are
-//! kept apart, and those of one alert take no list.
+//! An alert has about a dozen values, so memory per value matters: keys with a single alert are
+//! kept in a map of their own, without a list.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// The place of an alert in its index.
+/// The position of an alert in its index.
 pub(crate) type Slot = u32;
 
-/// The slots under each key; a key is in one map or the other.
+/// The slots of each key. A key is in exactly one of the two maps.
 #[derive(Debug, Default)]
 pub(crate) struct Postings {
     one: HashMap<u64, Slot>,
-    /// Sorted.
+    /// The lists are sorted.
     many: HashMap<u64, Vec<Slot>>,
 }
 
 impl Postings {
-    /// The slots under `key`, sorted.
+    /// Returns the slots of `key`, sorted.
     pub(crate) fn of(&self, key: u64) -> &[Slot] {
         match self.one.get(&key) {
             Some(slot) => std::slice::from_ref(slot),
@@ -26,7 +27,7 @@ impl Postings {
         }
     }
 
-    /// Adds `slot` under `key`.
+    /// Adds `slot` to `key`.
     pub(crate) fn add(&mut self, key: u64, slot: Slot) {
         if let Some(slots) = self.many.get_mut(&key) {
             if let Err(place) = slots.binary_search(&slot) {
@@ -46,7 +47,7 @@ impl Postings {
         }
     }
 
-    /// Takes `slot` out from under `key`.
+    /// Removes `slot` from `key`.
     pub(crate) fn remove(&mut self, key: u64, slot: Slot) {
         if self.one.remove(&key).is_some() {
             return;
@@ -60,7 +61,7 @@ impl Postings {
         }
     }
 
-    /// Whether there is no key.
+    /// Returns whether there are no keys.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.one.is_empty() && self.many.is_empty()

@@ -1,5 +1,5 @@
-//! Reads alerts by their ids: twenty at a time, or one by one where that is
-//! refused, and not again what was read a moment ago.
+//! Fetches alerts by id: in batches of twenty, or one by one if batches are rejected. Alerts
+//! fetched a moment ago are reused.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,31 +21,31 @@ use crate::session::Session;
 use crate::time::Deadline;
 use crate::upstream::is_busy;
 
-/// Reads the alerts of one tenant.
+/// Fetches the alerts of one tenant.
 pub(crate) struct Reader {
     session: Arc<Session>,
     pace: Pace,
-    /// Whether batches are refused.
+    /// Whether Microsoft has rejected batches.
     unbatched: AtomicBool,
-    /// When each was read.
+    /// Recently fetched alerts, and when each was fetched.
     kept: Mutex<HashMap<Arc<str>, (Duration, Alert)>>,
 }
 
-/// What has come of reading.
+/// The result of fetching alerts.
 #[derive(Default)]
 pub(crate) struct Reading {
     pub(crate) alerts: Vec<Alert>,
-    /// Ids under which there is nothing.
+    /// Ids of alerts that do not exist.
     pub(crate) gone: Vec<Arc<str>>,
-    /// Alerts that have come and could not be understood.
+    /// How many alerts could not be parsed.
     pub(crate) unreadable: usize,
-    /// Ids that could not be asked for, and why not.
+    /// Ids of alerts that could not be fetched, and the first reason.
     pub(crate) unread: Vec<Arc<str>>,
     pub(crate) why: Option<Error>,
-    /// Ids to ask for again after a while, and what was said of the last of them.
+    /// Ids to retry later, and the latest response to one of them.
     busy: Vec<Arc<str>>,
     refusal: Option<Problem>,
-    /// Ids to ask for one by one.
+    /// Ids to fetch one by one.
     alone: Vec<Arc<str>>,
 }
 
@@ -59,13 +59,13 @@ impl Reader {
         }
     }
 
-    /// Asks by `url`, in the turn of everything that reads alerts.
+    /// Sends a `GET` for `url`, within the rate limit shared by all reads of alerts.
     pub(crate) fn get(&self, url: &str, deadline: Deadline) -> Result<Response, Error> {
         self.session.ask_in_turn(&self.pace, |token| graph::get(url.to_owned(), token), deadline)
     }
 
-    /// Reads the alerts called `ids`, as far as the deadline allows. One that was
-    /// read a moment ago serves as it was, if it `is_current`.
+    /// Fetches the alerts with `ids`, as far as the deadline allows. An alert that was fetched a
+    /// moment ago is reused if it `is_current`.
     pub(crate) fn read(
         &self,
         ids: Vec<Arc<str>>,
@@ -88,7 +88,7 @@ impl Reader {
         reading
     }
 
-    /// Reads the alerts called `ids` in one call, or leaves them for later.
+    /// Fetches the alerts with `ids` in one batch, or queues them to be fetched one by one.
     fn read_together(&self, ids: &[Arc<str>], deadline: Deadline, reading: &mut Reading) {
         if self.unbatched.load(Ordering::SeqCst) {
             reading.alone.extend_from_slice(ids);
@@ -106,7 +106,7 @@ impl Reader {
     }
 
     fn batch(&self, ids: &[Arc<str>], deadline: Deadline) -> Result<Vec<Part>, Error> {
-        // Each of them counts.
+        // Each part counts towards the rate limit.
         let others = u32::try_from(ids.len().saturating_sub(1)).unwrap_or(u32::MAX);
         self.session.upstream().reserve(&self.pace, others, deadline)?;
         let graph = &self.session.upstream().cloud().graph;
@@ -117,15 +117,14 @@ impl Reader {
         Ok(responses.into_iter().map(|part| part.map_or(Part::Missing, batch::of)).collect())
     }
 
-    /// Puts what became of the alert called `id` where it belongs.
+    /// Records the result for the alert `id`.
     fn sort(&self, id: &str, part: Part, reading: &mut Reading) {
         match part {
             Part::Read(alert) => reading.alerts.push(*alert),
             Part::Gone => reading.gone.push(id.into()),
             Part::Missing => reading.alone.push(id.into()),
             Part::Refused(response) if is_busy(response.status) => {
-                // Nobody asks for alerts before that, and then this one is asked for
-                // again.
+                // Pause all reads of alerts; this one is retried afterwards.
                 let now = self.session.upstream().now();
                 let asked = response.retry_after(now.wall);
                 let span = asked.unwrap_or_else(|| back_off(1, now));
@@ -139,8 +138,8 @@ impl Reader {
         }
     }
 
-    /// Whether `why` is said of batches, and not of the alerts in them. What is
-    /// refused is not asked for again.
+    /// Returns whether `why` is about batches rather than the alerts in them. Batches that were
+    /// rejected are not tried again.
     fn refuses_batches(&self, why: &Error) -> bool {
         match why {
             Error::Graph(problem) => match problem.status {
@@ -166,7 +165,7 @@ impl Reader {
             self.get(&url, deadline).map(batch::of)
         });
         for (id, result) in ids.iter().zip(results) {
-            match result.unwrap_or(Err(Error::Internal { what: "read an alert" })) {
+            match result.unwrap_or(Err(Error::Internal { what: "fetch an alert" })) {
                 Ok(Part::Read(alert)) => reading.alerts.push(*alert),
                 Ok(_) => reading.unreadable += 1,
                 Err(Error::Graph(problem)) if matches!(problem.status, 404 | 410) => {
@@ -177,7 +176,7 @@ impl Reader {
         }
     }
 
-    /// Adds to `reading` what is kept and current; the ids of what is not.
+    /// Adds recently fetched alerts to `reading` and returns the ids that still have to be fetched.
     fn take_kept(
         &self,
         ids: Vec<Arc<str>>,

@@ -1,5 +1,5 @@
-//! The edges of XDR's graph: what the evidence of an alert has to do with each
-//! other, and with the observable that was asked for.
+//! The edges of XDR's graph: how the evidence of an alert relates to the searched observable and to
+//! each other.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::limits;
 use crate::observable::{self, Kind, url_domain};
 use crate::targets::{Host, host_name, user};
 
-/// The relations in `alert`, those of the searched observable first.
+/// Returns the relations in `alert`, those of the searched observable first.
 pub(crate) fn relations<'a>(
     asked: &observable::Observable,
     searched: &Observable<'a>,
@@ -31,7 +31,7 @@ pub(crate) fn relations<'a>(
     graph.relations
 }
 
-/// Relations that most alerts have fewer of.
+/// Initial capacity; most alerts have fewer relations.
 const ROOM: usize = 10;
 
 struct Graph<'g, 'a> {
@@ -39,14 +39,14 @@ struct Graph<'g, 'a> {
     searched: &'g Observable<'a>,
     hosts: &'g [Host<'a>],
     origin: &'a str,
-    /// Each once, as far as they are shown.
+    /// Distinct relations, up to the limit.
     relations: Vec<Relation<'a>>,
-    /// How many are of what was searched for: the first ones.
+    /// How many relations involve the searched observable. They come first.
     near: usize,
 }
 
 impl<'a> Graph<'_, 'a> {
-    /// Adds an edge, if both ends are known and differ.
+    /// Adds an edge if both ends are known and differ.
     fn add(
         &mut self,
         source: Option<Observable<'a>>,
@@ -63,7 +63,7 @@ impl<'a> Graph<'_, 'a> {
         let is_near = source == *self.searched || related == *self.searched;
         let (near, far) = self.relations.split_at(self.near);
         let known = if is_near { near } else { far };
-        // What differs most often comes first.
+        // The field that differs most often is compared first.
         let is_same = |other: &Relation<'_>| {
             other.related == related && other.source == source && other.relation == relation
         };
@@ -79,7 +79,7 @@ impl<'a> Graph<'_, 'a> {
         }
     }
 
-    /// What was asked for appears as it was asked, so that it is one node.
+    /// Replaces a node that equals the searched observable by it, so that the graph shows one node.
     fn as_asked(&self, node: Observable<'a>) -> Observable<'a> {
         let kind = match node.kind() {
             kind if kind != self.searched.kind() => None,
@@ -149,14 +149,14 @@ impl<'a> Graph<'_, 'a> {
         }
     }
 
-    /// A host, its names and its addresses.
+    /// Adds a host's names and addresses.
     fn host(&mut self, host: &Host<'a>) {
         let domain = host.dns_name.and_then(|name| Observable::new(T::Domain, name));
         self.add(domain, "FQDN_Of", host.name.clone());
         for address in &host.addresses {
             self.add(host.name.clone(), "Resolved_To", Some(address.clone()));
         }
-        // Not its own address, but its gateway's.
+        // A public address usually belongs to a gateway, not to the host.
         let external = host.external_address.and_then(|ip| Observable::new(T::Ip, ip));
         self.add(host.name.clone(), "Related_To", external);
         for mac in &host.macs {
@@ -218,8 +218,7 @@ impl<'a> Graph<'_, 'a> {
         self.add(Observable::new(T::Url, url), "Contains", domain);
     }
 
-    /// A key of the registry, with the process that touched it if there is but
-    /// one that can have.
+    /// Adds registry keys. If the alert has exactly one process, it is taken to have modified them.
     fn registry(&mut self, alert: &'a Alert) {
         let mut processes = alert.evidence.iter().filter_map(|e| match &e.entity {
             Entity::Process(process) => Some(image(&process.image)),
@@ -236,7 +235,7 @@ impl<'a> Graph<'_, 'a> {
         }
     }
 
-    /// Ties what was asked for to the rest, if nothing has yet.
+    /// Connects the searched observable to the graph if nothing else has.
     fn tie_in(&mut self) {
         if self.near > 0 {
             return;
@@ -246,7 +245,7 @@ impl<'a> Graph<'_, 'a> {
         self.add(Some(self.searched.clone()), "Related_To", other);
     }
 
-    /// The host, if there is but one.
+    /// Returns the host, if there is exactly one.
     fn only_host(&self) -> Option<Observable<'a>> {
         match self.hosts {
             [host] => host.name.clone(),
@@ -254,7 +253,7 @@ impl<'a> Graph<'_, 'a> {
         }
     }
 
-    /// The host that a file is on.
+    /// Returns the host that a file is on.
     fn host_of(&self, file: &File) -> Option<Observable<'a>> {
         let id = file.device_id.as_deref();
         let named = self.hosts.iter().find(|host| host.id.is_some() && host.id == id);
@@ -262,7 +261,7 @@ impl<'a> Graph<'_, 'a> {
     }
 }
 
-/// Whether an address is known to be the far end of something.
+/// Returns whether an address is known to be the remote end of a connection.
 fn is_peer(evidence: &Evidence) -> bool {
     let peer = |role: &str| matches!(role, "destination" | "commandAndControl" | "attacker");
     evidence.roles.iter().any(|role| peer(role))
@@ -272,8 +271,8 @@ fn node(kind: T, value: Option<&Arc<str>>) -> Option<Observable<'_>> {
     Observable::new(kind, value?)
 }
 
-/// The path of a file with its name. Some providers give it so, rather than the
-/// directory; a directory is hardly ever called `evil.exe`.
+/// Returns the full path of a file. Some providers send it in place of the directory; a directory
+/// is hardly ever called `evil.exe`.
 fn whole_path(file: &File) -> Option<Observable<'_>> {
     let (path, name) = (file.path.as_deref(), file.name.as_deref());
     let last = path.and_then(|path| path.rsplit(['/', '\\']).next());
@@ -288,14 +287,14 @@ fn whole_path(file: &File) -> Option<Observable<'_>> {
     Observable::new(T::FilePath, &path).map(Observable::into_owned)
 }
 
-/// The strongest hash of a file.
+/// Returns the strongest hash of a file.
 fn hash(file: &File) -> Option<Observable<'_>> {
     node(T::Sha256, file.sha256.as_ref())
         .or_else(|| node(T::Sha1, file.sha1.as_ref()))
         .or_else(|| node(T::Md5, file.md5.as_ref()))
 }
 
-/// The image of a process, by hash so that it can be looked up further.
+/// Returns the image of a process: by hash if possible, so that it can be looked up further.
 fn image(file: &File) -> Option<Observable<'_>> {
     hash(file).or_else(|| node(T::FileName, file.name.as_ref()))
 }

@@ -1,5 +1,5 @@
-//! Calls to Microsoft on behalf of one set of credentials: with a token that is
-//! good, at a pace that is allowed, and told apart from everybody else's.
+//! Authenticated calls to Microsoft for one set of credentials, with their own token and rate
+//! limits.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::time::{Deadline, Timestamp};
 use crate::tokens::Tokens;
 use crate::upstream::Upstream;
 
-/// One application in one tenant, as Microsoft knows it.
+/// One application in one tenant.
 pub(crate) struct Session {
     credentials: Credentials,
     upstream: Arc<Upstream>,
@@ -39,21 +39,21 @@ impl Session {
         &self.upstream
     }
 
-    /// Whether there is a token that has not expired. Without one, nothing that
-    /// was fetched before may be answered from: the secret may be revoked.
+    /// Returns whether there is an unexpired token. Without one, cached data must not be returned:
+    /// the secret may have been revoked.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         self.tokens.is_valid(now)
     }
 
-    /// Proves that there is a token to be had.
+    /// Fetches a token unless a current one is cached.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no token can be fetched.
     pub(crate) fn log_in(&self, deadline: Deadline) -> Result<(), Error> {
         self.tokens.access(&self.credentials, &self.upstream, deadline).map(|_| ())
     }
 
-    /// Asks for alerts by what `request` makes of the token.
+    /// Sends the request that `request` builds with the token, within the rate limit for alerts.
     ///
     /// # Errors
     /// As [`Session::ask_in_turn`].
@@ -65,12 +65,12 @@ impl Session {
         self.ask_in_turn(&self.alerts, request, deadline)
     }
 
-    /// Asks, at the pace of `pace`, by what `request` makes of the token. Refused
-    /// with 401 or 403, it drops the token and tries once more: the token may have been
-    /// revoked, or a role granted since it was issued.
+    /// Sends the request that `request` builds with the token, within the limit of `pace`. After a
+    /// 401 or 403 it drops the token and retries once: the token may have been revoked, or a role
+    /// granted since it was issued.
     ///
     /// # Errors
-    /// When there is no token, no answer, or the answer is no success.
+    /// When there is no token or no response, or the response is not a success.
     pub(crate) fn ask_in_turn(
         &self,
         pace: &Pace,

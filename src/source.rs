@@ -1,4 +1,4 @@
-//! Where alerts are found: the one place that knows that there are several ways.
+//! The configured alert source. The only place that knows that there are several.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::tenants::Tenants;
 use crate::time::Deadline;
 use crate::upstream::Upstream;
 
-/// The configured way, with what is kept for each tenant.
+/// The configured alert source, with its state for each tenant.
 pub(crate) enum Source {
     AlertsV2(Tenants<Tenant>),
     Hunting(Tenants<Hunt>),
@@ -37,7 +37,7 @@ impl Source {
         }
     }
 
-    /// The way to Microsoft.
+    /// Returns the client for calls to Microsoft.
     pub(crate) fn upstream(&self) -> &Upstream {
         match self {
             Self::AlertsV2(tenants) => tenants.upstream(),
@@ -46,7 +46,7 @@ impl Source {
         }
     }
 
-    /// Counts what there is in memory.
+    /// Updates the gauges of tenants and alerts in memory.
     pub(crate) fn take_stock(&self) {
         let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
         let (tenants, alerts) = match self {
@@ -62,10 +62,10 @@ impl Source {
         metrics.index_alerts.set(count(alerts));
     }
 
-    /// The alerts that mention each of `observables`, the newest `limit` of each.
+    /// Returns the newest `limit` alerts that mention each of `observables`.
     ///
     /// # Errors
-    /// When nothing can be answered at all.
+    /// When there is nothing to return at all.
     pub(crate) fn find(
         &self,
         observables: &[Observable],
@@ -84,11 +84,11 @@ impl Source {
         }
     }
 
-    /// Proves by real reads that the credentials work, and may do what this way
-    /// of finding alerts needs.
+    /// Checks by real reads that the credentials work and have the permissions that this source
+    /// needs.
     ///
     /// # Errors
-    /// Why they do not.
+    /// When they do not.
     pub(crate) fn probe(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
         match self {
             Self::AlertsV2(tenants) => tenants.of(credentials).probe(deadline),
@@ -97,10 +97,10 @@ impl Source {
         }
     }
 
-    /// Proves that there is a token to be had.
+    /// Fetches a token unless a current one is cached.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no token can be fetched.
     pub(crate) fn log_in(
         &self,
         credentials: &Credentials,

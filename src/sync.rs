@@ -1,5 +1,5 @@
-//! Keeps the index of each tenant up to date: crawled once, refreshed by what
-//! changed, in one walk at a time, and never by the thread that answers.
+//! Keeps each tenant's index up to date: one full crawl, then refreshes of what changed. One sync
+//! runs at a time, on a thread of its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,20 +22,20 @@ use crate::tenants::Queue;
 use crate::time::{Deadline, Now, Timestamp};
 use crate::walk::Walk;
 
-/// How indexes are kept.
+/// Settings of the indexes.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SyncSettings {
     /// How far back alerts are loaded.
     pub lookback: Duration,
-    /// How long an index is current.
+    /// How long an index counts as fresh.
     pub fresh_for: Duration,
-    /// Alerts kept for a tenant.
+    /// Most alerts kept per tenant.
     pub max_alerts: usize,
-    /// Tenants kept at once.
+    /// Most tenants kept at once.
     pub max_tenants: usize,
-    /// Requests that may wait for Microsoft at once; where there are several
-    /// tenants, half of them for one. Others are answered with what there is.
+    /// Requests that may wait for Microsoft at once; one of several tenants may use half of them.
+    /// Other requests are answered from what is in memory.
     pub waiting: usize,
 }
 
@@ -46,7 +46,7 @@ impl Default for SyncSettings {
             fresh_for: limits::FRESH_FOR,
             max_alerts: limits::MAX_ALERTS,
             max_tenants: limits::MAX_TENANTS,
-            // The threads are the embedder's.
+            // Threads belong to the embedding program.
             waiting: usize::MAX,
         }
     }
@@ -84,12 +84,12 @@ impl SyncSettings {
     }
 }
 
-/// The alerts of one set of credentials, and how current they are.
+/// The index of one set of credentials, and its sync state.
 pub(crate) struct Tenant {
     session: Session,
     settings: SyncSettings,
     index: RwLock<AlertIndex>,
-    /// How often the index was emptied.
+    /// How often the index has been cleared.
     forgotten: AtomicUsize,
     state: Mutex<State>,
     flight: Flight,
@@ -98,41 +98,40 @@ pub(crate) struct Tenant {
 
 #[derive(Debug, Default)]
 struct State {
-    /// When the last sync that came through had begun.
+    /// When the last successful sync began.
     as_of: Option<Now>,
-    /// The latest change that was seen; Microsoft's time, so that clocks need
-    /// not agree.
+    /// The time of the latest change seen, by Microsoft's clock, so that clocks need not agree.
     watermark: Option<Timestamp>,
-    /// The size of a page that Microsoft cuts in silence, if seen.
+    /// The page size to which Microsoft silently limits responses, if detected.
     full_page: Option<usize>,
-    /// Why it is in doubt whether all alerts have been seen.
+    /// Why alerts may have been missed.
     doubt: Option<Doubt>,
-    /// Alerts that could not be read, and when they were last seen.
+    /// Digests of alerts that could not be parsed, and when they were last seen.
     unreadable: HashMap<u64, Timestamp>,
-    /// A walk that was broken off and can be taken up.
+    /// An interrupted crawl that can be resumed.
     unfinished: Option<Walk>,
-    /// Whether a crawl in several places was ended by what does not pass: it may be
-    /// their boundaries that are refused, where links are not.
+    /// Whether to crawl sequentially, because a permanent error ended a parallel crawl: Microsoft
+    /// may reject its time filters but not page links.
     one_by_one: bool,
-    /// The time back to which the last walk has read everything: all that is newer.
+    /// How far back the last crawl is complete.
     back_to: Option<Timestamp>,
-    /// All alerts once more, a few pages at a time.
+    /// A crawl of all alerts in the background, a few pages at each refresh.
     sweep: Option<Walk>,
-    /// When that is to begin, by the monotonic clock.
+    /// When the next one is due, by the monotonic clock.
     sweep_due: Duration,
     /// When a sync last failed, by the monotonic clock, and why.
     failed: Option<(Duration, Error)>,
 }
 
-/// What may have been missed since a certain time, until the next crawl.
+/// What may have been missed since `since`, until the next full crawl.
 #[derive(Debug)]
 struct Doubt {
     since: Now,
-    /// The list was paged in a way that leaves doubt.
+    /// Paging was inconsistent.
     paging: bool,
-    /// Providers behind Graph did not answer.
+    /// Providers behind Graph did not respond.
     partial: bool,
-    /// Which, as far as they are named.
+    /// Those of them that are named.
     silent: BTreeSet<String>,
 }
 
@@ -159,7 +158,7 @@ impl Tenant {
         &self.session
     }
 
-    /// One real read, to see whether the credentials work.
+    /// Checks by one real read that the credentials work.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
         let _permit = self.queue.permit().ok_or(Error::BUSY)?;
         let url = graph::probe_url(&self.session.upstream().cloud().graph);
@@ -168,11 +167,11 @@ impl Tenant {
         Ok(())
     }
 
-    /// Reads the index as `read` does, once it is as current as the deadline
-    /// allows, and says what is missing all the same.
+    /// Applies `read` to the index once it is as fresh as the deadline allows. Returns the result
+    /// and warnings about what may be missing.
     ///
     /// # Errors
-    /// When there is nothing that may be answered from.
+    /// When there is nothing to answer from.
     pub(crate) fn look_up<T>(
         self: &Arc<Self>,
         deadline: Deadline,
@@ -182,29 +181,29 @@ impl Tenant {
             let forgotten = self.forgotten.load(Ordering::SeqCst);
             let shortfalls = self.freshen(deadline)?;
             let index = self.index();
-            // Emptied meanwhile, by a refusal, it would look like an all-clear. The
-            // next turn ends with that refusal.
+            // If rejected credentials cleared the index meanwhile, an empty result would look like
+            // a clean one. The next iteration returns the rejection.
             if self.forgotten.load(Ordering::SeqCst) == forgotten {
                 return Ok((read(&index), shortfalls));
             }
         }
     }
 
-    /// The alerts, for as short as possible: a refresh waits for it.
+    /// Locks the index for reading. Hold it briefly: a refresh waits for it.
     fn index(&self) -> RwLockReadGuard<'_, AlertIndex> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many alerts there are in memory.
+    /// Returns the number of alerts in memory.
     pub(crate) fn indexed(&self) -> usize {
         self.index().len()
     }
 
-    /// Brings the index up to date, as far as the deadline allows, and says
-    /// what is missing all the same.
+    /// Refreshes the index, as far as necessary and the deadline allows. Returns warnings about
+    /// what may be missing.
     ///
     /// # Errors
-    /// When there is nothing that may be answered from.
+    /// When there is nothing to answer from.
     fn freshen(self: &Arc<Self>, deadline: Deadline) -> Result<Vec<Shortfall>, Error> {
         let fresh_for = self.settings.fresh_for;
         let is_valid = self.session.is_valid(self.session.upstream().now().wall);
@@ -225,13 +224,13 @@ impl Tenant {
         Ok(shortfalls)
     }
 
-    /// How long ago the last sync that came through had begun.
+    /// Returns how long ago the last successful sync began.
     fn age(&self) -> Option<Duration> {
         let now = self.session.upstream().now();
         lock(&self.state).as_of.map(|as_of| now.since(as_of))
     }
 
-    /// Syncs, and waits for it.
+    /// Starts or joins a sync and waits for it.
     fn wait_for_sync(self: &Arc<Self>, deadline: Deadline) -> Result<Option<Shortfall>, Error> {
         let ended = self.sync_until_fresh(deadline);
         let now = self.session.upstream().now().wall;
@@ -256,8 +255,8 @@ impl Tenant {
         }
     }
 
-    /// How the sync ended; `None` when that takes too long, or when too many
-    /// wait already.
+    /// Returns the result of the sync, or `None` if it takes too long or too many requests are
+    /// waiting already.
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
         let permit = self.queue.permit();
         let asked = self.session.upstream().now();
@@ -269,8 +268,8 @@ impl Tenant {
             let patience = patience.filter(|_| permit.is_some()).unwrap_or_default();
             let ticket = self.launch();
             let ended = self.flight.wait(ticket, patience)?;
-            // One that others had begun may be too old when it ends; one that was
-            // begun for this request is as current as can be.
+            // A sync that began before this request may be too old when it ends; one that began
+            // after it is as fresh as possible.
             let is_own = lock(&self.state).as_of.is_some_and(|began| asked.since(began).is_zero());
             let is_old = self.age().is_some_and(|age| age > self.settings.fresh_for * 2);
             if ended.is_err() || is_own || !is_old {
@@ -279,7 +278,7 @@ impl Tenant {
         }
     }
 
-    /// Why a sync has failed a moment ago, if it has.
+    /// Returns the error of the last sync, if it failed within the retry delay.
     fn just_failed(&self) -> Option<Error> {
         let now = self.session.upstream().now().monotonic;
         let state = lock(&self.state);
@@ -288,7 +287,7 @@ impl Tenant {
         Some(why.clone())
     }
 
-    /// What is missing whether or not the last sync came through.
+    /// Returns the warnings that apply whether or not the last sync succeeded.
     fn standing_shortfalls(&self) -> Vec<Shortfall> {
         let mut shortfalls = Vec::new();
         let index = self.index();
@@ -310,7 +309,7 @@ impl Tenant {
         shortfalls
     }
 
-    /// Starts a sync on a thread of its own, unless one is under way.
+    /// Starts a sync on its own thread, unless one is running.
     fn launch(self: &Arc<Self>) -> Ticket {
         let lead = match self.flight.join() {
             Turn::Lead(lead) => lead,
@@ -318,9 +317,9 @@ impl Tenant {
         };
         let ticket = lead.ticket();
         let tenant = Arc::clone(self);
-        // If no thread can be had, the lead is dropped and so ends as a failure.
+        // If no thread can be started, dropping the lead ends the sync as failed.
         let thread = thread::Builder::new().name("sync".to_owned());
-        // It goes on for others too, but it is this request that began it.
+        // The sync serves other requests too, but logs the id of the one that started it.
         let spawned = thread.spawn(RequestId::carry(move || tenant.sync_and_land(lead)));
         if spawned.is_err() {
             self.session.upstream().tell(&Event::new(Level::Error, "no thread for a sync"));
@@ -343,7 +342,7 @@ impl Tenant {
         lead.end(result);
     }
 
-    /// What a refused secret had fetched is nobody's any more.
+    /// Clears the index: data fetched with credentials that are now rejected must not be returned.
     fn forget(&self) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         *index = AlertIndex::new(self.settings.max_alerts);
@@ -351,11 +350,11 @@ impl Tenant {
         *lock(&self.state) = State::default();
     }
 
-    /// Crawls the window, or what changed since the last time. What was broken
-    /// off is finished first, and then brought up to date.
+    /// Crawls the whole window, or only what changed since the last sync. An interrupted crawl is
+    /// finished first and then brought up to date.
     ///
     /// # Errors
-    /// When the index is no more current than before.
+    /// When the index is no fresher than before.
     fn sync(&self) -> Result<(), Error> {
         let unfinished = lock(&self.state).unfinished.take();
         let now = self.session.upstream().now();
@@ -367,7 +366,7 @@ impl Tenant {
         Ok(())
     }
 
-    /// By which property, from when, and at which page size.
+    /// Decides between a full crawl and a refresh.
     fn plan(&self) -> Walk {
         let now = self.session.upstream().now();
         let window = now.wall.minus(self.settings.lookback);
@@ -408,9 +407,8 @@ impl Tenant {
         Ok(())
     }
 
-    /// Goes on with crawling all alerts again, or begins with it when it is time.
-    /// A refresh makes up neither for what a crawl may have missed nor for what
-    /// came too late for any overlap. That it fails costs nothing but time.
+    /// Continues the background crawl of all alerts, or starts one when it is due. It finds what a
+    /// crawl may have missed and what appeared too late for a refresh. A failure only delays it.
     fn sweep(&self) {
         let now = self.session.upstream().now();
         let window = now.wall.minus(self.settings.lookback);
@@ -437,22 +435,22 @@ impl Tenant {
         lock(&self.state).sweep = Some(walk);
     }
 
-    /// One page, or up to `width` of them at once.
+    /// Fetches one page, or up to `width` pages in parallel.
     fn step(&self, walk: &mut Walk, width: usize) -> Result<(), Error> {
         let step = walk.step(&self.session, width);
         let window = walk.begun.wall.minus(self.settings.lookback);
-        // Whatever comes next, what has come is kept: page by page, so that nobody
-        // waits for the index longer than for one.
+        // Keep what has arrived even if a page failed. The index is locked for one page at a time,
+        // so that requests wait no longer than that.
         step.pages.into_iter().for_each(|alerts| self.keep(alerts, window));
         let cut = self.index().cut().filter(|_| walk.property == Property::Created);
         if let Some(cut) = cut {
-            // Memory is full, and this is older still.
+            // The index is full, and further pages are older still.
             walk.stop_at(cut);
         }
         step.failed.map_or(Ok(()), Err)
     }
 
-    /// Keeps `alerts`, as far as there is room.
+    /// Adds `alerts` to the index, as far as there is room.
     fn keep(&self, alerts: Vec<Alert>, window: Timestamp) {
         let dropped = &self.session.upstream().metrics().alerts_dropped;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -467,7 +465,7 @@ impl Tenant {
         dropped.add(&["memory"], index.evicted() - evicted);
     }
 
-    /// Takes note of a walk that is through.
+    /// Records a finished crawl.
     fn note(&self, walk: Walk) {
         let window = walk.begun.wall.minus(self.settings.lookback);
         self.count(&walk, "ok");
@@ -501,7 +499,7 @@ impl State {
         self.full_page = walk.full_page();
         let mut unreadable_since = window;
         if walk.property == Property::Created {
-            // What came into doubt meanwhile stays so.
+            // Doubts that arose during the crawl remain.
             self.doubt.take_if(|doubt| doubt.since.monotonic <= begun.monotonic);
             self.sweep_due = begun.monotonic + limits::RECRAWL_ANYWAY;
             unreadable_since = begun.wall;

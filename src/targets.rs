@@ -1,8 +1,8 @@
-//! Who or what an alert hit: CTIM's targets.
+//! CTIM targets: who or what an alert affected.
 //!
-//! One target for each host, whatever number of evidence speaks of it, with
-//! what identifies it, the strongest first. Mailboxes that were written to are
-//! targets too; users and resources stand in where there is neither.
+//! Each host is one target, however much evidence mentions it, with its identifying observables,
+//! strongest first. Mailboxes that received mail are targets too. Users and resources are used only
+//! if there is neither.
 
 use std::net::IpAddr;
 use std::slice;
@@ -13,28 +13,28 @@ use crate::credentials::TenantId;
 use crate::ctim::{Observable, ObservableType as T, ObservedTime, Target};
 use crate::limits;
 
-/// A machine, with all that an alert says of it.
+/// A host, merged from all evidence in an alert.
 #[derive(Default)]
 pub(crate) struct Host<'a> {
-    /// Defender's id of it.
+    /// Defender's id.
     pub(crate) id: Option<&'a str>,
-    /// Its name.
+    /// The host name.
     host_name: Option<&'a str>,
-    /// Its name in DNS.
+    /// The DNS name.
     pub(crate) dns_name: Option<&'a str>,
-    /// What it appears as in relations.
+    /// The node for it in relations.
     pub(crate) name: Option<Observable<'a>>,
-    /// Addresses that say which host it is.
+    /// Addresses that identify the host.
     pub(crate) addresses: Vec<Observable<'a>>,
-    /// The address that the internet sees.
+    /// Its public IP address.
     pub(crate) external_address: Option<&'a str>,
-    /// Its hardware addresses.
+    /// Its MAC addresses.
     pub(crate) macs: Vec<Observable<'a>>,
-    /// Operating system, in words.
+    /// The operating system, as text.
     os: Option<&'a str>,
 }
 
-/// The hosts of an alert, each once.
+/// Returns the distinct hosts of an alert.
 pub(crate) fn hosts(alert: &Alert) -> Vec<Host<'_>> {
     let mut hosts: Vec<Host<'_>> = Vec::new();
     for evidence in &alert.evidence {
@@ -52,7 +52,7 @@ pub(crate) fn hosts(alert: &Alert) -> Vec<Host<'_>> {
             }
         }
     }
-    // A host that is known by its id alone.
+    // Hosts known only by their id.
     for file in alert.evidence.iter().flat_map(|evidence| files(&evidence.entity)) {
         let id = file.device_id.as_deref();
         if id.is_some() && !hosts.iter().any(|host| host.id == id) {
@@ -65,7 +65,7 @@ pub(crate) fn hosts(alert: &Alert) -> Vec<Host<'_>> {
     hosts
 }
 
-/// The files that a piece of evidence speaks of.
+/// Returns the files that a piece of evidence mentions.
 fn files(entity: &Entity) -> impl Iterator<Item = &File> {
     let (files, processes): (&[File], &[Process]) = match entity {
         Entity::File(file) => (slice::from_ref(file), &[]),
@@ -79,8 +79,7 @@ fn files(entity: &Entity) -> impl Iterator<Item = &File> {
 }
 
 impl<'a> Host<'a> {
-    /// Whether `device` is this one: by Defender's id where both have one, else by
-    /// name.
+    /// Returns whether `device` is this host: by Defender's id if both have one, else by name.
     fn is(&self, device: &Device) -> bool {
         if let (Some(mine), Some(theirs)) = (self.id, device.id.as_deref()) {
             return mine == theirs;
@@ -92,7 +91,7 @@ impl<'a> Host<'a> {
         matches!(names, (Some(mine), Some(theirs)) if mine.eq_ignore_ascii_case(theirs))
     }
 
-    /// Adds what `device` says.
+    /// Merges in the data of `device`.
     fn join(&mut self, device: &'a Device) {
         let fill = |mine: &mut Option<&'a str>, theirs: &'a Option<Arc<str>>| {
             *mine = mine.or(theirs.as_deref());
@@ -125,12 +124,12 @@ impl<'a> Host<'a> {
     }
 }
 
-/// A name without the domain.
+/// Returns the first label of a name.
 fn short(name: Option<&str>) -> Option<&str> {
     name?.split('.').next()
 }
 
-/// What a host appears as in relations.
+/// Returns the node that represents a host in relations.
 fn name<'a>(
     host_name: Option<&'a str>,
     dns_name: Option<&'a str>,
@@ -141,13 +140,12 @@ fn name<'a>(
     name.or_else(|| Observable::new(T::MsMachineId, id?))
 }
 
-/// What `device` appears as in relations.
+/// Returns the node that represents `device` in relations.
 pub(crate) fn host_name(device: &Device) -> Option<Observable<'_>> {
     name(device.host_name.as_deref(), device.dns_name.as_deref(), device.id.as_deref())
 }
 
-/// An address, if it says which host it is: every host has a loopback and a
-/// link-local one.
+/// Returns the address if it identifies a host: every host has a loopback and a link-local one.
 fn telling(text: &str) -> Option<Observable<'_>> {
     let (ip, address) = Observable::address(text)?;
     let is_common = match ip {
@@ -157,7 +155,7 @@ fn telling(text: &str) -> Option<Observable<'_>> {
     (!is_common).then_some(address)
 }
 
-/// The user as CTIM's `user`: the principal name, or domain and name.
+/// Returns CTIM's `user`: the principal name, or else domain and name.
 pub(crate) fn user(account: &Account) -> Option<Observable<'_>> {
     let account_name = || match (&account.domain, account.name.as_ref()?) {
         (Some(domain), name) => {
@@ -169,7 +167,7 @@ pub(crate) fn user(account: &Account) -> Option<Observable<'_>> {
     principal.and_then(|name| Observable::new(T::User, name)).or_else(account_name)
 }
 
-/// The targets of `alert`; never empty, since XDR shows a sighting by them.
+/// Returns the targets of `alert`; never empty, since XDR displays a sighting by its targets.
 pub(crate) fn targets<'a>(
     alert: &'a Alert,
     hosts: &[Host<'a>],
@@ -199,14 +197,15 @@ pub(crate) fn targets<'a>(
 
 type Parts<'a> = (&'static str, Option<&'a str>, Vec<Observable<'a>>);
 
-/// The case of a name varies within one alert; that is no second name.
+/// Returns whether `observable` is among `others`, ignoring case: the case of a name varies within
+/// one alert.
 fn is_among(observable: &Observable<'_>, others: &[Observable<'_>]) -> bool {
     others.iter().any(|other| {
         other.kind() == observable.kind() && other.value().eq_ignore_ascii_case(observable.value())
     })
 }
 
-/// The mailboxes that an alert speaks of, or that were written to.
+/// Returns the mailboxes and recipients in a piece of evidence.
 fn mailboxes(entity: &Entity) -> impl Iterator<Item = Observable<'_>> {
     let (mailbox, recipients): (_, &[Arc<str>]) = match entity {
         Entity::Mailbox { address, account } => {
@@ -218,7 +217,7 @@ fn mailboxes(entity: &Entity) -> impl Iterator<Item = Observable<'_>> {
     mailbox.into_iter().chain(recipients).filter_map(|address| Observable::new(T::Email, address))
 }
 
-/// What stands in for a host: whoever or whatever else the alert is about.
+/// Returns a user, resource or the like that can replace a host as a target.
 fn bystander(entity: &Entity) -> Option<Parts<'_>> {
     let (kind, observable) = match entity {
         Entity::User(account)
@@ -244,8 +243,8 @@ fn bystander(entity: &Entity) -> Option<Parts<'_>> {
     Some((kind, None, vec![observable?]))
 }
 
-/// The tenant itself, when an alert names nobody: to call a stranger's address
-/// a target would be worse.
+/// Returns the tenant as the target if an alert names nobody. An arbitrary address in the evidence
+/// could be the attacker's.
 fn organisation<'a>(alert: &'a Alert, tenant: &'a TenantId) -> Observable<'a> {
     let tenant_id = alert.tenant_id.as_deref().unwrap_or(tenant.as_str());
     let kind =

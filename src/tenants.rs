@@ -1,4 +1,4 @@
-//! What is kept for each set of credentials, as long as there is room.
+//! A bounded cache of per-tenant state, keyed by credentials.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::semaphore::{Permit, Semaphore};
 use crate::session::Session;
 use crate::upstream::Upstream;
 
-/// All tenants, by credentials, each with a `T`.
+/// The per-tenant state `T` by credentials.
 pub(crate) struct Tenants<T> {
     upstream: Arc<Upstream>,
     most: usize,
@@ -20,23 +20,23 @@ pub(crate) struct Tenants<T> {
     make: Make<T>,
 }
 
-/// Makes a `T` that asks by its session, and waits in its queue.
+/// Creates the per-tenant state.
 type Make<T> = Box<dyn Fn(Session, Queue) -> T + Send + Sync>;
 
-/// What all tenants share.
+/// The permits that all tenants share.
 ///
-/// A worker that waits for Microsoft is a worker less. So a few are left over for
-/// whoever need not wait, and where there are several tenants, one alone never has
-/// all permits: a slow or broken one does not delay the others.
+/// A worker that waits for Microsoft cannot serve anyone else. So a few workers are kept free for
+/// requests that need not wait, and if there are several tenants, none can hold all permits: a slow
+/// or failing one does not delay the others.
 struct Waiting {
     requests: Semaphore,
-    /// For the calls that crawls have under way at once, beyond one for each.
+    /// For the parallel calls of crawls, beyond one for each crawl.
     calls: Semaphore,
-    /// Whether there is but one tenant.
+    /// Whether there is only one tenant.
     alone: AtomicBool,
 }
 
-/// The permits of one tenant, each of which is one of all tenants' as well.
+/// The permits of one tenant; each of them also takes one of the shared permits.
 pub(crate) struct Queue {
     all: Arc<Waiting>,
     requests: Semaphore,
@@ -52,8 +52,8 @@ impl Waiting {
         }
     }
 
-    /// A permit of `all` and one of the tenant's `own`. A tenant that is alone may
-    /// have all, one of several half of them.
+    /// Acquires a permit of `all` and one of the tenant's `own`. A single tenant may hold all
+    /// permits, one of several at most half of them.
     fn acquire(&self, all: &Semaphore, own: &Semaphore) -> Option<[Permit; 2]> {
         let alone = self.alone.load(Ordering::SeqCst);
         let share = if alone { all.permits() } else { (all.permits() / 2).max(1) };
@@ -63,12 +63,13 @@ impl Waiting {
 
 struct Known<T> {
     tenants: HashMap<CredentialKey, (u64, Arc<T>)>,
-    /// Counts uses, to tell who was used last.
+    /// Counts uses, to find the least recently used tenant.
     uses: u64,
 }
 
 impl<T> Tenants<T> {
-    /// At most `most` of them, of whose requests `waiting` may wait at once.
+    /// Creates a cache of at most `most` tenants, of whose requests `waiting` may wait for
+    /// Microsoft at once.
     pub(crate) fn new(
         upstream: Arc<Upstream>,
         most: usize,
@@ -84,13 +85,12 @@ impl<T> Tenants<T> {
         &self.upstream
     }
 
-    /// All that are known.
+    /// Returns all cached tenants.
     pub(crate) fn all(&self) -> Vec<Arc<T>> {
         lock(&self.known).tenants.values().map(|(_, tenant)| Arc::clone(tenant)).collect()
     }
 
-    /// The tenant of `credentials`. When there are too many, the one that has not
-    /// been used for longest is forgotten.
+    /// Returns the tenant of `credentials`. A full cache evicts the least recently used tenant.
     pub(crate) fn of(&self, credentials: &Credentials) -> Arc<T> {
         let key = credentials.key(self.upstream.cloud());
         let mut known = lock(&self.known);
@@ -116,17 +116,16 @@ impl<T> Tenants<T> {
 
 impl Queue {
     fn new(all: Arc<Waiting>) -> Self {
-        // What bounds a tenant is its share.
+        // A tenant is bounded by its share of the shared permits.
         Self { all, requests: Semaphore::new(usize::MAX), calls: Semaphore::new(usize::MAX) }
     }
 
-    /// Permission to wait for Microsoft, if there is any left.
+    /// Acquires a permit to wait for Microsoft, if one is free.
     pub(crate) fn permit(&self) -> Option<[Permit; 2]> {
         self.all.acquire(&self.all.requests, &self.requests)
     }
 
-    /// Permission for as many as `most` calls of a crawl beside its first, as far
-    /// as there is any.
+    /// Acquires permits for up to `most` calls of a crawl besides its first, as many as are free.
     pub(crate) fn calls(&self, most: usize) -> Vec<[Permit; 2]> {
         (0..most).map_while(|_| self.all.acquire(&self.all.calls, &self.calls)).collect()
     }

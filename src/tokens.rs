@@ -1,5 +1,5 @@
-//! The access token of one set of credentials: fetched by one at a time, kept
-//! until shortly before it expires, and dropped when Graph does not take it.
+//! The access token of one set of credentials: fetched by one caller at a time, cached until
+//! shortly before it expires, and dropped when Graph rejects it.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::pace::Pace;
 use crate::time::{Deadline, Timestamp};
 use crate::upstream::Upstream;
 
-/// Where a token is kept.
+/// The token cache of one set of credentials.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     held: Mutex<Option<Held>>,
-    /// Why the credentials were refused, and until when that is remembered.
+    /// Until when a rejection of the credentials is remembered, and the error.
     refused: Mutex<Option<(Duration, Error)>>,
     flight: Flight,
     pace: Pace,
@@ -42,16 +42,16 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    /// Whether there is a token that has not expired.
+    /// Returns whether there is an unexpired token.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         lock(&self.held).as_ref().is_some_and(|held| now < held.expires)
     }
 
-    /// The token, fetched if need be.
+    /// Returns the token, fetching it if necessary.
     ///
     /// # Errors
-    /// What the token endpoint or the way to it says, or that the deadline came
-    /// first.
+    /// When the token endpoint rejects the credentials or cannot be reached, or the deadline
+    /// passes.
     pub(crate) fn access(
         &self,
         credentials: &Credentials,
@@ -65,7 +65,7 @@ impl Tokens {
             }
             match self.flight.join() {
                 Turn::Lead(lead) => {
-                    // Another may have ended between the look and the lead.
+                    // Another caller may have finished between the check and becoming the leader.
                     let token = match self.current(upstream) {
                         Some(token) => Ok(token),
                         None => self.renew(credentials, upstream, deadline),
@@ -81,7 +81,7 @@ impl Tokens {
         }
     }
 
-    /// Drops `token`, if it is still the one that is kept.
+    /// Drops `token`, if it is still the cached one.
     pub(crate) fn refuse(&self, token: &Secret) {
         lock(&self.held).take_if(|held| held.token == *token);
     }
@@ -92,8 +92,8 @@ impl Tokens {
         held.as_ref().filter(|held| now < held.renew).map(|held| held.token.clone())
     }
 
-    /// Fetches a token; failing that, the old one will do for as long as it lasts,
-    /// unless the credentials are refused.
+    /// Fetches a token. If that fails, an old token is used until it expires, unless the
+    /// credentials were rejected.
     fn renew(
         &self,
         credentials: &Credentials,
@@ -116,7 +116,7 @@ impl Tokens {
         upstream: &Upstream,
         deadline: Deadline,
     ) -> Result<Secret, Error> {
-        // The lifetime counts from before the request: never too long.
+        // Counted from before the request, the lifetime is never too long.
         let asked = upstream.now();
         let refused = lock(&self.refused).clone();
         if let Some((_, why)) = refused.filter(|(until, _)| asked.monotonic < *until) {
@@ -136,7 +136,7 @@ impl Tokens {
         };
         upstream.metrics().token_fetches.add(&[outcome], 1);
         let grant = grant?;
-        // A token that lives hardly longer than the margin is of some use too.
+        // A short-lived token is used for at least half its lifetime.
         let margin = limits::TOKEN_MARGIN.min(grant.lifetime / 2);
         *lock(&self.held) = Some(Held {
             token: grant.token.clone(),

@@ -1,4 +1,4 @@
-//! The way out: [`Transport`] by ureq, with every default set on purpose.
+//! The ureq implementation of [`Transport`], with every relevant default set explicitly.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use crate::limits;
 use crate::settings::TransportSettings;
 use crate::uuid;
 
-/// What cannot be used of [`TransportSettings`], and why.
+/// The part of [`TransportSettings`] that is invalid, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unusable {
@@ -39,10 +39,10 @@ impl fmt::Display for Unusable {
 
 impl std::error::Error for Unusable {}
 
-/// Speaks HTTP to Microsoft.
+/// Sends HTTP requests to Microsoft.
 pub struct UreqTransport {
     agent: Agent,
-    /// The proxy's host and port, for people.
+    /// The proxy's host and port, for messages.
     proxy: Option<String>,
     unreadable_roots: usize,
     no_proxy: Vec<String>,
@@ -50,12 +50,11 @@ pub struct UreqTransport {
 }
 
 impl UreqTransport {
-    /// Prepares the way out.
+    /// Creates the HTTP client.
     ///
     /// # Errors
-    /// What is wrong with the proxy's URL or the certificates. Neither is
-    /// ignored: a proxy that is not used, or a trust that is not limited, would
-    /// go unnoticed.
+    /// When the proxy's URL or the certificates are invalid. Ignoring either would go unnoticed:
+    /// the proxy would be bypassed, or trust would not be restricted.
     pub fn new(settings: &TransportSettings) -> Result<Self, Unusable> {
         let proxy = settings.proxy.as_ref().map(proxy).transpose().map_err(Unusable::Proxy)?;
         let mut unreadable_roots = 0;
@@ -70,7 +69,7 @@ impl UreqTransport {
         let shown = proxy.as_ref().map(|proxy| format!("{}:{}", proxy.host(), proxy.port()));
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // A redirect would carry the token to wherever it points.
+            // A redirect could send the token to another host.
             .max_redirects(0)
             .proxy(proxy)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
@@ -90,19 +89,18 @@ impl UreqTransport {
         })
     }
 
-    /// How many of the configured certificates cannot be read, and so are passed
-    /// over.
+    /// Returns how many of the configured certificates could not be parsed and are ignored.
     pub const fn unreadable_roots(&self) -> usize {
         self.unreadable_roots
     }
 
-    /// Host and port of the proxy by which `url` is reached, if it is by one.
+    /// Returns host and port of the proxy used for `url`, if any.
     pub fn proxy_for(&self, url: &str) -> Option<&str> {
         self.proxy.as_deref().filter(|_| !self.is_direct(host_of(url)))
     }
 
-    /// The usual convention: a name stands for itself and what is below it, a
-    /// star for everything. This machine is never asked for by a proxy.
+    /// Returns whether `host` is reached without the proxy, by the usual `NO_PROXY` rules: a name
+    /// stands for itself and its subdomains, `*` for everything. Loopback never uses the proxy.
     fn is_direct(&self, host: &str) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_lowercase();
         let loopback = host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
@@ -116,10 +114,10 @@ impl UreqTransport {
         host == "localhost" || loopback || self.no_proxy.iter().any(named)
     }
 
-    /// A random UUID, by which Microsoft's support finds a call again.
+    /// Returns a random UUID with which Microsoft's support can find a call.
     fn call_id(&self) -> String {
         let mut bytes = [0; 16];
-        // Without randomness there is no id, and the call is as good.
+        // Without randomness the id is not unique, which does not affect the call.
         let _ = self.random.fill(&mut bytes);
         uuid::random(bytes)
     }
@@ -186,7 +184,7 @@ impl UreqTransport {
     }
 }
 
-/// The method, and the media type and body where there is one.
+/// Returns the method, and the media type and body if there is one.
 fn on_the_wire(action: &Action) -> (&'static str, &'static str, Option<&str>) {
     const FORM: &str = "application/x-www-form-urlencoded";
     const JSON: &str = "application/json";
@@ -206,15 +204,15 @@ fn proxy(url: &Secret) -> Result<Proxy, &'static str> {
     if !text.starts_with("http://") && !text.starts_with("https://") {
         return Err("must begin with http:// or https://");
     }
-    // ureq takes a port that is none for the usual one.
+    // ureq replaces an invalid port by the default one.
     let authority = text.split("://").nth(1).unwrap_or_default();
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
     let port = place.rsplit(']').next().and_then(|rest| rest.rsplit_once(':'));
     if port.is_some_and(|(_, port)| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
-        return Err("has a port that is no number from 1 to 65535");
+        return Err("has an invalid port; use a number from 1 to 65535");
     }
-    Proxy::new(text).map_err(|_| "is not the URL of a proxy")
+    Proxy::new(text).map_err(|_| "is not a valid proxy URL")
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, &'static str> {
@@ -223,23 +221,27 @@ fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, &'static str> {
         match item {
             Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
             Ok(_) => {}
-            Err(_) => return Err("is not in PEM form"),
+            Err(_) => return Err("is not valid PEM"),
         }
     }
-    if certificates.is_empty() { Err("holds no certificate") } else { Ok(certificates) }
+    if certificates.is_empty() { Err("contains no certificate") } else { Ok(certificates) }
 }
 
-/// How many of `certificates` nobody can be trusted by. The bundle of a system may
-/// have an odd one among a hundred, which ureq passes over in silence; if all
-/// were, it would go unnoticed until the first call.
+/// Returns how many of `certificates` cannot be parsed. A system's bundle may have a bad one among
+/// a hundred, which ureq ignores silently. If all are bad, the error is reported here rather than
+/// at the first call.
 fn unreadable(certificates: &[Certificate<'_>]) -> Result<usize, &'static str> {
     let mut store = RootCertStore::empty();
     let mut is_odd = |c: &&Certificate<'_>| store.add(c.der().into()).is_err();
     let odd = certificates.iter().filter(&mut is_odd).count();
-    if odd < certificates.len() { Ok(odd) } else { Err("holds no certificate that can be read") }
+    if odd < certificates.len() {
+        Ok(odd)
+    } else {
+        Err("contains no certificate that can be parsed")
+    }
 }
 
-/// The host of a URL that this program has made.
+/// Returns the host of `url`, which this program has built itself.
 fn host_of(url: &str) -> &str {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
@@ -258,7 +260,7 @@ fn translate(error: ureq::Error, host: &str, timeout: Duration) -> TransportErro
             TransportError::Connect { host, reason }
         }
         ureq::Error::Timeout(ureq::Timeout::Resolve) => {
-            let reason = "its name was not resolved in time".to_owned();
+            let reason = "its name could not be resolved in time".to_owned();
             TransportError::Connect { host, reason }
         }
         ureq::Error::Timeout(_) => TransportError::Timeout { after: timeout },
@@ -273,7 +275,7 @@ fn translate(error: ureq::Error, host: &str, timeout: Duration) -> TransportErro
     }
 }
 
-/// Whoever goes by a proxy meets nobody else before there is a connection.
+/// Attributes connection errors to the proxy, if there is one: nothing else is contacted directly.
 fn by_proxy(error: TransportError, proxy: Option<&str>) -> TransportError {
     let Some(proxy) = proxy.map(str::to_owned) else {
         return error;
@@ -294,20 +296,20 @@ fn translate_io(error: &io::Error, host: String, reason: String) -> TransportErr
         K::ConnectionRefused | K::HostUnreachable | K::NetworkUnreachable | K::AddrNotAvailable => {
             TransportError::Connect { host, reason }
         }
-        // Of the connection itself, where nobody has answered for minutes.
+        // The kernel's own timeout (`ETIMEDOUT`).
         K::TimedOut if reason.starts_with("Connection timed out") => {
             TransportError::Connect { host, reason }
         }
-        // The resolver's error has no kind of its own.
+        // The resolver's error has no kind of its own …
         _ if reason.starts_with("failed to lookup address") => TransportError::Resolve { host },
-        // Nor has that of the TLS library, which is wrapped.
+        // … and neither has the wrapped error of the TLS library.
         K::InvalidData if error.get_ref().is_some() => TransportError::Tls { reason },
         _ => TransportError::Broken { reason },
     }
 }
 
-/// What an error is about, without the client's prefixes: that is the last of a
-/// chain. None of ureq's texts holds a header or a body.
+/// Returns the innermost error as text, without ureq's prefixes. None of ureq's messages contains a
+/// header or a body.
 fn reason(error: &ureq::Error) -> String {
     let mut inner: &dyn std::error::Error = match error {
         ureq::Error::Io(error) => error,
@@ -319,7 +321,7 @@ fn reason(error: &ureq::Error) -> String {
     inner.to_string()
 }
 
-/// In the form that Microsoft asks for: company, product, version.
+/// In Microsoft's recommended form: company, product, version.
 const USER_AGENT: &str = concat!("GraphRelay-ObservableRelay/", env!("CARGO_PKG_VERSION"));
 
 #[cfg(test)]
@@ -363,7 +365,8 @@ mod tests {
         assert!(proxy("proxy.example:3128").is_some());
         assert!(proxy("http://").is_some());
         for port in ["65536", "0", "x", ""] {
-            let refused = Some(Unusable::Proxy("has a port that is no number from 1 to 65535"));
+            let refused =
+                Some(Unusable::Proxy("has an invalid port; use a number from 1 to 65535"));
             assert_eq!(proxy(&format!("http://user:1@proxy.example:{port}")), refused, "{port}");
         }
         assert_eq!(proxy("http://[::1]:65535/"), None);
@@ -371,7 +374,7 @@ mod tests {
             let roots = Some(pem.to_vec());
             UreqTransport::new(&TransportSettings { roots, ..TransportSettings::default() }).err()
         };
-        assert_eq!(roots(b""), Some(Unusable::Roots("holds no certificate")));
+        assert_eq!(roots(b""), Some(Unusable::Roots("contains no certificate")));
         assert!(roots(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").is_some());
     }
 

@@ -1,5 +1,4 @@
-//! One call to Microsoft: sent in its turn and within its time, again where that
-//! helps, and told to the log.
+//! The client for all calls to Microsoft: rate limits, deadlines, retries, logging and metrics.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,13 +14,13 @@ use crate::metrics::Metrics;
 use crate::pace::{Pace, TooEarly, back_off};
 use crate::time::{Clock, Deadline, Now, Skew, Timestamp};
 
-/// The way to Microsoft, shared by all tenants.
+/// The client for calls to Microsoft, shared by all tenants.
 pub(crate) struct Upstream {
     cloud: Cloud,
     transport: Arc<dyn Transport>,
     clock: Clock,
     events: Events,
-    /// The last time that Microsoft has told, and the time here then.
+    /// Microsoft's time in its latest response, and the local time then.
     told: Mutex<Option<(Timestamp, Timestamp)>>,
     metrics: Metrics,
 }
@@ -59,8 +58,9 @@ impl Upstream {
         deadline.remaining(self.now())
     }
 
-    /// How this clock differs from Microsoft's, if that has told the time. Its
-    /// times are whole seconds, cut off, so that up to one is no difference.
+    /// Returns how the local clock differs from Microsoft's, if a response has shown it.
+    /// Microsoft's times are truncated to seconds, so differences of up to one second count as
+    /// none.
     pub(crate) fn skew(&self) -> Option<Skew> {
         let (theirs, ours) = (*lock(&self.told))?;
         let behind = theirs.since(ours);
@@ -77,12 +77,12 @@ impl Upstream {
         self.metrics.log_lines_dropped.set(self.events.dropped());
     }
 
-    /// Sends `request` in its turn and returns the answer, whatever its status.
-    /// While Microsoft is too busy to answer, it asks again: after as long as
-    /// the answer says, or else after a while that grows, if that fits.
+    /// Sends `request` within its rate limit and returns the response, whatever its status. While
+    /// Microsoft is throttling or overloaded, retries after the delay that the response demands, or
+    /// else with exponential backoff, as long as the deadline allows.
     ///
     /// # Errors
-    /// When there is no answer, or no time for one.
+    /// When there is no response, or no time for one.
     pub(crate) fn send(
         &self,
         request: &Request,
@@ -105,7 +105,7 @@ impl Upstream {
             let now = self.now();
             let asked = pace.pause_after(&response, now.wall);
             if let Some(span) = asked {
-                // For everybody, and as soon as the next turn is asked for.
+                // Applies to all callers; this one waits in the next `wait_for_turn`.
                 pace.hold(now, span, response.status);
             }
             attempt += 1;
@@ -113,7 +113,7 @@ impl Upstream {
             let event = Event::new(Level::Info, "busy").with("status", response.status);
             self.tell(&event.with("wait_ms", wait.as_millis()).with("attempt", attempt));
             match asked {
-                // The turn says until when, if that is too long.
+                // The next `wait_for_turn` fails if the pause is too long.
                 Some(_) if attempt < limits::ATTEMPTS => {}
                 None if attempt < limits::ATTEMPTS && wait <= self.patience(deadline) => {
                     self.clock.wait(wait);
@@ -127,10 +127,11 @@ impl Upstream {
         self.reserve(pace, 1, deadline)
     }
 
-    /// Waits for so many turns at once: for calls that one request makes.
+    /// Reserves `turns` calls at once, for the parts of one batch, and waits until they are
+    /// allowed.
     ///
     /// # Errors
-    /// When they come too late.
+    /// When the wait would be too long.
     pub(crate) fn reserve(&self, pace: &Pace, turns: u32, deadline: Deadline) -> Result<(), Error> {
         let early = |TooEarly { until, status }| Error::Throttled { until, status };
         let wait = pace.take(turns, self.now(), self.patience(deadline));
@@ -144,20 +145,20 @@ impl Upstream {
         Ok(())
     }
 
-    /// How long anybody may wait who has to be through by `deadline`.
+    /// Returns how long a call may wait that has to finish by `deadline`.
     fn patience(&self, deadline: Deadline) -> Duration {
         self.remaining(deadline).unwrap_or_default().min(limits::LONGEST_WAIT)
     }
 
-    /// One attempt, or two.
+    /// Sends the request once, or twice if the connection breaks.
     fn exchange(&self, request: &Request, deadline: Deadline) -> Result<Response, Error> {
         let begun = self.now();
         let timeout = deadline.remaining(begun).map(|left| left.min(limits::CALL_TIMEOUT));
         let timeout = timeout.ok_or(Error::Deadline { waiting_for: "calling Microsoft" })?;
         let mut result = self.transport.send(request, timeout);
         self.trace(request, &result, begun);
-        // The other side may have closed a connection just as it was used again.
-        // What only reads can be said twice.
+        // The server may have closed an idle connection just as it was reused. Reads are safe to
+        // repeat.
         if let (Err(TransportError::Broken { .. }), Action::Get | Action::PostQuery(_)) =
             (&result, &request.action)
             && let Some(left) = self.remaining(deadline)
@@ -175,7 +176,7 @@ impl Upstream {
         let kind = kind(request);
         self.metrics.calls.add(&[kind, outcome(result)], 1);
         self.metrics.call_duration.observe(&[kind], took);
-        // The query is left out: it says nothing that is needed here.
+        // The query string is omitted: it is not needed and may hold what an analyst searched for.
         let path = request.url.split('?').next().unwrap_or_default();
         let event = Event::new(Level::Debug, "call").with("url", path).with("ms", took.as_millis());
         let event = match result {
@@ -195,7 +196,7 @@ impl Upstream {
     }
 }
 
-/// What a call is for, as a metric has it. Queries have a quota of their own.
+/// Returns the call's type as a metric label. Hunting queries have their own quota.
 fn kind(request: &Request) -> &'static str {
     match request.action {
         Action::PostForm(_) | Action::PostFormBasic { .. } => "token",
@@ -208,7 +209,7 @@ fn kind(request: &Request) -> &'static str {
     }
 }
 
-/// What has come of a call, as a metric has it.
+/// Returns the call's result as a metric label.
 fn outcome(result: &Result<Response, TransportError>) -> &'static str {
     match result {
         Ok(response) => match response.status {
@@ -226,9 +227,8 @@ fn outcome(result: &Result<Response, TransportError>) -> &'static str {
     }
 }
 
-/// Whether asking again after a while is what the status is for. A 500 is not:
-/// it is known to come back for the same question for ever (elastic/integrations
-/// #18144).
+/// Returns whether the status calls for a retry. A 500 does not: Graph is known to repeat it
+/// indefinitely for the same request (elastic/integrations#18144).
 pub(crate) const fn is_busy(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
 }

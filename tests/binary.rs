@@ -91,7 +91,7 @@ fn bad_environments_are_refused_alike_by_serve_and_check() {
         ),
         (
             &[("SECRET_KEY", OWN_KEY), ("SSL_CERT_FILE", "/dev/null")],
-            "graph-relay: SSL_CERT_FILE holds no certificate\n",
+            "graph-relay: SSL_CERT_FILE contains no certificate\n",
         ),
     ];
     for (environment, expected) in rows {

@@ -199,7 +199,7 @@ fn certificates_of_which_none_can_be_read_are_refused_at_the_start() {
     let cut = &body[..body.len() / 2 / 4 * 4];
     let broken = format!("-----BEGIN CERTIFICATE-----\n{cut}\n-----END CERTIFICATE-----\n");
     let refused = UreqTransport::new(&settings(Some(&broken), None)).err().unwrap();
-    assert!(format!("{refused:?}").contains("holds no certificate that can be read"));
+    assert!(format!("{refused:?}").contains("contains no certificate that can be parsed"));
     // An odd one among good ones is counted.
     let both = UreqTransport::new(&settings(Some(&format!("{pem}{broken}")), None)).unwrap();
     assert_eq!(both.unreadable_roots(), 1);

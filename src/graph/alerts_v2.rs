@@ -1,5 +1,4 @@
-//! `GET /v1.0/security/alerts_v2`: the request, the page that answers it, and
-//! the wire form of an alert.
+//! `GET /v1.0/security/alerts_v2`: the request, the response page, and the wire form of an alert.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -17,29 +16,29 @@ use crate::time::Timestamp;
 /// One page of alerts.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// The alerts, as far as they could be read, in Graph's order.
+    /// The alerts that could be parsed, in Graph's order.
     pub alerts: Vec<Alert>,
-    /// Rows that are no alert (no object, or without an id), as a digest that
-    /// tells one from another.
+    /// Digests of the rows that are not alerts (not an object, or without an id). A digest
+    /// identifies a row across crawls.
     pub unreadable: Vec<u64>,
-    /// Whether some provider behind Graph did not answer (HTTP 206, or a warning
-    /// that says so).
+    /// Whether a provider behind Graph did not respond (HTTP 206, or a `Warning` header that says
+    /// so).
     pub partial: bool,
-    /// The providers that did not, as far as they are named.
+    /// The providers that did not respond, as far as they are named.
     pub silent: Vec<String>,
-    /// When it was sent, by Microsoft's clock.
+    /// When the response was sent, by Microsoft's clock.
     pub date: Option<Timestamp>,
-    /// Where the next page is, if the answer says so.
+    /// The URL of the next page, if there is one.
     pub next_link: Option<String>,
 }
 
 impl Page {
-    /// Rows on the page, readable or not.
+    /// Returns the number of rows on the page, valid or not.
     pub fn rows(&self) -> usize {
         self.alerts.len() + self.unreadable.len()
     }
 
-    /// Reads an answer that is a success.
+    /// Parses a successful response.
     ///
     /// # Errors
     /// As [`Page::parse`].
@@ -47,7 +46,7 @@ impl Page {
         Self::of_rows(response, parse_alert)
     }
 
-    /// Reads an answer that is a success, and whose rows are what `read` reads.
+    /// Parses a successful response, using `read` for each row.
     ///
     /// # Errors
     /// As [`Page::parse`].
@@ -61,8 +60,8 @@ impl Page {
         Ok(Self { partial, silent, date: response.date(), ..page })
     }
 
-    /// Reads a page's body. An odd row costs itself, an odd field of a row no more
-    /// than that field.
+    /// Parses a page's body. A malformed row loses only that row, a malformed field only that
+    /// field.
     ///
     /// # Errors
     /// When `body` is not JSON with a list called `value`.
@@ -71,7 +70,7 @@ impl Page {
     }
 
     fn parse_rows(body: &[u8], read: fn(&str) -> Option<Alert>) -> Result<Self, UnexpectedAnswer> {
-        // A mark at the beginning, or a byte that is no UTF-8, costs itself.
+        // Tolerate a byte order mark and bytes that are not UTF-8.
         Self::parse_text(body, read).or_else(|error| {
             let text = String::from_utf8_lossy(body);
             let text = text.strip_prefix('\u{feff}').unwrap_or(&text).as_bytes();
@@ -100,9 +99,9 @@ impl Page {
     }
 }
 
-/// The providers of which a header such as `Warning: 199 -
-/// "Microsoft/MCAS/504/10000"` says that they did not answer: vendor, provider,
-/// status and milliseconds. There may be several in one header.
+/// Returns the providers that did not respond, from headers such as `Warning: 199 -
+/// "Microsoft/MCAS/504/10000"`: vendor, provider, status and milliseconds. One header may name
+/// several.
 fn silent_providers(response: &Response) -> Vec<String> {
     let warnings = response.headers.iter().filter(|(name, _)| name == "warning");
     let quoted = warnings.flat_map(|(_, value)| value.split('"').skip(1).step_by(2));
@@ -121,20 +120,21 @@ fn digest(row: &str) -> u64 {
     hasher.finish()
 }
 
-/// Reads one alert; `None` when it is no object or has no id, and so can
-/// neither be linked to nor told from another.
+/// Parses one alert. Returns `None` if it is not an object or has no id: it could neither be linked
+/// to nor told from another.
 pub fn parse_alert(json: &str) -> Option<Alert> {
     let read = |json: &str| serde_json::from_str::<WireAlert>(json).ok();
     let wire = read(json).or_else(|| {
-        // What is doubled or cut costs itself: of two values, the last counts. It is
-        // written anew, so that there is but one way to read an alert.
+        // The derived parser rejects duplicate fields and lone surrogates. Both are repaired (of
+        // duplicates the last counts) and the text is re-serialised, so that there is one parser
+        // for alerts.
         let value: Value = serde_json::from_str(&without_lone_surrogates(json)).ok()?;
         read(&value.to_string())
     })?;
     let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
     let objects = wire.evidence.0.into_iter().filter_map(|object| object.0);
     let mut evidence: Vec<Evidence> = objects.map(|wire| (*wire).into()).collect();
-    // It is kept for as long as the alert is.
+    // The evidence is kept for as long as the alert.
     evidence.shrink_to_fit();
     Some(Alert {
         id: wire.id.0?,
@@ -177,7 +177,7 @@ pub(super) fn severity(word: &Text) -> Severity {
     }
 }
 
-/// `microsoft.graph.security.alert`, as far as it is read.
+/// The fields of `microsoft.graph.security.alert` that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct WireAlert {
@@ -211,7 +211,7 @@ struct WireAlert {
     evidence: List<Object<WireEvidence>>,
 }
 
-/// 206: some provider behind Graph did not answer.
+/// 206: a provider behind Graph did not respond.
 const PARTIAL: u16 = 206;
 
 #[cfg(test)]
@@ -248,7 +248,7 @@ mod tests {
                 &[r#"199 - "Microsoft/ASC/503/1""#, r#"199 - "Microsoft/MCAS/504/2""#],
                 &["Microsoft/ASC (HTTP 503)", "Microsoft/MCAS (HTTP 504)"],
             ),
-            // One that did answer, and warnings of another kind.
+            // A provider that did respond, and warnings of another kind.
             (&[r#"199 - "Microsoft/ASC/200/12""#, r#"299 - "Deprecated""#], &[]),
             (&["", "\"", r#"199 - "a/b""#, r#"199 - "//""#], &[]),
             (&[], &[]),

@@ -1,9 +1,7 @@
-//! `POST /v1.0/$batch`: several requests in one call, or one that is too long for
-//! a URL.
+//! `POST /v1.0/$batch`: several requests in one call, or one whose URL would be too long.
 //!
-//! The answer is 200 whatever became of its parts, which come in any order and
-//! each with a status of its own. That security alerts can be asked for in this
-//! way is said nowhere, and neither is that they cannot.
+//! The response is 200 whatever happened to its parts, which come in any order, each with its own
+//! status. Microsoft does not document whether security alerts can be requested in batches.
 
 use std::collections::HashMap;
 
@@ -20,26 +18,26 @@ use crate::credentials::Secret;
 use crate::error::UnexpectedAnswer;
 use crate::http::{Request, Response, percent_encode};
 
-/// What became of one alert that was asked for by its id.
+/// The result of requesting one alert by its id.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Part {
-    /// Here it is.
+    /// The alert.
     Read(Box<Alert>),
-    /// There is no such alert, or no longer.
+    /// The alert does not exist (any more).
     Gone,
-    /// There is no answer for it that can be read.
+    /// The batch has no usable response for this alert.
     Missing,
     /// Any other status, with its headers.
     Refused(Response),
 }
 
-/// The place of an alert, below the version.
+/// Returns the path of an alert, relative to the API version.
 pub fn path(id: &str) -> String {
     format!("/security/alerts_v2/{}", percent_encode(id))
 }
 
-/// The request for `urls`, which are below the version, and at most
+/// Creates the request for `urls`, which are relative to the API version; at most
 /// [`limits::BATCH`](crate::limits::BATCH) of them.
 pub fn request(graph: &BaseUrl, urls: &[String], token: Secret) -> Request {
     let headers: HashMap<&str, &str> = HEADERS.into_iter().collect();
@@ -48,11 +46,11 @@ pub fn request(graph: &BaseUrl, urls: &[String], token: Secret) -> Request {
     post(graph.join("/v1.0/$batch"), &json!({"requests": parts}), token)
 }
 
-/// The answer to each of `count` requests, in the order in which they were made,
-/// as far as there is one.
+/// Returns the response to each of `count` requests, in the order of the requests; `None` where
+/// there is none.
 ///
 /// # Errors
-/// When `body` is no answer to a batch at all.
+/// When `body` is not a batch response.
 pub fn responses(body: &[u8], count: usize) -> Result<Vec<Option<Response>>, UnexpectedAnswer> {
     #[derive(Deserialize)]
     struct Wire<'a> {
@@ -87,7 +85,7 @@ pub fn responses(body: &[u8], count: usize) -> Result<Vec<Option<Response>>, Une
     Ok(responses)
 }
 
-/// What an answer says that was asked for one alert, in a batch or alone.
+/// Interprets the response to the request for one alert, sent in a batch or by itself.
 pub fn of(response: Response) -> Part {
     let text = std::str::from_utf8(&response.body).unwrap_or_default();
     match response.status {

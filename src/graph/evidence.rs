@@ -1,4 +1,4 @@
-//! What evidence says, by its type: from its wire form into [`Entity`].
+//! Converts each type of evidence from its wire form to an [`Entity`].
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl WireEvidence {
         }
     }
 
-    /// How to read this type of evidence; `None` for one that is not known.
+    /// Returns the converter for this type of evidence, or `None` if it is unknown.
     fn kind(&self) -> Option<Reading> {
         let name = self.odata_type.0.as_deref()?;
         let name = name.rsplit_once('.').map_or(name, |(_, name)| name);
@@ -57,7 +57,7 @@ impl WireEvidence {
         Entity::File(file(&self.file_details, &self.mde_device_id))
     }
 
-    /// `sha256ac` is the Authenticode hash, another value altogether.
+    /// `sha256ac` is ignored: the Authenticode hash is a different value.
     fn hash(&self) -> Entity {
         let mut file = File::default();
         set_hash(&mut file, &self.algorithm, &self.value);
@@ -109,7 +109,8 @@ impl WireEvidence {
         }
     }
 
-    /// `WindowsServer2022` and `21H2` as `Windows Server 2022 21H2`.
+    /// Returns the operating system as text: `WindowsServer2022` and `21H2` become `Windows Server
+    /// 2022 21H2`.
     fn os(&self) -> Option<Arc<str>> {
         let platform = first([&self.os_platform, &self.operating_system])?;
         let platform = platform.replace("WindowsServer", "Windows Server");
@@ -142,8 +143,8 @@ impl WireEvidence {
         }
     }
 
-    /// A mail, as reported by a user or analysed by Microsoft, or a chat
-    /// message. Sender domains are said of analysed mail alone.
+    /// Converts an e-mail, reported by a user or analysed by Microsoft, or a chat message. Only
+    /// analysed mail has sender domains.
     fn message(&self) -> Entity {
         let senders = [&self.p1_sender, &self.p2_sender];
         let senders = senders.into_iter().filter_map(|sender| sender.0.as_deref());
@@ -276,7 +277,7 @@ impl WireEvidence {
             &self.app_id,
         ];
         Resource {
-            // Of what is stored, its store is what can be looked after.
+            // A stored object is named by its storage account, which analysts can act on.
             name: storage.or_else(|| first(names)),
             addresses: own.into_iter().flatten().chain(addresses(&self.external_ips)).collect(),
             urls: links.into_iter().filter_map(|link| link.0.clone()).collect(),
@@ -285,7 +286,7 @@ impl WireEvidence {
     }
 }
 
-/// Evidence of a known type that says nothing.
+/// Converts evidence of a known type that has nothing to search or show.
 fn nothing() -> Entity {
     Entity::Resource(Box::default())
 }
@@ -334,10 +335,10 @@ fn account(wire: &WireAccount) -> Account {
     }
 }
 
-/// How one type of evidence is read.
+/// Converts one type of evidence.
 type Reading = fn(&WireEvidence) -> Entity;
 
-/// The 48 types of v1.0, and how each is read.
+/// The 48 types of v1.0 and their converters.
 const KINDS: [(&str, Reading); 48] = [
     ("activeDirectoryDomainEvidence", WireEvidence::directory),
     ("aiAgentEvidence", WireEvidence::resource),

@@ -1,9 +1,8 @@
-//! `POST /v1.0/security/runHuntingQuery`: which alerts mention any of many
-//! observables, by one query over `AlertEvidence`.
+//! `POST /v1.0/security/runHuntingQuery`: finds the alerts that mention any of many observables
+//! with one query over `AlertEvidence`.
 //!
-//! That table holds what an alert's evidence says, in fewer places than the
-//! alert itself, and its hashes are SHA-1 as a rule. So the query finds wide,
-//! and every alert that it names is read and matched again.
+//! That table has fewer fields than the alerts themselves, and usually only SHA-1 hashes. So the
+//! query matches broadly, and every alert that it names is read and matched again.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -25,19 +24,19 @@ use crate::limits;
 use crate::observable::{Kind, Observable, address};
 use crate::time::Timestamp;
 
-/// A query, and which of the observables it asks for.
+/// A query and the observables it covers.
 #[derive(Debug)]
 pub struct Query {
-    /// The text of it.
+    /// The query's text.
     pub text: String,
-    /// The places of its observables in the list that was given.
+    /// The indices of its observables in the list passed in.
     pub asked: Vec<usize>,
 }
 
-/// Where queries are run.
+/// The path of the endpoint.
 pub(crate) const PATH: &str = "/v1.0/security/runHuntingQuery";
 
-/// The request that runs `query`.
+/// Creates the request that runs `query`.
 pub fn request(graph: &BaseUrl, query: &str, token: Secret) -> Request {
     post(graph.join(PATH), &json!({"Query": query}), token)
 }
@@ -45,24 +44,23 @@ pub fn request(graph: &BaseUrl, query: &str, token: Secret) -> Request {
 /// The smallest query that proves the permission.
 pub const PROBE: &str = "AlertEvidence | take 1";
 
-/// The queries that find the alerts of the last `reach` that mention any of
-/// `observables`: one as a rule, more where it would be longer than
-/// [`limits::QUERY`].
+/// Returns the queries that find the alerts of the last `reach` that mention any of `observables`.
+/// Usually there is one; more if it would exceed [`limits::QUERY`].
 pub fn queries(observables: &[Observable], reach: Duration) -> Vec<Query> {
     let ago = reach.as_secs();
     let head = format!("let near = AlertEvidence | where Timestamp > ago({ago}s);\n");
     split(observables, &LISTS, &format!("{head}{FIND}{}", top()))
 }
 
-/// The queries that find alerts by the SHA-1 of the files whose SHA-256 is asked
-/// for, as devices have reported both. Their tables need a licence for Defender
-/// for Endpoint; without it, such a query is refused as a whole.
+/// Returns the queries that find alerts by the SHA-1 of files whose SHA-256 was requested, using
+/// the device tables, which have both. Those tables need a licence for Defender for Endpoint;
+/// without it, Microsoft rejects the whole query.
 pub fn bridges(hashes: &[Observable], reach: Duration) -> Vec<Query> {
     let bridge = BRIDGE.replace("{ago}", &reach.as_secs().to_string());
     split(hashes, &["hashes"], &format!("{bridge}{}", top()))
 }
 
-/// The newest rows, as many as are read.
+/// Returns the clause that keeps the newest rows, up to the row limit.
 fn top() -> String {
     format!("| top {} by Last desc\n", limits::HUNTING_ROWS)
 }
@@ -87,7 +85,7 @@ fn split(observables: &[Observable], lists: &[&'static str], tail: &str) -> Vec<
     queries
 }
 
-/// A query that is being filled.
+/// A query under construction.
 #[derive(Default)]
 struct Draft {
     values: Vec<(&'static str, Literal)>,
@@ -120,8 +118,8 @@ const fn list_of(kind: Kind) -> &'static str {
     }
 }
 
-/// What the tables may call `observable`, in lower case: Kusto ignores the case
-/// of ASCII alone.
+/// Returns the spellings of `observable` that the tables may contain, in lower case. Kusto ignores
+/// only the case of ASCII letters.
 fn spellings(observable: &Observable) -> Vec<String> {
     let normal = observable.normal().to_lowercase();
     let mut spellings = match (observable.kind(), address(observable.value().trim())) {
@@ -143,21 +141,21 @@ fn spellings(observable: &Observable) -> Vec<String> {
     spellings
 }
 
-/// What hunting knows of the alerts that mention an observable, or may.
+/// The candidate alerts that hunting found, merged from its rows.
 #[derive(Debug, Default)]
 pub struct Rows {
     alerts: HashMap<Arc<str>, Alert>,
-    /// The SHA-256 of a file by its SHA-1, both in lower case.
+    /// SHA-256 by SHA-1 of the same file, both in lower case.
     pub twins: HashMap<Arc<str>, Arc<str>>,
     hashes: HashSet<Arc<str>>,
-    /// Rows that name no alert.
+    /// The number of rows without an alert id.
     pub unreadable: usize,
-    /// If an answer was as long as may be, the time of its oldest row.
+    /// If a response reached the row limit, the time of its oldest row.
     pub cut: Option<Timestamp>,
 }
 
 impl Rows {
-    /// Adds what an answer says.
+    /// Adds the rows of a response.
     ///
     /// # Errors
     /// When `body` is not JSON with a list called `results`.
@@ -179,12 +177,12 @@ impl Rows {
         Ok(())
     }
 
-    /// Whether a row has the SHA-256 `hash`, which is in lower case.
+    /// Returns whether a row has the SHA-256 `hash`, in lower case.
     pub fn has_hash(&self, hash: &str) -> bool {
         self.hashes.contains(hash)
     }
 
-    /// An alert for each id, which knows no more than its rows say.
+    /// Returns an alert for each id, holding only what its rows say.
     pub fn into_alerts(self) -> impl Iterator<Item = Alert> {
         self.alerts.into_values()
     }
@@ -211,7 +209,7 @@ impl Rows {
     }
 }
 
-/// A row as [`FIND`] and [`BRIDGE`] project it.
+/// A row as projected by [`FIND`] and [`BRIDGE`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Row {
@@ -253,7 +251,7 @@ impl Row {
             })));
         }
         entities.extend(self.remote_url.0.map(Entity::Url));
-        // Other evidence names users who are not its subject.
+        // In rows of other evidence the user is not the subject.
         if self.entity_type.0.as_deref() == Some("User") {
             let principal_name = self.account_upn.0;
             entities.push(Entity::User(Account { principal_name, ..Account::default() }));
@@ -262,8 +260,8 @@ impl Row {
     }
 }
 
-/// Fills in the SHA-256 of every file in `alert` that has none of its own, where
-/// `twins` knows it by its SHA-1.
+/// Fills in the SHA-256 of every file in `alert` that lacks one, if `twins` has it for the file's
+/// SHA-1.
 pub fn complete(alert: &mut Alert, twins: &HashMap<Arc<str>, Arc<str>>) {
     for evidence in &mut alert.evidence {
         for file in files(&mut evidence.entity) {
@@ -291,9 +289,9 @@ fn files(entity: &mut Entity) -> Vec<&mut File> {
     }
 }
 
-/// How long to wait after a 429 that does not say: until the next quarter of an
-/// hour when the tenant's share of processor time is used up, else until the
-/// minute is over in which calls are counted.
+/// Returns how long to wait after a 429 without `Retry-After`: until the next quarter of an hour if
+/// the tenant's CPU quota is used up, else until the minute over which calls are counted has
+/// passed.
 pub fn pause(response: &Response, now: Timestamp) -> Duration {
     let text = String::from_utf8_lossy(&response.body).to_lowercase();
     if text.contains("cpu") || text.contains("resource") {
@@ -304,15 +302,14 @@ pub fn pause(response: &Response, now: Timestamp) -> Duration {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Seconds of the cycle in which processor time is given out.
+/// Length in seconds of the cycle in which the CPU quota is renewed.
 const QUARTER: i64 = 15 * 60;
 
-/// The lists of a query.
+/// The names of the lists in a query.
 const LISTS: [&str; 7] = ["hashes", "names", "paths", "addresses", "hosts", "domains", "urls"];
 
-/// Rows with any of the observables, the newest first. `twins` are the hashes
-/// asked for under both names, where the table knows both: its other rows know
-/// but the SHA-1.
+/// Finds rows with any of the observables, newest first. `twins` maps the SHA-1 to the SHA-256 of
+/// requested hashes where the table has both; its other rows have only the SHA-1.
 const FIND: &str = r#"let twins = near | where tolower(SHA256) in (hashes) and isnotempty(SHA1)
 | summarize by SHA1, Twin = tolower(SHA256);
 near
@@ -330,7 +327,7 @@ near
 | summarize Last = max(Timestamp) by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin, RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn
 "#;
 
-/// Rows with the SHA-1 of a file whose SHA-256 is asked for.
+/// Finds rows with the SHA-1 of a file whose SHA-256 was requested.
 const BRIDGE: &str = r#"let twins = union DeviceFileEvents, DeviceProcessEvents
 | where Timestamp > ago({ago}s) and tolower(SHA256) in (hashes) and isnotempty(SHA1)
 | summarize by SHA1, Twin = tolower(SHA256);

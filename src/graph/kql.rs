@@ -1,16 +1,16 @@
-//! Kusto queries. What an analyst has pasted gets into one as a [`Literal`] and
-//! in no other way: the rest of a query is text of this program.
+//! Quoting for Kusto queries. Text from a request enters a query only as a [`Literal`]; the rest of
+//! a query is constant text.
 
 use std::fmt::{self, Write as _};
 
-/// A string literal in double quotes. Quote and backslash are escaped by a
-/// backslash, and whatever is no character to print as `\uXXXX`, so that it means
-/// the same to Kusto as in the JSON of a `dynamic` literal.
+/// A string literal in double quotes. Quotes and backslashes are escaped with a backslash, control
+/// characters and line separators as `\uXXXX`, which means the same in Kusto as in the JSON of a
+/// `dynamic` literal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Literal(String);
 
 impl Literal {
-    /// The literal that means `text`.
+    /// Quotes `text`.
     pub fn new(text: &str) -> Self {
         let mut literal = String::with_capacity(text.len() + 2);
         literal.push('"');
@@ -20,7 +20,7 @@ impl Literal {
                     literal.push('\\');
                     literal.push(c);
                 }
-                // U+2028 and U+2029 end a line for some readers.
+                // Some parsers take U+2028 and U+2029 for line ends.
                 c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
                     // Writing to a string cannot fail; all of these are below U+10000.
                     let _ = write!(literal, "\\u{:04X}", u32::from(c));
@@ -32,7 +32,7 @@ impl Literal {
         Self(literal)
     }
 
-    /// Bytes of it, the quotes included.
+    /// Returns its size in bytes, including the quotes.
     pub const fn size(&self) -> usize {
         self.0.len()
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Literal {
     }
 }
 
-/// `let name = dynamic(["a","b"]);`
+/// Returns `let name = dynamic(["a","b"]);`.
 pub fn let_list(name: &'static str, values: &[Literal]) -> String {
     let values: Vec<String> = values.iter().map(Literal::to_string).collect();
     format!("let {name} = dynamic([{}]);\n", values.join(","))
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::graph::literals::{NASTY, Pasted};
 
-    /// What `text` means as a Kusto string literal, by its grammar alone.
+    /// Parses a Kusto string literal, by its grammar only.
     fn read(text: &str) -> Option<String> {
         let mut rest = text.strip_prefix('"')?.strip_suffix('"')?.chars();
         let mut value = String::new();
@@ -83,7 +83,7 @@ mod tests {
         for value in NASTY.into_iter().map(str::to_owned).chain(random) {
             let literal = Literal::new(&value).to_string();
             assert_eq!(read(&literal).as_ref(), Some(&value), "{value:?}");
-            // And as JSON, which is what a `dynamic` literal holds.
+            // A `dynamic` literal is JSON, so the text has to be valid JSON too.
             assert_eq!(serde_json::from_str::<String>(&literal).ok().as_ref(), Some(&value));
         }
     }

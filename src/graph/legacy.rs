@@ -1,8 +1,8 @@
-//! `GET /v1.0/security/alerts`, the API that Microsoft has retired: what can be
-//! asked of it, and its alerts.
+//! `GET /v1.0/security/alerts`, the legacy API that Microsoft has retired: its filters and its
+//! alerts.
 //!
-//! With `crate::legacy` and the simulator's side of it this goes in one commit,
-//! when no tenant and no cloud serves it any more.
+//! Remove this together with `crate::legacy` and the simulator's counterpart once no tenant or
+//! cloud serves the API any more.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,30 +16,29 @@ use crate::cloud::BaseUrl;
 use crate::observable::{Kind, Observable};
 use crate::time::Timestamp;
 
-/// How a look-up is worded.
+/// How a filter is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wording {
-    /// In every place and spelling, as far as providers understand it.
+    /// All known fields and spellings, as far as providers support them.
     Wide,
-    /// In the one place that the original asked for, as it was typed.
+    /// The one field that the original filtered by, with the value as typed.
     Plain,
 }
 
-/// The smallest read that proves permission for alerts.
+/// Returns the URL of the smallest read that proves the permission to read alerts.
 pub fn probe_url(graph: &BaseUrl) -> String {
     graph.join("/v1.0/security/alerts?$top=1")
 }
 
-/// The URL that asks for alerts with `observable` in them, `top` of each
-/// provider.
+/// Returns the URL that requests alerts with `observable`, at most `top` from each provider.
 pub fn url(graph: &BaseUrl, observable: &Observable, top: usize, wording: Wording) -> String {
     let wide = (wording == Wording::Wide).then(|| wide(observable)).flatten();
     let filter = wide.unwrap_or_else(|| plain(observable)).encoded();
     graph.join(&format!("/v1.0/security/alerts?$filter={filter}&$top={top}"))
 }
 
-/// The original's filter.
+/// Returns the original's filter.
 fn plain(observable: &Observable) -> Filter {
     let value = Literal::new(observable.value());
     let (collection, property) = match observable.kind() {
@@ -59,7 +58,7 @@ fn plain(observable: &Observable) -> Filter {
     Filter::equals(property, &value).within(collection)
 }
 
-/// A filter over all the places in [`PLACES`].
+/// Returns a filter over all fields in [`PLACES`].
 fn wide(observable: &Observable) -> Option<Filter> {
     let values = spellings(observable).into_iter().map(|value| Literal::new(&value));
     let values: Vec<Literal> = values.collect();
@@ -73,11 +72,11 @@ fn wide(observable: &Observable) -> Option<Filter> {
     Filter::any_of(places.filter_map(place).chain(in_parts(observable)))
 }
 
-/// What is said in two properties, or in part of one.
+/// Returns the filter for values that are split over two properties, or are part of one.
 fn in_parts(observable: &Observable) -> Option<Filter> {
     let value = observable.normal().to_lowercase();
     match observable.kind() {
-        // Some providers give the directory for the path, as `alerts_v2` does.
+        // Some providers put the directory into the path, as `alerts_v2` does.
         Kind::FilePath => {
             let at = value.rfind(['/', '\\'])?;
             let (folder, name) = (value.get(..at)?, value.get(at + 1..)?);
@@ -86,7 +85,7 @@ fn in_parts(observable: &Observable) -> Option<Filter> {
             let named = Filter::equals("tolower(x/name)", &Literal::new(name));
             Some(Filter::any_of(folders)?.and(&named).within("fileStates"))
         }
-        // A name without a dot is meant in whatever domain.
+        // A name without a dot matches the host in any domain.
         Kind::Hostname if !value.contains('.') => {
             let value = Literal::new(&format!("{value}."));
             Some(Filter::starts_with("tolower(x/fqdn)", &value).within("hostStates"))
@@ -95,7 +94,8 @@ fn in_parts(observable: &Observable) -> Option<Filter> {
     }
 }
 
-/// What providers may call `observable`; in lower case, but for addresses.
+/// Returns the spellings of `observable` that providers may use, in lower case except for
+/// addresses.
 fn spellings(observable: &Observable) -> Vec<String> {
     let typed = observable.value().trim();
     let lower = typed.to_lowercase();
@@ -112,8 +112,8 @@ fn spellings(observable: &Observable) -> Vec<String> {
     spellings
 }
 
-/// A URL with and without what the API may leave out: parameters, by its
-/// documentation, and the scheme, by the example there.
+/// Returns the URL with and without its parameters, which the API may omit according to its
+/// documentation, and its scheme, which the example there omits.
 fn url_spellings(url: &str) -> Vec<String> {
     let (schemes, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (vec![format!("{scheme}://"), String::new()], rest),
@@ -126,7 +126,7 @@ fn url_spellings(url: &str) -> Vec<String> {
     schemes.iter().flat_map(spell).flatten().filter(|url| url.len() > 1).collect()
 }
 
-/// Reads one alert; `None` when it is no object or has no id.
+/// Parses one alert. Returns `None` if it is not an object or has no id.
 pub fn parse_alert(json: &str) -> Option<Alert> {
     let wire: WireAlert = serde_json::from_str(json).ok()?;
     let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
@@ -146,7 +146,7 @@ pub fn parse_alert(json: &str) -> Option<Alert> {
         recommended_actions: (!actions.is_empty()).then(|| actions.join("\n").into()),
         category: wire.category.0,
         severity: severity(&wire.severity),
-        // As `alerts_v2` calls it.
+        // Use the name from `alerts_v2`.
         status: wire.status.0.map(|word| if &*word == "newAlert" { "new".into() } else { word }),
         classification: wire.feedback.0,
         sensor: Some(sensor(vendor.provider.0.as_deref(), vendor.sub_provider.0.as_deref()).into()),
@@ -165,7 +165,7 @@ pub fn parse_alert(json: &str) -> Option<Alert> {
     })
 }
 
-/// The original's words.
+/// Returns the original's sensor types.
 fn sensor(provider: Option<&str>, sub_provider: Option<&str>) -> &'static str {
     match (provider, sub_provider) {
         (Some("Palo Alto Networks"), Some("NGFW" | "NG Firewall")) => "network.firewall",
@@ -177,7 +177,7 @@ fn states(list: &List<Object<WireState>>) -> impl Iterator<Item = &WireState> {
     list.0.iter().filter_map(|state| state.0.as_deref())
 }
 
-/// `microsoft.graph.alert`, as far as it is read.
+/// The fields of `microsoft.graph.alert` that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct WireAlert {
@@ -216,7 +216,7 @@ struct WireVendor {
     sub_provider: Text,
 }
 
-/// A state of any kind: no two use one name for two things.
+/// A state of any type: no two types use one name for different things.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct WireState {
@@ -272,8 +272,8 @@ impl WireAlert {
 }
 
 impl WireState {
-    /// The path is that of the file itself by the documentation, and that of its
-    /// directory by some providers; [`File`] has the directory.
+    /// Converts a file. The path is the file's own according to the documentation, but its
+    /// directory with some providers; [`File`] has the directory.
     fn file(&self) -> File {
         let name = self.name.0.clone();
         let mut file = File { path: self.path.0.clone(), name, ..File::default() };
@@ -344,7 +344,7 @@ impl WireState {
 }
 
 impl WireHash {
-    /// As it is named, or else as its length says.
+    /// Returns the algorithm as named, or else by the hash's length.
     fn algorithm(&self) -> Text {
         match (self.hash_type.0.as_deref(), self.hash_value.0.as_deref().map(str::len)) {
             (None | Some("unknown"), Some(64)) => Text(Some("sha256".into())),
@@ -355,7 +355,7 @@ impl WireHash {
     }
 }
 
-/// Where each type of observable can be: collection and properties.
+/// The fields that can hold each type of observable: collection and properties.
 const PLACES: [(Kind, &str, &[&str]); 14] = [
     (Kind::Sha256, "fileStates", &["tolower(x/fileHash/hashValue)"]),
     (Kind::Sha256, "processes", &["tolower(x/fileHash/hashValue)"]),

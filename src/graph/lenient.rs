@@ -1,7 +1,7 @@
-//! Reading JSON that may not be what the schema says.
+//! Lenient JSON parsing.
 //!
-//! A field of the wrong type is a field without a value: it costs itself and
-//! nothing else. Each of these types reads any JSON value without failing.
+//! A field of the wrong type is treated as missing and affects nothing else. Each of these types
+//! accepts any JSON value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,12 +16,12 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Text(pub(crate) Option<Arc<str>>);
 
-/// A string, or the one in an object under `ipAddress` or `url`: what is text in
-/// some types of evidence is evidence of its own in others.
+/// A string, or the string under `ipAddress` or `url` in an object: some types of evidence nest
+/// another piece of evidence where others have text.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Inner(pub(crate) Option<Arc<str>>);
 
-/// The elements of an array, or none.
+/// The elements of an array; empty for any other value.
 #[derive(Debug)]
 pub(crate) struct List<T>(pub(crate) Vec<T>);
 
@@ -42,13 +42,13 @@ impl<T> Default for Object<T> {
 }
 
 impl List<Text> {
-    /// The strings in it.
+    /// Returns the strings in the list.
     pub(crate) fn texts(self) -> Vec<Arc<str>> {
         self.0.into_iter().filter_map(|text| text.0).collect()
     }
 }
 
-/// Implements the visits of JSON values that yield nothing.
+/// Implements the visitor methods for scalars as "no value".
 macro_rules! nothing {
     ($value:expr; $($visit:ident: $type:ty),*) => {
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +63,7 @@ macro_rules! nothing {
     };
 }
 
-/// Implements the visits of arrays and objects that yield nothing.
+/// Implements the visitor methods for arrays and objects as "no value".
 macro_rules! nothing_inside {
     (seq) => {
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -170,8 +170,8 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
     }
 }
 
-/// `json` with what no JSON text may hold replaced by U+FFFD: halves of
-/// surrogate pairs, which are left of an emoji when a title is cut.
+/// Replaces lone surrogates in `json` by U+FFFD. They occur when a title is cut in the middle of an
+/// emoji.
 pub(crate) fn without_lone_surrogates(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     let mut rest = json;
@@ -186,7 +186,7 @@ pub(crate) fn without_lone_surrogates(json: &str) -> String {
                 continue;
             }
             (Some(_), _) => 6,
-            // `\\` and the like: what is escaped begins no escape of its own.
+            // An escape such as `\\`: the escaped character does not start another one.
             (None, _) => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
         };
         let (whole, after) = escape.split_at_checked(length).unwrap_or((escape, ""));
@@ -196,7 +196,7 @@ pub(crate) fn without_lone_surrogates(json: &str) -> String {
     text + rest
 }
 
-/// The code unit of an escape such as `\ud83d` at the beginning of `text`.
+/// Returns the code unit of an escape such as `\ud83d` at the start of `text`.
 fn code_unit(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }

@@ -1,7 +1,6 @@
-//! Values as analysts paste them and attackers name their files, for the tests
-//! of what quotes them.
+//! Test values for the quoting of literals: as analysts paste them and attackers name their files.
 
-/// Some that are known to have gone wrong somewhere.
+/// Values that are known to break naive quoting.
 pub(super) const NASTY: [&str; 14] = [
     "",
     "O'Brien.exe",
@@ -19,8 +18,7 @@ pub(super) const NASTY: [&str; 14] = [
     "\"]); AlertInfo //",
 ];
 
-/// Others, the same for one seed: of the characters that mean something, and up
-/// to 8 KiB long.
+/// Pseudo-random values, repeatable by seed: made of significant characters, up to 8 KiB long.
 pub(super) struct Pasted(u64);
 
 impl Pasted {
@@ -28,7 +26,7 @@ impl Pasted {
         Self(seed)
     }
 
-    /// xorshift64: a few bits that look random are enough.
+    /// xorshift64 is random enough for this.
     const fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -1,5 +1,5 @@
-//! The token endpoint: OAuth 2.0 client credentials (RFC 6749 section 4.4) as
-//! Microsoft Entra speaks it, and what its refusals mean.
+//! The token endpoint: OAuth 2.0 client credentials (RFC 6749 section 4.4) as implemented by
+//! Microsoft Entra, and its error responses.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::http::{Action, Request, Response, percent_encode};
 pub struct Grant {
     /// The token.
     pub token: Secret,
-    /// For how long, from when it was asked for.
+    /// How long it is valid, counted from the request.
     pub lifetime: Duration,
 }
 
-/// The request for a token. A `POST`: the endpoint refuses the original's
-/// `GET` with AADSTS900561.
+/// Creates the token request. It is a `POST`: the endpoint rejects the original's `GET` with
+/// AADSTS900561.
 pub fn request(credentials: &Credentials, cloud: &Cloud) -> Request {
     let fields = [
         ("client_id", credentials.application.as_str()),
@@ -39,11 +39,11 @@ pub fn request(credentials: &Credentials, cloud: &Cloud) -> Request {
     }
 }
 
-/// Reads the answer to a request for a token of `tenant`.
+/// Parses the response to a token request for `tenant`.
 ///
 /// # Errors
-/// [`Error::Login`] when it is a refusal, [`Error::UnexpectedAnswer`] when it
-/// is neither that nor a token.
+/// [`Error::Login`] for an error response, [`Error::UnexpectedAnswer`] for anything else that is
+/// not a token.
 pub fn grant(response: &Response, tenant: &TenantId) -> Result<Grant, Error> {
     if response.status != 200 {
         return Err(Error::Login(problem(response, tenant)));
@@ -77,7 +77,7 @@ fn problem(response: &Response, tenant: &TenantId) -> LoginProblem {
     let in_text = description
         .strip_prefix("AADSTS")
         .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-    // What follows the first line or sentence names the request, not the cause.
+    // The text after the first line or sentence identifies the request, not the cause.
     let sentence = description.lines().next().unwrap_or_default();
     let sentence = sentence.split(" Trace ID:").next().unwrap_or_default();
     let is_document = wire.error.0.is_some();

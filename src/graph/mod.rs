@@ -1,4 +1,4 @@
-//! Microsoft Graph: what is asked of it and what it answers.
+//! Microsoft Graph: requests and responses.
 
 pub mod alerts_v2;
 pub mod batch;
@@ -22,17 +22,17 @@ use crate::cloud::BaseUrl;
 use crate::credentials::Secret;
 use crate::http::{Action, Request};
 
-/// Sent with every request to Graph. Without `Prefer`, the names of newer
-/// products arrive as `unknownFutureValue`.
+/// Headers of every request to Graph. Without `Prefer`, names of newer products arrive as
+/// `unknownFutureValue`.
 const HEADERS: [(&str, &str); 2] =
     [("accept", "application/json"), ("prefer", "include-unknown-enum-members")];
 
-/// `GET` of `url`, on behalf of whoever `token` was issued to.
+/// Creates a `GET` request for `url`, authorised by `token`.
 pub fn get(url: String, token: Secret) -> Request {
     request(url, Action::Get, token)
 }
 
-/// `POST` of `json` to `url`, likewise.
+/// Creates a `POST` request that sends `json` to `url`, authorised by `token`.
 pub(crate) fn post(url: String, json: &Value, token: Secret) -> Request {
     request(url, Action::PostQuery(json.to_string()), token)
 }
@@ -46,7 +46,7 @@ fn request(url: String, action: Action, token: Secret) -> Request {
     }
 }
 
-/// The smallest read that proves permission for alerts.
+/// Returns the URL of the smallest read that proves the permission to read alerts.
 pub fn probe_url(graph: &BaseUrl) -> String {
     graph.join("/v1.0/security/alerts_v2?$top=1")
 }

@@ -1,17 +1,17 @@
-//! OData filters. What an analyst has pasted gets into one as a [`Literal`] and
-//! in no other way: the rest of a filter is made of the words of this program.
+//! OData filters. Text from a request enters a filter only as a [`Literal`]; the rest of a filter
+//! is constant text.
 
 use std::fmt;
 
 use crate::http::percent_encode;
 
-/// A string literal: in quotes, with every quote in it doubled (OData 4.01 ABNF,
-/// `string`). Nothing else is special there, the backslash included.
+/// A string literal: in single quotes, with each quote inside doubled (OData 4.01 ABNF, `string`).
+/// Nothing else is special, not even the backslash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Literal(String);
 
 impl Literal {
-    /// The literal that means `text`.
+    /// Quotes `text`.
     pub fn new(text: &str) -> Self {
         Self(format!("'{}'", text.replace('\'', "''")))
     }
@@ -23,48 +23,47 @@ impl fmt::Display for Literal {
     }
 }
 
-/// A condition on alerts, or on one element of a collection of theirs, which is
-/// called `x`.
+/// A condition on alerts, or on an element `x` of one of their collections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(String);
 
 impl Filter {
-    /// That `property` is `value`.
+    /// `property` equals `value`.
     pub fn equals(property: &'static str, value: &Literal) -> Self {
         Self(format!("{property} eq {value}"))
     }
 
-    /// That `property` begins with `value`.
+    /// `property` starts with `value`.
     pub fn starts_with(property: &'static str, value: &Literal) -> Self {
         Self(format!("startswith({property},{value})"))
     }
 
-    /// That one of `conditions` holds; of none, nothing.
+    /// At least one of `conditions` holds; `None` if there are none.
     pub fn any_of(conditions: impl IntoIterator<Item = Self>) -> Option<Self> {
         let texts: Vec<String> = conditions.into_iter().map(|filter| filter.0).collect();
         (!texts.is_empty()).then(|| Self(texts.join(" or ")))
     }
 
-    /// That it or `other` holds.
+    /// This condition or `other` holds.
     #[must_use]
     pub fn or(self, other: &Self) -> Self {
         Self(format!("{} or {}", self.0, other.0))
     }
 
-    /// That both hold, each of which may be several conditions joined by `or`.
+    /// Both conditions hold. Each may consist of several joined by `or`.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
         Self(format!("({}) and ({})", self.0, other.0))
     }
 
-    /// That it holds for an element of `collection`.
+    /// The condition holds for an element of `collection`.
     #[must_use]
     pub fn within(self, collection: &'static str) -> Self {
         Self(format!("{collection}/any(x: {})", self.0))
     }
 
-    /// As the value of a query option. This is the one place where a filter is
-    /// percent-encoded, and it is encoded once.
+    /// Returns the filter percent-encoded as a query option. This is the only place that encodes a
+    /// filter.
     pub fn encoded(&self) -> String {
         percent_encode(&self.0)
     }
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
     use crate::graph::literals::{NASTY, Pasted};
 
-    /// What `text` means as an OData string literal, by the grammar alone.
+    /// Parses an OData string literal, by its grammar only.
     fn read(text: &str) -> Option<String> {
         let mut rest = text.strip_prefix('\'')?.strip_suffix('\'')?.chars();
         let mut value = String::new();

@@ -1,5 +1,4 @@
-//! Graph's error document, which may be anything: JSON in several spellings,
-//! HTML from a gateway, or nothing at all.
+//! Graph's error response, which may be JSON in several forms, HTML from a gateway, or empty.
 
 use serde::Deserialize;
 
@@ -7,7 +6,7 @@ use super::lenient::{Object, Text};
 use crate::error::{Problem, foreign};
 use crate::http::Response;
 
-/// What `response`, which is no success, says.
+/// Parses an error response.
 pub fn of(response: &Response) -> Problem {
     let document: Document = serde_json::from_slice(&response.body).unwrap_or_default();
     let error = document.error.0.unwrap_or_default();

@@ -1,13 +1,12 @@
-//! The wire form of evidence: 48 types that share one object, told apart by
-//! `@odata.type` (v1.0 schema of 2026-08-20). Read leniently, field by field.
+//! The wire form of evidence: 48 types that share one struct and differ by `@odata.type` (v1.0
+//! schema of 2026-08-20). Parsed leniently, field by field.
 
 use serde::Deserialize;
 
 use super::lenient::{Inner, List, Object, Text};
 
-/// Every property of every type that this program reads. No two types use one
-/// name for two things, but for `ipAddress` and `urls`, which are text in some
-/// and objects in others.
+/// All properties used, of all types. No two types use one name for different things, except
+/// `ipAddress` and `urls`, which are text in some and objects in others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct WireEvidence {
@@ -26,7 +25,7 @@ pub(crate) struct WireEvidence {
     pub(super) value: Text,
     pub(super) file_hashes: List<Object<WireHash>>,
     pub(super) blob_container: Object<Self>,
-    // device, Internet of Things, network card
+    // device, IoT device, network card
     pub(super) host_name: Text,
     pub(super) device_dns_name: Text,
     pub(super) dns_domain: Text,
@@ -48,7 +47,7 @@ pub(crate) struct WireEvidence {
     pub(super) primary_address: Text,
     pub(super) mailbox_primary_address: Text,
     pub(super) upn: Text,
-    // address, URL, name, connection
+    // IP address, URL, DNS, connection
     pub(super) ip_address: Inner,
     pub(super) url: Text,
     pub(super) urls: List<Inner>,
@@ -79,7 +78,7 @@ pub(crate) struct WireEvidence {
     // registry
     pub(super) registry_hive: Text,
     pub(super) registry_key: Text,
-    // everything with a name
+    // resources
     pub(super) name: Text,
     pub(super) display_name: Text,
     pub(super) resource_id: Text,
