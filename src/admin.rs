@@ -1,9 +1,7 @@
-//! What machines ask of the process itself: whether it lives, whether new
-//! requests are welcome, and what it has counted.
+//! The admin endpoints: liveness, readiness and metrics.
 //!
-//! None of it asks Microsoft. An outage there is in the metrics and in the
-//! answers to `/health`; to end the process for it would lose the alerts that
-//! are in memory, and mend nothing.
+//! None of them calls Microsoft. An outage of Microsoft shows in the metrics and in `/health`;
+//! restarting the process for it would only discard the alerts in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,18 +10,18 @@ use serde_json::json;
 
 use crate::api::{self, Api, Response, Summary};
 
-/// The endpoints for machines.
+/// The admin endpoints.
 pub struct Admin {
     api: Arc<Api>,
     stopping: Stopping,
 }
 
-/// Whether the process is about to end, for all who have to know.
+/// A flag that says that the process is shutting down.
 #[derive(Clone, Default)]
 pub struct Stopping(Arc<AtomicBool>);
 
 impl Stopping {
-    /// It is, from now on.
+    /// Sets the flag.
     pub fn begin(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -34,7 +32,7 @@ impl Stopping {
 }
 
 impl Admin {
-    /// Tells of `api`.
+    /// Reports on `api`.
     pub const fn new(api: Arc<Api>, stopping: Stopping) -> Self {
         Self { api, stopping }
     }
@@ -43,10 +41,10 @@ impl Admin {
     pub fn handle(&self, method: &str, target: &str) -> Response {
         let path = target.split('?').next().unwrap_or_default();
         let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| path == **endpoint) else {
-            return api::failure(404, "There are /livez, /readyz and /metrics.", "admin");
+            return api::failure(404, "Not found. Available: /livez, /readyz, /metrics.", "admin");
         };
         if !matches!(method, "GET" | "HEAD") {
-            let response = api::failure(405, "The method is not allowed.", "admin");
+            let response = api::failure(405, "The method is not allowed; use GET.", "admin");
             return Response { allow: Some("GET"), ..response };
         }
         match *endpoint {
@@ -66,5 +64,5 @@ fn page(media_type: &'static str, body: String) -> Response {
 
 const ENDPOINTS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
-/// The text format of Prometheus.
+/// The Prometheus text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";

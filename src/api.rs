@@ -1,9 +1,7 @@
-//! The relay protocol: endpoints, words and envelopes, as bytes in and bytes
-//! out.
+//! The relay protocol of Cisco XDR: endpoints and JSON envelopes, independent of HTTP.
 //!
-//! Whatever the protocol can say is said with HTTP 200; another status would
-//! reach the analyst as a general failure of the module, and the text would be
-//! lost on the way.
+//! Errors of the protocol are sent with HTTP 200. XDR shows any other status as a general failure
+//! of the module and drops the message.
 
 use std::time::Duration;
 
@@ -22,50 +20,50 @@ use crate::shortfall::Shortfall;
 use crate::time::Deadline;
 use crate::trust::Trust;
 
-/// A request, as far as the protocol looks at one.
+/// The parts of an HTTP request that the protocol uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The method, in capitals.
     pub method: &'a str,
-    /// Path and query, as they were sent.
+    /// The path and query as sent.
     pub target: &'a str,
     /// The `Authorization` header.
     pub authorization: Option<&'a str>,
     /// The `Health-Check` header.
     pub health_check: Option<&'a str>,
-    /// The body, or why there is none.
+    /// The body, or why it could not be read.
     pub body: Result<&'a [u8], &'a InvalidArgument>,
 }
 
-/// The answer to a [`Request`].
+/// The response to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// For 405: the one method that is allowed.
+    /// The allowed method, for status 405.
     pub allow: Option<&'static str>,
-    /// What the body is: [`JSON`], as far as the protocol goes.
+    /// The media type of the body; [`JSON`] for every endpoint of the protocol.
     pub media_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
-    /// What to log of it.
+    /// What is logged about the response.
     pub summary: Summary,
 }
 
-/// What to log of a request.
+/// What is logged about a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// The endpoint; never the path that was sent.
+    /// The endpoint's name; never the path as sent.
     pub endpoint: &'static str,
-    /// Why it was refused or failed.
+    /// Why the request was rejected or failed.
     pub error: Option<Error>,
-    /// Sightings in the answer.
+    /// Sightings in the response.
     pub sightings: usize,
     /// The codes of its warnings.
     pub warnings: Vec<&'static str>,
 }
 
-/// The protocol in front of a relay.
+/// The protocol, its relay and its authentication.
 pub struct Api {
     relay: Relay,
     trust: Trust,
@@ -83,7 +81,7 @@ enum Endpoint {
     Watchdog,
 }
 
-/// Path, name, method and endpoint. A path matches whole or not at all.
+/// Path, name, method and endpoint. A path has to match exactly.
 const ROUTES: [(&str, &str, &str, Endpoint); 8] = [
     ("/observe/observables", "observe", "POST", Endpoint::Observe),
     ("/health", "health", "POST", Endpoint::Health),
@@ -96,25 +94,25 @@ const ROUTES: [(&str, &str, &str, Endpoint); 8] = [
 ];
 
 impl Api {
-    /// Serves `relay` to those whom `trust` accepts.
+    /// Serves `relay` to callers that `trust` authenticates.
     pub const fn new(relay: Relay, trust: Trust) -> Self {
         Self { relay, trust }
     }
 
-    /// The relay behind it.
+    /// Returns the relay.
     pub const fn relay(&self) -> &Relay {
         &self.relay
     }
 
-    /// Answers `request` by `deadline`, in no more bytes than the guard takes from
-    /// behind: 100 observables that 100 large alerts mention would have more.
+    /// Answers `request` by `deadline`, within the size that the front end accepts: 100 observables
+    /// in 100 large alerts each would exceed it.
     pub fn handle(&self, request: Request<'_>, deadline: Deadline) -> Response {
         self.handle_within(limits::REPLY - limits::HEAD, request, deadline)
     }
 
-    /// Answers `request` by `deadline`, in a body that takes up no more than
-    /// `room` bytes as text in another JSON document. Where Lambda or the guard
-    /// would drop an answer for its size, a shorter one that says so is given.
+    /// Answers `request` by `deadline` with a body that takes at most `room` bytes when quoted as a
+    /// string in another JSON document. A larger answer, which Lambda or the front end would
+    /// reject, is shortened and carries a warning.
     pub fn handle_within(&self, room: usize, request: Request<'_>, deadline: Deadline) -> Response {
         let path = request.target.split(['?', '#']).next().unwrap_or_default();
         let Some((_, name, method, endpoint)) = ROUTES.iter().find(|(known, ..)| *known == path)
@@ -128,8 +126,7 @@ impl Api {
         let (value, summary) = match endpoint {
             Endpoint::Observe => return self.observe(room, request, deadline),
             Endpoint::Health => self.health(request, deadline),
-            // Empty on purpose, and for everybody, as in the original's first
-            // version: there is nothing to protect.
+            // Empty and without authentication, as in the original: there is nothing to protect.
             Endpoint::Deliberate => (json!({"data": {}}), Summary::default()),
             Endpoint::Refer | Endpoint::Respond => (json!({"data": []}), Summary::default()),
             Endpoint::Trigger => (json!({"data": {"status": "failure"}}), Summary::default()),
@@ -154,7 +151,7 @@ impl Api {
         request: Request<'_>,
         deadline: Deadline,
     ) -> Result<Response, Error> {
-        // Who asks comes first: a stranger's body is not worth parsing.
+        // Authenticate first: a stranger's body is not worth parsing.
         let claims = self.claims(request, deadline)?;
         let body = request.body.map_err(Clone::clone)?;
         let question = payload::question(body)?;
@@ -168,12 +165,12 @@ impl Api {
             sightings(&reply, room)
         });
         let response = response
-            .unwrap_or_else(|| failure(500, "The answer is too large to be sent.", "observe"));
+            .unwrap_or_else(|| failure(500, "The response is too large to be sent.", "observe"));
         self.count_left_out(&reply.shortfalls);
         Ok(response)
     }
 
-    /// Counts an answer that has gone, `took` after the request had come.
+    /// Counts a response that was sent `took` after its request arrived.
     pub fn count(&self, response: &Response, took: Duration) {
         let metrics = self.relay.metrics();
         let endpoint = response.summary.endpoint;
@@ -214,8 +211,8 @@ impl Api {
         }
     }
 
-    /// Who asks. A request that has waited too long is not even asked that:
-    /// whoever sent it has gone.
+    /// Authenticates the caller. A request that has waited past its deadline is not authenticated:
+    /// its sender has given up.
     fn claims(&self, request: Request<'_>, deadline: Deadline) -> Result<Claims, Error> {
         if deadline.remaining(self.relay.now()).is_none() {
             return Err(Error::Deadline { waiting_for: "busy with other requests" });
@@ -226,7 +223,7 @@ impl Api {
 }
 
 impl Response {
-    /// The headers that go with it, as the answer to the request called `id`.
+    /// Returns the response headers for the request with this `id`.
     pub fn headers<'a>(&self, id: &'a RequestId) -> Vec<(&'static str, &'a str)> {
         let mut headers = vec![("Content-Type", self.media_type), ("X-Request-Id", id.as_str())];
         headers.extend(self.allow.map(|method| ("Allow", method)));
@@ -236,7 +233,7 @@ impl Response {
         headers
     }
 
-    /// How it went, as a metric has it.
+    /// Returns the outcome as a label of the metrics.
     fn outcome(&self) -> &'static str {
         match (self.status, &self.summary.error) {
             (200, None) if self.summary.warnings.is_empty() => "ok",
@@ -249,14 +246,13 @@ impl Response {
         }
     }
 
-    /// What to log of it, as the answer to the request called `id` after
-    /// `took`.
+    /// Returns the log record of the response to the request with this `id`, sent after `took`.
     pub fn event(&self, id: &RequestId, took: Duration) -> Event {
         let summary = &self.summary;
         let level = match (self.status, summary.endpoint) {
             (_, "admin") => Level::Debug,
             (500.., _) => Level::Error,
-            // Asked every few seconds by a machine.
+            // Polled every few seconds.
             (_, "watchdog" | "version") => Level::Debug,
             _ => Level::Info,
         };
@@ -279,9 +275,8 @@ impl Response {
     }
 }
 
-/// `path` without the stage or base path under which a gateway has the relay.
-/// Which of the two it is, and whether the gateway has taken it off, differs
-/// from one to the next; the end of the path tells the endpoint in any case.
+/// Strips the stage or base path that an API gateway puts before the path. Gateways differ in which
+/// they use and whether they remove it; the end of the path identifies the endpoint.
 pub fn without_base(path: &str) -> &str {
     let is_name = |segment: &str| {
         !segment.is_empty()
@@ -294,7 +289,8 @@ pub fn without_base(path: &str) -> &str {
     known.map_or(path, |(route, ..)| route)
 }
 
-/// The answer when a request could not be worked on at all: a panic, or no room.
+/// Returns the response to a request that was not processed, after a panic or when the server is
+/// full.
 pub fn failure(status: u16, message: &str, endpoint: &'static str) -> Response {
     Response {
         status,
@@ -312,19 +308,19 @@ fn success(value: &impl Serialize, summary: Summary) -> Response {
 fn respond(body: Result<Vec<u8>, serde_json::Error>, summary: Summary) -> Response {
     match body {
         Ok(body) => Response { status: 200, allow: None, media_type: JSON, body, summary },
-        // Maps with keys other than text have no JSON; there are none.
-        Err(_) => failure(500, "The answer has no JSON form.", summary.endpoint),
+        // Only maps with keys that are not strings have no JSON form; there are none.
+        Err(_) => failure(500, "The response cannot be written as JSON.", summary.endpoint),
     }
 }
 
-/// The answer to observe, if it takes up no more than `room` bytes as text in another
-/// JSON document.
+/// Returns the response to observe if it takes at most `room` bytes when quoted as a string in
+/// another JSON document.
 fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
     let errors: Vec<WireError> =
         reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
     let count = reply.count();
     let body = envelope(count, reply.sightings(), &errors, room).transpose()?;
-    // Nothing is longer than twice what it was, once it is quoted.
+    // Quoting at most doubles the length.
     let fits = |body: &Vec<u8>| body.len() <= room / 2 || quoted_length(body) <= room;
     let summary = Summary {
         endpoint: "observe",
@@ -335,8 +331,8 @@ fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
     body.as_ref().map_or(true, fits).then(|| respond(body, summary))
 }
 
-/// `data` and `errors` of an answer to observe with `count` sightings. Each is made,
-/// written and dropped before the next, and none once there are more than `room` bytes.
+/// Writes `data` and `errors` of the response to observe. Each of the `count` sightings is created,
+/// written and dropped before the next; writing stops beyond `room` bytes.
 fn envelope<S: Serialize>(
     count: usize,
     sightings: impl Iterator<Item = S>,
@@ -368,16 +364,16 @@ fn envelope<S: Serialize>(
     Ok(Some(body))
 }
 
-/// What `value` takes up as text in another JSON document.
+/// Returns the length of `value` when quoted as a string in another JSON document.
 fn quoted(value: &impl Serialize) -> usize {
     let mut json = Vec::new();
     json::write(&mut json, value).map_or(0, |()| quoted_length(&json))
 }
 
-/// Bytes of an answer with one sighting, as a rule.
+/// A typical response with one sighting, in bytes.
 const ROOM: usize = 4 * 1024;
 
-/// What stands around sightings, the most that there can be.
+/// The longest envelope around sightings.
 const AROUND: &str = r#"{"data":{"sightings":{"count":10000,"docs":[]}}}"#;
 
 fn watchdog(health_check: Option<&str>) -> Value {
@@ -394,16 +390,16 @@ fn watchdog(health_check: Option<&str>) -> Value {
     }
 }
 
-/// The headers in which a caller names its request, the first one first.
+/// Headers that may carry the caller's request ID, in order of preference.
 pub const REQUEST_IDS: [&str; 2] = ["X-Request-Id", "X-Correlation-Id"];
 
-/// The media type of every answer of the protocol.
+/// The media type of every response of the protocol.
 pub const JSON: &str = "application/json";
 
-/// What is said where a panic has cost an answer.
+/// The message after a panic.
 pub const PANICKED: &str = "The relay failed to answer. This has been logged.";
 
-/// What `/version` says.
+/// The version that `/version` returns.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[cfg(test)]

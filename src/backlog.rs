@@ -1,11 +1,10 @@
-//! Room for clients that have not been taken yet.
+//! Raises the listen backlog of a socket.
 //!
-//! The standard library listens with room for 128, and has no way to ask for more. In
-//! a crowd that is soon full, and a client that finds no room is heard only when its
-//! system tries again, after a second.
+//! The standard library listens with a backlog of 128 and cannot be configured. Under load it fills
+//! up, and a client whose connection is dropped retries only after a second.
 //!
-//! One of three files that may hold unsafe code (`tests/house.rs`). A crate that wraps
-//! this call would be one more than the `libc` that is in the tree already.
+//! One of three files that may hold unsafe code (`tests/house.rs`): `libc` is in the tree already,
+//! so a crate that wraps this call would be one more.
 
 #![allow(unsafe_code, reason = "the standard library has no call for it")]
 
@@ -14,10 +13,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use graph_relay::limits;
 
-/// Gives `listener`, which listens already, room for [`limits::BACKLOG`] clients.
+/// Raises the backlog of the listening socket `listener` to [`limits::BACKLOG`].
 pub(crate) fn widen(listener: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: no memory is touched, and the descriptor is open for as long as it is
-    // borrowed. Of a socket that listens this changes the room, and nothing else.
+    // SAFETY: no memory is touched, and the descriptor stays open while it is borrowed. On a
+    // listening socket this changes the backlog only.
     let result = unsafe { libc::listen(listener.as_raw_fd(), limits::BACKLOG) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

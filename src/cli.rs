@@ -1,4 +1,4 @@
-//! The command line, as data.
+//! Parses the command line.
 
 mod table;
 
@@ -15,50 +15,50 @@ use crate::xdr::api::Region;
 
 pub use table::{ABOUT, COMMANDS, CommandRow, EXIT_CODES, OptionRow, overview};
 
-/// What to do.
+/// A command with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Serve.
+    /// Run the server.
     Serve,
     /// Answer AWS Lambda's invocations.
     Lambda,
-    /// Validate the configuration as `Serve` does, and show it.
+    /// Validate the configuration as `Serve` does, and print it.
     Check {
-        /// And ask Microsoft, with credentials from the environment.
+        /// Also call Microsoft, with credentials from the environment.
         online: bool,
         /// A file of variables, as for systemd's `EnvironmentFile=`.
         env_file: Option<PathBuf>,
-        /// Without the list of settings.
+        /// Omit the list of settings.
         quiet: bool,
     },
-    /// Show it all, with a Microsoft of our own.
+    /// Run against a simulated Microsoft.
     Demo(Demo),
-    /// Look something up.
+    /// Look observables up.
     Observe {
-        /// What.
+        /// The observables.
         observables: Vec<Observable>,
-        /// As a CTIM Bundle rather than a list of sightings.
+        /// Print a CTIM bundle rather than a list of sightings.
         bundle: bool,
     },
-    /// Make a `SECRET_KEY`.
+    /// Generate a `SECRET_KEY`.
     NewKey,
     /// Sign a token.
     Sign(Sign),
-    /// Register the relay with XDR, or the opposite.
+    /// Manage the relay's module in XDR.
     Module(Module),
     /// Print the manual page.
     Manual,
-    /// Print the script that completes commands in a shell.
+    /// Print the completion script for a shell.
     Completions(Shell),
-    /// Tell the version.
+    /// Print the version.
     Version,
-    /// Tell how to use it.
+    /// Print the help.
     Help,
-    /// Tell how to use one command, or those that begin with one word: the text.
+    /// Print the help text of one command, or of those that begin with one word.
     HelpFor(String),
 }
 
-/// A shell that completes commands.
+/// A shell with completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shell {
     /// GNU Bash.
@@ -69,22 +69,22 @@ pub enum Shell {
     Fish,
 }
 
-/// How to demonstrate.
+/// The arguments of `demo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demo {
-    /// End after one look-up.
+    /// Exit after one look-up.
     pub once: bool,
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: Option<SocketAddr>,
-    /// Alerts to load instead of the constructed ones.
+    /// A file of alerts to load instead of the constructed ones.
     pub alerts: Option<PathBuf>,
-    /// How they are found.
+    /// How alerts are found.
     pub source: AlertSource,
-    /// The seed of the faults, if Microsoft is to have any.
+    /// The seed for simulated faults, if any.
     pub faults: Option<u64>,
 }
 
-/// What to sign; what is not given is taken from the environment.
+/// The arguments of `token sign`; the environment supplies what is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sign {
     /// The tenant.
@@ -93,60 +93,59 @@ pub struct Sign {
     pub application: Option<String>,
     /// The file with the client secret; `-` is standard input.
     pub secret_file: Option<PathBuf>,
-    /// For how long the token is good.
+    /// The token's validity period.
     pub expires: Option<Duration>,
-    /// For whom it is meant.
+    /// The token's audience.
     pub audience: Option<String>,
 }
 
-/// What to do about a module of XDR; what is not given is taken from the
-/// environment.
+/// The arguments of `module`; the environment supplies what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
-    /// What.
+    /// The action.
     pub deed: Deed,
-    /// Where the organisation is.
+    /// The organisation's region.
     pub region: Option<Region>,
-    /// Another API.
+    /// The API's URL, instead of the region's.
     pub api: Option<BaseUrl>,
-    /// The id of the API client.
+    /// The ID of the API client.
     pub client: Option<String>,
-    /// Whether its password comes by standard input.
+    /// Whether its password is read from standard input.
     pub password_from_stdin: bool,
-    /// The file that says what the module should be.
+    /// The settings file of the module.
     pub settings: Option<PathBuf>,
-    /// The id of its type, whatever the file says.
+    /// The ID of the module's type, overriding the file.
     pub module_type_id: Option<String>,
-    /// The id of the module, instead of its name and type.
+    /// The ID of the module, instead of its name and type.
     pub id: Option<String>,
-    /// Tell what would be done, and do nothing.
+    /// Print the request without sending it.
     pub dry_run: bool,
-    /// List as JSON.
+    /// Print JSON.
     pub json: bool,
-    /// List types rather than modules.
+    /// List types instead of modules.
     pub types: bool,
 }
 
-/// What to do about a module.
+/// An action on a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// Make it.
+    /// Create it.
     Add,
-    /// Change it to what the file says.
+    /// Update it from the file.
     Edit,
-    /// Remove it.
+    /// Delete it.
     Remove,
-    /// List all there are.
+    /// List all modules.
     List,
-    /// Print a type of module for this relay.
+    /// Print a module type for this relay.
     Type,
 }
 
 impl Command {
-    /// Understands the arguments after the program's name.
+    /// Parses the arguments after the program's name.
     ///
     /// # Errors
-    /// What is wrong with them, in words for whoever typed them.
+    /// A message for the user.
     pub fn parse(arguments: &[String]) -> Result<Self, String> {
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         match words.as_slice() {
@@ -154,7 +153,7 @@ impl Command {
             ["--version" | "-V" | "version"] => Ok(Self::Version),
             ["--help" | "-h" | "help"] => Ok(Self::Help),
             ["help", rest @ ..] => help(&rest.join(" ")),
-            // As it was called before.
+            // The former name.
             ["token", "new", rest @ ..] => command("key new", rest),
             [first, second, rest @ ..] if is_command(&format!("{first} {second}")) => {
                 command(&format!("{first} {second}"), rest)
@@ -175,19 +174,19 @@ fn help(words: &str) -> Result<Command, String> {
     if text.is_empty() { Err(incomplete(words)) } else { Ok(Command::HelpFor(text)) }
 }
 
-/// What is wrong with a word that is no command by itself.
+/// Returns the error for a word that is not a complete command.
 fn incomplete(word: &str) -> String {
     let next: Vec<String> = table::named(word)
         .filter_map(|row| Some(format!("'{}'", row.name.strip_prefix(word)?.trim_start())))
         .collect();
     match next.split_last() {
         None => format!("unknown command '{word}'"),
-        Some((last, [])) => format!("{word} wants {last}"),
-        Some((last, others)) => format!("{word} wants {} or {last}", others.join(", ")),
+        Some((last, [])) => format!("{word} requires {last}"),
+        Some((last, others)) => format!("{word} requires {} or {last}", others.join(", ")),
     }
 }
 
-/// Understands the words after the name of a command.
+/// Parses the words after a command's name.
 fn command(name: &str, words: &[&str]) -> Result<Command, String> {
     let Some(row) = COMMANDS.iter().find(|row| row.name == name) else {
         return Err(incomplete(name));
@@ -224,15 +223,15 @@ fn command(name: &str, words: &[&str]) -> Result<Command, String> {
     })
 }
 
-/// What follows the name of a command.
+/// The arguments of a command.
 struct Arguments<'a> {
-    /// By the names that the table has.
+    /// Names, as in the table, and values.
     options: Vec<(&'static str, &'a str)>,
     operands: Vec<&'a str>,
 }
 
 impl<'a> Arguments<'a> {
-    /// Takes `words` apart by the table; `None` when they ask for help.
+    /// Parses `words` by the table; returns `None` if they ask for help.
     fn parse(row: &CommandRow, words: &[&'a str]) -> Result<Option<Self>, String> {
         let (mut options, mut operands) = (Vec::new(), Vec::new());
         let mut words = words.iter().copied();
@@ -251,7 +250,7 @@ impl<'a> Arguments<'a> {
                         ("", None) => Some(""),
                         (_, value) => value.or_else(|| words.next()),
                     };
-                    let value = value.ok_or_else(|| format!("{name} wants a value"))?;
+                    let value = value.ok_or_else(|| format!("{name} requires a value"))?;
                     options.push((option.name, value));
                 }
                 operand => operands.push(operand),
@@ -260,7 +259,7 @@ impl<'a> Arguments<'a> {
         Ok(Some(Self { options, operands }))
     }
 
-    /// The value of an option; of one that is given twice, the last.
+    /// Returns the last value of an option.
     fn value(&self, name: &str) -> Option<&'a str> {
         self.options.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
@@ -273,7 +272,7 @@ impl<'a> Arguments<'a> {
         self.value(name).map(str::to_owned)
     }
 
-    /// The value of an option as `parse` reads it.
+    /// Returns the value of an option, parsed by `parse`.
     fn parsed<T, E: Display>(
         &self,
         name: &str,
@@ -284,10 +283,10 @@ impl<'a> Arguments<'a> {
 }
 
 fn unknown_option(command: &str, option: &str) -> String {
-    // What is in the arguments is there for everybody to see.
+    // Arguments are visible to every user of the machine.
     if (command, option) == ("token sign", "--client-secret") {
-        return "the client secret is taken from --client-secret-file, AZURE_CLIENT_SECRET or \
-                standard input"
+        return "the client secret is read from --client-secret-file, AZURE_CLIENT_SECRET or \
+                standard input, since every user can see arguments"
             .to_owned();
     }
     format!("{command} has no option {option}")
@@ -298,37 +297,36 @@ fn completions(word: &str) -> Result<Command, String> {
         "bash" => Ok(Command::Completions(Shell::Bash)),
         "zsh" => Ok(Command::Completions(Shell::Zsh)),
         "fish" => Ok(Command::Completions(Shell::Fish)),
-        _ => Err("completions wants 'bash', 'zsh' or 'fish'".to_owned()),
+        _ => Err("completions requires 'bash', 'zsh' or 'fish'".to_owned()),
     }
 }
 
 fn demo(given: &Arguments<'_>) -> Result<Demo, String> {
     let source = given.parsed("--source", |word| {
-        AlertSource::from_word(word).ok_or("wants alerts_v2, hunting or legacy")
+        AlertSource::from_word(word).ok_or("must be alerts_v2, hunting or legacy")
     })?;
     Ok(Demo {
         once: given.has("--once"),
         listen: given
-            .parsed("--listen", |text| text.parse().map_err(|_| "wants an address and a port"))?,
+            .parsed("--listen", |text| text.parse().map_err(|_| "must be an address and a port"))?,
         alerts: given.value("--alerts").map(PathBuf::from),
         source: source.unwrap_or_default(),
-        faults: given
-            .parsed("--faults", |text| text.parse().map_err(|_| "wants a number, the seed"))?,
+        faults: given.parsed("--faults", |text| text.parse().map_err(|_| "must be a number"))?,
     })
 }
 
 fn observe(given: &Arguments<'_>) -> Result<Command, String> {
     let types = Kind::ALL.map(Kind::word).join(", ");
     let Some((word, values)) = given.operands.split_first() else {
-        return Err(format!("observe wants a type ({types}) and a value"));
+        return Err(format!("observe requires a type ({types}) and a value"));
     };
     let kind = Kind::from_word(word).ok_or_else(|| format!("'{word}' is not one of {types}"))?;
     if values.is_empty() {
-        return Err(format!("observe {word} wants a value"));
+        return Err(format!("observe {word} requires a value"));
     }
     let observable = |value: &&str| {
         let observable = Observable::new(kind, value);
-        observable.ok_or_else(|| format!("'{value}' cannot be of type {word}"))
+        observable.ok_or_else(|| format!("'{value}' is not a valid {word}"))
     };
     let observables = values.iter().map(observable).collect::<Result<_, _>>()?;
     Ok(Command::Observe { observables, bundle: given.has("--bundle") })
@@ -346,16 +344,17 @@ fn sign(given: &Arguments<'_>) -> Result<Sign, String> {
 
 fn module(deed: Deed, given: &Arguments<'_>) -> Result<Module, String> {
     let password = given.value("--client-password");
-    // What is in the arguments is there for everybody to see.
+    // Arguments are visible to every user of the machine.
     if password.is_some_and(|password| password != "-") {
-        return Err("the client password is taken from TR_API_CLIENT_PASSWORD, \
-                    TR_API_CLIENT_PASSWORD_FILE or, by --client-password -, from standard input"
+        return Err("the client password is read from TR_API_CLIENT_PASSWORD, \
+                    TR_API_CLIENT_PASSWORD_FILE or, with --client-password -, standard input, \
+                    since every user can see arguments"
             .to_owned());
     }
     Ok(Module {
         deed,
         region: given
-            .parsed("--region", |word| Region::from_word(word).ok_or("wants us, eu or apjc"))?,
+            .parsed("--region", |word| Region::from_word(word).ok_or("must be us, eu or apjc"))?,
         api: given.parsed("--api-url", BaseUrl::parse)?,
         client: given.text("--client-id"),
         password_from_stdin: password.is_some(),
@@ -426,7 +425,7 @@ mod tests {
                     ..of(Deed::Edit)
                 }),
             ),
-            // As the `relay` tool was called.
+            // With the options of the `relay` tool.
             (
                 "module remove -i client-1 -p - -f s.json",
                 Command::Module(Module {
@@ -469,7 +468,7 @@ mod tests {
             assert_eq!(help.matches("\n  --").count(), row.options().count(), "{help}");
             assert!(overview().contains(row.help), "{}", row.name);
             for option in row.options() {
-                // With a gap before what it means, however long its name is.
+                // With a gap before the meaning, however long the name is.
                 assert!(help.contains(&format!("  {}  ", option.synopsis())), "{help}");
             }
         }
@@ -490,22 +489,22 @@ mod tests {
             ("observe ip -x", "observe has no option -x"),
             ("help sreve", "unknown command 'sreve'"),
             ("--verbose", "unknown command '--verbose'"),
-            ("demo --listen", "--listen wants a value"),
-            ("demo --source v1", "--source wants alerts_v2, hunting or legacy"),
-            ("demo --faults many", "--faults wants a number, the seed"),
-            ("demo --listen 8742", "--listen wants an address and a port"),
-            ("observe ip", "observe ip wants a value"),
-            ("observe ip AzureAD", "'AzureAD' cannot be of type ip"),
-            ("completions csh", "completions wants 'bash', 'zsh' or 'fish'"),
+            ("demo --listen", "--listen requires a value"),
+            ("demo --source v1", "--source must be alerts_v2, hunting or legacy"),
+            ("demo --faults many", "--faults must be a number"),
+            ("demo --listen 8742", "--listen must be an address and a port"),
+            ("observe ip", "observe ip requires a value"),
+            ("observe ip AzureAD", "'AzureAD' is not a valid ip"),
+            ("completions csh", "completions requires 'bash', 'zsh' or 'fish'"),
             ("manual x", "unexpected 'x'"),
-            ("token", "token wants 'sign'"),
-            ("key", "key wants 'new'"),
+            ("token", "token requires 'sign'"),
+            ("key", "key requires 'new'"),
             ("token sign --expires soon", "--expires must be"),
-            ("token sign --client-secret x", "the client secret is taken from"),
-            ("module", "module wants 'add', 'edit', 'remove', 'list' or 'type'"),
-            ("module add --region uk", "--region wants us, eu or apjc"),
+            ("token sign --client-secret x", "the client secret is read from"),
+            ("module", "module requires 'add', 'edit', 'remove', 'list' or 'type'"),
+            ("module add --region uk", "--region must be us, eu or apjc"),
             ("module add --api-url http://x.example", "--api-url may be plain http on a loopback"),
-            ("module add -p hunter2", "the client password is taken from TR_API_CLIENT_PASSWORD,"),
+            ("module add -p hunter2", "the client password is read from TR_API_CLIENT_PASSWORD,"),
             ("module add --id 1", "module add has no option --id"),
             ("module list --dry-run", "module list has no option --dry-run"),
             ("module type --json", "module type has no option --json"),
@@ -516,6 +515,6 @@ mod tests {
             assert!(error.starts_with(expected), "{line}: {error}");
         }
         assert!(parse("observe md5 x").unwrap_err().starts_with("'md5' is not one of sha256,"));
-        assert!(parse("observe").unwrap_err().starts_with("observe wants a type (sha256,"));
+        assert!(parse("observe").unwrap_err().starts_with("observe requires a type (sha256,"));
     }
 }

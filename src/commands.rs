@@ -1,4 +1,4 @@
-//! The commands that do one thing and end.
+//! The commands that do one thing and exit.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -17,7 +17,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::{Failure, Parts, listen, print};
 
-/// Validates the environment exactly as `serve` does, and shows it, unless `quiet`.
+/// Validates the environment exactly as `serve` does, and prints it unless `quiet`.
 pub(crate) fn check(environment: &Environment, quiet: bool) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
     Parts::of_command(&config)?;
@@ -29,7 +29,7 @@ pub(crate) fn check(environment: &Environment, quiet: bool) -> Result<ExitCode, 
     print(&format!("{lines}{notes}The configuration is valid.\n"))
 }
 
-/// The variables of the file `path` over those of `environment`, as for a unit with
+/// Returns `environment` with the variables of the file `path`, as for a unit with
 /// `EnvironmentFile=`.
 pub(crate) fn with_file(environment: Environment, path: &Path) -> Result<Environment, Failure> {
     let shown = path.display().to_string();
@@ -42,15 +42,15 @@ pub(crate) fn with_file(environment: Environment, path: &Path) -> Result<Environ
     Err(file.problems.iter().map(problem).collect::<Vec<_>>().into())
 }
 
-/// Tells of names in the environment that are ignored, though they look meant.
+/// Warns of ignored variables whose names resemble known ones.
 pub(crate) fn warn(config: &Config) {
     for near_miss in &config.near_misses {
-        // Nobody is left to tell if this fails.
+        // If this fails, there is nowhere to report it.
         let _ = writeln!(io::stderr(), "graph-relay: warning: {near_miss}");
     }
 }
 
-/// Looks `observables` up, once.
+/// Looks `observables` up once.
 pub(crate) fn observe(
     environment: &Environment,
     observables: Vec<Observable>,
@@ -81,22 +81,21 @@ pub(crate) fn observe(
     Err(Failure { text: config::lines(&warnings), code: 3 })
 }
 
-/// Makes a key: 64 characters that need no quoting anywhere, from 48 random
-/// bytes.
+/// Generates a key: 64 characters that never need quoting, from 48 random bytes.
 pub(crate) fn new_key() -> Result<ExitCode, Failure> {
     let key = URL_SAFE_NO_PAD.encode(random::<48>()?);
     print(&format!("{key}\n"))
 }
 
-/// Signs a token for the credentials that are given or in the environment.
+/// Signs a token for credentials from the options or the environment.
 pub(crate) fn sign(environment: &Environment, sign: Sign) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::LookUp)?;
-    // The first of several is the one in use.
+    // The first of several keys signs.
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
     let key = verifier.secrets.first().ok_or_else(Failure::no_key)?;
     let given = |option: Option<String>, name: &str| {
         let value = option.or_else(|| environment.get(name).map(str::to_owned));
-        value.ok_or_else(|| Failure::usage(format!("{name} is not set, and no option given")))
+        value.ok_or_else(|| Failure::usage(format!("{name} is not set, and its option is missing")))
     };
     let tenant = given(sign.tenant, "AZURE_TENANT_ID")?;
     let tenant = TenantId::parse(&tenant)
@@ -138,6 +137,6 @@ fn secret(text: &str) -> Result<Secret, Failure> {
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| Failure::new("the system has no random numbers"))?;
+    filled.map_err(|_| Failure::new("cannot read system randomness"))?;
     Ok(bytes)
 }

@@ -1,7 +1,7 @@
-//! Configuration: from environment variables alone, all of them in one table.
+//! Configuration from environment variables.
 //!
-//! Every value is checked here and nowhere else, and all that is wrong is told
-//! at once. A misspelt name is an error: it must not become a default.
+//! Every value is validated here and nowhere else, and all problems are reported at once. A
+//! misspelt name is an error, so a typo cannot silently leave a default in force.
 
 mod names;
 mod table;
@@ -23,52 +23,52 @@ pub use names::NearMiss;
 use table::Values;
 pub use table::{CREDENTIALS, DEMO_KEY, MODULE, VARIABLES, Variable};
 
-/// The environment of a process, or of a test.
+/// The environment of a process or a test.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
-/// What the environment says.
+/// The parsed configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     pub address: Address,
-    /// Where machines may ask how it is, if anywhere.
+    /// The address of the admin endpoints, if any.
     pub admin: Option<Address>,
-    /// How to serve.
+    /// Settings of the HTTP server.
     pub serve: ServeSettings,
-    /// Who may ask; `None` for a command that nobody asks.
+    /// Which tokens are accepted; `None` for a command without callers.
     pub verifier: Option<Verifier>,
-    /// Whom to ask, and how alerts are kept.
+    /// Settings of the relay.
     pub relay: Settings,
-    /// The way out.
+    /// Settings of outbound connections.
     pub transport: TransportSettings,
-    /// The least important events that are logged.
+    /// The lowest level that is logged.
     pub level: Level,
-    /// How log lines look.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// Names in the environment that are ignored, though they look meant.
+    /// Ignored variables whose names resemble known ones.
     pub near_misses: Vec<NearMiss>,
 }
 
 /// What the configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To serve: there has to be a key.
+    /// The server, which requires a key.
     Service,
-    /// To look something up with credentials from the environment.
+    /// A look-up with credentials from the environment.
     LookUp,
 }
 
 impl Environment {
-    /// That of this process. Values that are no text are taken as near as can
-    /// be, and then fail where they are read.
+    /// Returns the environment of this process. Values that are not UTF-8 are converted lossily, so
+    /// parsing them fails.
     pub fn of_process() -> Self {
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())
     }
 
-    /// The value of `name`, unless that is empty, which means the same as none.
-    /// The names of proxies are written in lower case as often.
+    /// Returns the value of `name`; an empty value counts as not set. Proxy variables may be in
+    /// lower case.
     pub fn get(&self, name: &str) -> Option<&str> {
         let value = |name: &str| {
             self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
@@ -77,8 +77,7 @@ impl Environment {
         value(name).or_else(lower)
     }
 
-    /// A secret from `NAME`, or from the file that `NAME_FILE` names; the line
-    /// end of the file is not part of it.
+    /// Returns a secret from `NAME`, or from the file in `NAME_FILE` without its line end.
     ///
     /// # Errors
     /// What is wrong, without the secret.
@@ -99,10 +98,10 @@ impl Environment {
         }
     }
 
-    /// The credentials of a command that is not asked by anybody.
+    /// Returns the credentials from the environment.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// All problems with them.
     pub fn credentials(&self) -> Result<Credentials, Vec<String>> {
         let mut values = Values::default();
         let mut problems = self.parse(&CREDENTIALS, &mut values);
@@ -116,15 +115,14 @@ impl Environment {
         }
     }
 
-    /// These variables over those that there are, as systemd adds a file to what
-    /// else it sets.
+    /// Returns the environment with these variables added or replaced, as systemd applies a file.
     #[must_use]
     pub fn with(mut self, variables: Vec<(String, String)>) -> Self {
         self.0.extend(variables);
         self
     }
 
-    /// Puts what the variables of `table` say into `values`; what is wrong with them.
+    /// Parses the variables of `table` into `values`; returns the problems.
     fn parse(&self, table: &[Variable], values: &mut Values) -> Vec<String> {
         let each = |variable: &Variable| self.parse_one(variable, values).err();
         table.iter().filter_map(each).collect()
@@ -147,8 +145,8 @@ impl Environment {
         (variable.parse)(values, value).map_err(|rule| format!("{name} {rule}; it is {shown}"))
     }
 
-    /// Set to nothing, a restriction would silently be none. An empty proxy means
-    /// none to every program, and is left at that.
+    /// Rejects an empty value: an empty restriction would silently mean none. An empty proxy means
+    /// none to every program, and is accepted.
     fn refuse_empty(&self, variable: &Variable) -> Result<(), String> {
         let Variable { name, default, meaning, secret, .. } = *variable;
         let is_empty = |name: &str| self.0.get(name).is_some_and(|value| value.trim().is_empty());
@@ -167,7 +165,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Whether `variable` is set, be it to nothing.
+    /// Returns whether `variable` is set, even if empty.
     fn has(&self, variable: &Variable) -> bool {
         self.0.contains_key(variable.name)
             || (variable.secret && self.0.contains_key(&format!("{}_FILE", variable.name)))
@@ -182,15 +180,22 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
 }
 
 impl Config {
-    /// Reads the environment.
+    /// Parses the environment.
     ///
     /// # Errors
-    /// All that is wrong with it, each a sentence with the variable's name.
+    /// All problems, each a sentence with the variable's name.
     pub fn load(environment: &Environment, purpose: Purpose) -> Result<Self, Vec<String>> {
         let mut values = Values::default();
         let names = environment.0.keys();
         let mut problems: Vec<String> = names.filter_map(|name| names::unknown(name)).collect();
         problems.extend(environment.parse(&VARIABLES, &mut values));
+        let is_about_keys = |problem: &String| {
+            ["SECRET_KEY", "RELAY_JWKS_HOSTS"].iter().any(|n| problem.starts_with(n))
+        };
+        let has_no_key = values.keys.is_empty() && values.jwks_hosts.is_empty();
+        if purpose == Purpose::Service && has_no_key && !problems.iter().any(is_about_keys) {
+            problems.push(NO_KEY.to_owned());
+        }
         problems.extend(contradictions(environment, &values, purpose));
         if !problems.is_empty() {
             return Err(problems);
@@ -201,8 +206,7 @@ impl Config {
             login: values.login_url.unwrap_or(values.cloud.login),
             ..values.cloud
         };
-        // One call for each worker, or as many as it makes at once; and those of a
-        // crawl.
+        // One request for each worker, or as many as it sends in parallel, and those of a crawl.
         let at_once = if source == AlertSource::Legacy { limits::WIDTH } else { 1 };
         let connections = (workers * at_once).max(limits::WIDTH);
         let (secrets, hosts) = (values.keys, values.jwks_hosts);
@@ -223,7 +227,7 @@ impl Config {
                     fresh_for: values.fresh_for,
                     max_alerts: values.max_alerts,
                     max_tenants: values.max_tenants,
-                    // An eighth of the workers is for those who need not wait.
+                    // An eighth of the workers is kept for requests that need not wait.
                     waiting: (workers - (workers / 8).max(1)).max(1),
                 },
                 entities_limit: values.entities_limit,
@@ -242,7 +246,7 @@ impl Config {
     }
 }
 
-/// What is wrong with variables that are each fine by themselves.
+/// Returns problems between variables that are each valid.
 fn contradictions(environment: &Environment, values: &Values, purpose: Purpose) -> Vec<String> {
     let is_set = |name: &str| environment.0.contains_key(name);
     let mut problems = Vec::new();
@@ -253,33 +257,32 @@ fn contradictions(environment: &Environment, values: &Values, purpose: Purpose) 
     };
     add(
         values.cloud == Cloud::china() && values.alert_source != AlertSource::Legacy,
-        "RELAY_CLOUD cannot be china, where Microsoft offers neither alerts_v2 nor hunting, \
-         unless RELAY_ALERT_SOURCE is legacy",
+        "RELAY_CLOUD=china requires RELAY_ALERT_SOURCE=legacy: Microsoft offers neither \
+         alerts_v2 nor hunting there",
     );
     add(
         values.admin_listen.as_ref().is_some_and(|admin| collide(admin, &values.listen)),
-        "RELAY_ADMIN_LISTEN is the address of RELAY_LISTEN; it needs one of its own",
+        "RELAY_ADMIN_LISTEN has the same address as RELAY_LISTEN; use another one",
     );
     add(
         !values.jwks_hosts.is_empty() && !is_set("RELAY_TENANTS") && !is_set("RELAY_AUDIENCE"),
-        "RELAY_JWKS_HOSTS wants RELAY_AUDIENCE or RELAY_TENANTS beside it: those hosts sign \
-         tokens for all their customers",
+        "RELAY_JWKS_HOSTS requires RELAY_AUDIENCE or RELAY_TENANTS: those hosts sign tokens \
+         for all their customers",
     );
     if purpose == Purpose::Service {
-        add(values.keys.is_empty() && values.jwks_hosts.is_empty(), NO_KEY);
-        // Beside the simulated Microsoft of a demo it does no harm.
+        // Harmless with a simulated Microsoft.
         let is_local = |url: &Option<BaseUrl>| url.as_ref().is_some_and(BaseUrl::is_loopback);
         let is_beside_demo = is_local(&values.graph_url) && is_local(&values.login_url);
         add(
             values.has_demo_key && !is_beside_demo,
-            "SECRET_KEY is that of the demo, which everybody knows; `graph-relay key new` makes \
-             one of your own",
+            "SECRET_KEY contains the key of the demo, which is public; generate your own with \
+             `graph-relay key new`",
         );
     }
     problems
 }
 
-/// Whether only one of two listeners could have its address.
+/// Returns whether two listeners cannot have these addresses at the same time.
 fn collide(a: &Address, b: &Address) -> bool {
     match (a, b) {
         (Address::Tcp(a), Address::Tcp(b)) => {
@@ -290,11 +293,11 @@ fn collide(a: &Address, b: &Address) -> bool {
     }
 }
 
-/// What a file of variables is likely to have put into a value by mistake.
+/// Returns the mistake that a file of variables has probably caused in a value.
 fn slip(value: &str) -> Option<&'static str> {
     let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
     if is_quoted('"') || is_quoted('\'') {
-        return Some("has quotes that are part of its value; remove them");
+        return Some("has quotes around its value, which become part of it; remove them");
     }
     let has_comment = value.match_indices('#').any(|(at, _)| {
         let (before, after) = (value.get(..at), value.get(at + 1..));
@@ -302,15 +305,15 @@ fn slip(value: &str) -> Option<&'static str> {
             || after.is_some_and(|text| text.starts_with(char::is_whitespace))
     });
     has_comment.then_some(
-        "has a comment in its value: neither systemd nor Docker strips one that stands behind a \
-         value; put it on a line of its own",
+        "has a comment in its value: neither systemd nor Docker strips comments after a value; \
+         put it on a line of its own",
     )
 }
 
-/// The text of a file.
+/// Returns the text of a file.
 ///
 /// # Errors
-/// Why it cannot be read, and what to do about it.
+/// Why it cannot be read, and how to mend it.
 pub fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| {
         let remedy = match error.kind() {
@@ -323,7 +326,7 @@ pub fn read(path: &str) -> Result<String, String> {
     })
 }
 
-/// The table as text, one variable a paragraph.
+/// Returns the help text of a table, one variable per paragraph.
 pub fn describe(variables: &[Variable]) -> String {
     let each = |variable: &Variable| {
         let file = if variable.secret { " (or _FILE)" } else { "" };
@@ -333,8 +336,7 @@ pub fn describe(variables: &[Variable]) -> String {
     variables.iter().map(each).collect()
 }
 
-/// Every variable with its value as far as it may be seen, and where it is
-/// from.
+/// Returns every variable with its value, secrets hidden, and where it comes from.
 pub fn effective(environment: &Environment) -> Vec<String> {
     let each = |variable: &Variable| {
         let Variable { name, default, secret, .. } = variable;
@@ -349,11 +351,12 @@ pub fn effective(environment: &Environment) -> Vec<String> {
     VARIABLES.iter().map(each).collect()
 }
 
-/// What to do where there is no key.
-pub const NO_KEY: &str = "SECRET_KEY is not set: make one with `graph-relay key new`, for the \
-                          systemd service in /etc/graph-relay/secret-key; or set RELAY_JWKS_HOSTS";
+/// The error when there is no key.
+pub const NO_KEY: &str = "SECRET_KEY is not set: generate one with `graph-relay key new` (the \
+                          systemd service reads /etc/graph-relay/secret-key), or set \
+                          RELAY_JWKS_HOSTS";
 
-/// Joins what is wrong into lines.
+/// Joins problems into lines.
 pub fn lines<T: Display>(problems: &[T]) -> String {
     problems.iter().map(|problem| format!("graph-relay: {problem}\n")).collect()
 }

@@ -1,21 +1,21 @@
-//! Files of environment variables as systemd reads them (`EnvironmentFile=`,
-//! systemd.exec(5)), and what it would silently drop or take otherwise than meant.
+//! Parses files of environment variables as systemd does (`EnvironmentFile=`, systemd.exec(5)), and
+//! reports what systemd would silently drop or misread.
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct EnvFile {
     /// Names and values, as systemd would set them.
     pub variables: Vec<(String, String)>,
-    /// What is wrong, each a sentence that begins with the line.
+    /// Problems; each begins with its line number.
     pub problems: Vec<String>,
 }
 
-/// Reads the text of a file.
+/// Parses the text of a file.
 pub fn parse(text: &str) -> EnvFile {
     let mut file = EnvFile::default();
     let without_mark = text.strip_prefix('\u{feff}');
     if without_mark.is_some() {
-        let problem = "line 1: the file begins with a byte order mark, which systemd takes for a \
+        let problem = "line 1: the file begins with a byte order mark, which systemd reads as \
                        part of the first name; save it as UTF-8 without one";
         file.problems.push(problem.to_owned());
     }
@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> EnvFile {
 }
 
 impl EnvFile {
-    /// Takes one assignment, which may go over several lines.
+    /// Parses one assignment, which may span lines.
     fn assignment(&mut self, rest: &mut Cursor<'_>) {
         let number = rest.line;
         let mut add = |problem: &str| self.problems.push(format!("line {number}: {problem}"));
@@ -43,7 +43,7 @@ impl EnvFile {
         let (name, after) = rest.rest.split_at(end);
         let name = name.trim_end();
         if !after.starts_with('=') {
-            add("there is no = in it, so that systemd ignores it; write NAME=value");
+            add("there is no =, so systemd ignores the line; write NAME=value");
             rest.line();
             return;
         }
@@ -55,7 +55,7 @@ impl EnvFile {
         if name.starts_with("export ") {
             add("systemd ignores a line that begins with export; write NAME=value");
         } else if !is_name(name) {
-            add("what is before the = is no name of a variable, so that systemd ignores the line");
+            add("the text before = is not a valid variable name, so systemd ignores the line");
         } else {
             self.variables.push((name.to_owned(), value));
         }
@@ -67,8 +67,8 @@ fn is_name(name: &str) -> bool {
     name.bytes().all(is_part) && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty()
 }
 
-/// The value that begins here, to the end of its line, and a slip in it. Quotes
-/// count at its beginning, and again after the end of others.
+/// Parses the value up to the end of its line, and returns a mistake in it. Quotes count at the
+/// beginning of a value and directly after a closing quote.
 fn value(rest: &mut Cursor<'_>) -> (String, Option<&'static str>) {
     let mut value = String::new();
     let mut was_quoted = false;
@@ -78,7 +78,10 @@ fn value(rest: &mut Cursor<'_>) -> (String, Option<&'static str>) {
             Some(quote @ ('"' | '\'')) => {
                 was_quoted = true;
                 if !quoted(rest, quote, &mut value) {
-                    return (value, Some("a quote is not closed; it takes all that follows"));
+                    return (
+                        value,
+                        Some("a quote is not closed, so the value extends to the end of the file"),
+                    );
                 }
             }
             Some(c) if c.is_ascii_whitespace() => {}
@@ -93,15 +96,15 @@ fn value(rest: &mut Cursor<'_>) -> (String, Option<&'static str>) {
                     next = rest.next();
                 }
                 value.truncate(value.trim_end().len());
-                let slip = "there is something after the closing quote, which becomes part of \
-                            the value; a comment needs a line of its own";
+                let slip = "text after the closing quote becomes part of the value; put a \
+                            comment on a line of its own";
                 return (value, (was_quoted && begin > 0).then_some(slip));
             }
         }
     }
 }
 
-/// Takes what is in quotes; whether they are closed.
+/// Parses the contents of quotes; returns whether they are closed.
 fn quoted(rest: &mut Cursor<'_>, quote: char, value: &mut String) -> bool {
     while let Some(c) = rest.next() {
         match (c, quote) {
@@ -117,7 +120,7 @@ fn quoted(rest: &mut Cursor<'_>, quote: char, value: &mut String) -> bool {
     false
 }
 
-/// What has not been read, and on which line that begins.
+/// The unread text, and the number of its first line.
 struct Cursor<'a> {
     rest: &'a str,
     line: usize,
@@ -130,7 +133,7 @@ impl<'a> Cursor<'a> {
         Some(c)
     }
 
-    /// The rest of the line.
+    /// Returns the rest of the line.
     fn line(&mut self) -> &'a str {
         let end = self.rest.find('\n').map_or(self.rest.len(), |end| end + 1);
         self.skip(end)
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn values_are_read_as_systemd_reads_them() {
-        // As systemd.exec(5) and its parser (src/basic/env-file.c) have it.
+        // As described in systemd.exec(5) and parsed by src/basic/env-file.c.
         let rows = [
             ("A=b", "b"),
             ("A = b ", "b"),
@@ -177,11 +180,11 @@ mod tests {
         let rows = [
             ("\u{feff}A=b", "line 1: the file begins with a byte order mark", 1),
             ("\nexport A=b", "line 2: systemd ignores a line that begins with export", 0),
-            ("# x\nA b", "line 2: there is no = in it", 0),
-            ("A-B=c", "line 1: what is before the = is no name", 0),
-            ("1=c", "line 1: what is before the = is no name", 0),
+            ("# x\nA b", "line 2: there is no =", 0),
+            ("A-B=c", "line 1: the text before = is not a valid variable name", 0),
+            ("1=c", "line 1: the text before = is not a valid variable name", 0),
             ("X=1\nA=\"b\nB=c", "line 2: a quote is not closed", 2),
-            ("A=\"b\" # c", "line 1: there is something after the closing quote", 1),
+            ("A=\"b\" # c", "line 1: text after the closing quote", 1),
         ];
         for (text, problem, variables) in rows {
             let file = parse(text);

@@ -1,8 +1,7 @@
-//! Where an HTTP/1.1 request ends and what it is (RFC 9112), judged strictly.
+//! Parses HTTP/1.1 request heads (RFC 9112), strictly.
 //!
-//! What two readers could understand in two ways is refused, and what is
-//! accepted is written anew in one form before anybody else reads it. So no
-//! server behind this can find another request in it than was found here.
+//! Anything ambiguous is rejected, and what is accepted is rewritten in one canonical form, so that
+//! no server behind this can see a different request (request smuggling).
 
 use std::fmt;
 
@@ -11,70 +10,69 @@ use httparse::{EMPTY_HEADER, Error};
 use crate::http::reason;
 use crate::limits;
 
-/// What is wrong with a request, or why it cannot be worked on.
+/// Why a request is rejected or cannot be processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A line does not end in CR LF, or a byte has no place in a head.
+    /// A line does not end in CR LF, or a byte is not allowed in a head.
     Garbage,
     /// The head is larger than [`limits::HEAD`] or has too many fields.
     HeadTooLarge,
     /// The request line or a header field is not HTTP.
     Malformed,
-    /// It is another version than 1.0 or 1.1.
+    /// The version is neither 1.0 nor 1.1.
     Version,
-    /// The target is neither a path nor the URL of one.
+    /// The target is neither a path nor an http(s) URL.
     Target,
-    /// `Host` is missing, there twice, or no host.
+    /// `Host` is missing, repeated or invalid.
     Host,
-    /// `Content-Length` is not one number, or stands beside
-    /// `Transfer-Encoding`.
+    /// `Content-Length` is not one number, or is combined with `Transfer-Encoding`.
     Length,
-    /// The body comes without a length.
+    /// The body has no length.
     LengthRequired,
-    /// The body comes in a coding other than chunked.
+    /// The transfer coding is not chunked.
     Coding,
-    /// It expects something other than `100-continue`.
+    /// `Expect` is not `100-continue`.
     Expectation,
     /// The body is larger than [`limits::BODY`].
     BodyTooLarge,
-    /// The client closed its side before the request was whole.
+    /// The client closed its side before the request was complete.
     Incomplete,
-    /// The request took too long to come.
+    /// The request took too long to arrive.
     Late,
-    /// There is no room for it.
+    /// The server is at its limit.
     Busy,
-    /// No answer came from behind.
+    /// The HTTP server sent no valid response.
     NoAnswer,
 }
 
-/// The head of one request.
+/// The head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The head as it is handed on.
+    /// The head in the form that is forwarded.
     pub forwarded: Vec<u8>,
-    /// Bytes of the body.
+    /// The length of the body.
     pub length: usize,
-    /// Whether the answer has a head alone.
+    /// Whether the method is HEAD, so that the response has no body.
     pub is_head: bool,
-    /// Whether the client means to use the connection again.
+    /// Whether the client wants to keep the connection.
     pub keeps_alive: bool,
-    /// Whether the client waits to be told before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub waits: bool,
 }
 
-/// The head of an answer from behind.
+/// The head of a response from the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnswerHead {
-    /// Where it ends in the bytes that were given.
+    /// Its length in the bytes that were parsed.
     pub end: usize,
-    /// Bytes of the body.
+    /// The length of the body.
     pub length: usize,
     status: u16,
     fields: Vec<u8>,
 }
 
-/// Looks for the end of a head, each byte once, however few come at a time.
+/// Finds the end of a head, reading each byte once however few arrive at a time.
 #[derive(Debug, Default)]
 pub struct Scan {
     seen: usize,
@@ -84,28 +82,30 @@ pub struct Scan {
 }
 
 impl Refusal {
-    /// Status and message of the answer.
+    /// Returns the status and message of the response.
     pub const fn answer(self) -> (u16, &'static str) {
         match self {
-            Self::Garbage => (400, "This is not an HTTP request."),
+            Self::Garbage => (400, "Not an HTTP request."),
             Self::HeadTooLarge => (431, "The head of the request is too large."),
             Self::Malformed => (400, "The request line or a header field is malformed."),
-            Self::Version => (505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
-            Self::Target => (400, "The request target must be a path or the URL of one."),
-            Self::Host => (400, "Exactly one valid Host is wanted."),
-            Self::Length => (400, "Exactly one Content-Length in digits is wanted."),
-            Self::LengthRequired => (411, "A Content-Length is wanted."),
-            Self::Coding => (501, "No transfer coding is understood here."),
-            Self::Expectation => (417, "Nothing but 100-continue can be expected."),
+            Self::Version => (505, "Unsupported HTTP version; use HTTP/1.0 or HTTP/1.1."),
+            Self::Target => (400, "The request target must be a path or an http(s) URL."),
+            Self::Host => (400, "Exactly one valid Host header is required."),
+            Self::Length => (400, "Exactly one Content-Length, in digits, is required."),
+            Self::LengthRequired => (411, "Content-Length is required."),
+            Self::Coding => (501, "Transfer-Encoding is not supported."),
+            Self::Expectation => {
+                (417, "Unsupported Expect header; only 100-continue is supported.")
+            }
             Self::BodyTooLarge => (413, "The body is larger than 1048576 bytes."),
-            Self::Incomplete => (400, "The request did not arrive whole."),
+            Self::Incomplete => (400, "The request was incomplete."),
             Self::Late => (408, "The request took too long to arrive."),
             Self::Busy => (503, "The relay is busy. Please try again."),
             Self::NoAnswer => (502, "The relay failed to answer."),
         }
     }
 
-    /// The whole answer, after which the connection ends.
+    /// Returns the whole response, after which the connection closes.
     pub fn to_bytes(self) -> Vec<u8> {
         let (status, message) = self.answer();
         let body = format!(r#"{{"code":{status},"message":"{message}"}}"#);
@@ -129,11 +129,11 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Scan {
-    /// Where the head in `bytes` ends, if it does yet. To be called with the
-    /// same bytes and what has come after them.
+    /// Returns the length of the head in `bytes` once it is complete. Call it again with the same
+    /// bytes and those that have arrived since.
     ///
     /// # Errors
-    /// As soon as it cannot become a head any more.
+    /// As soon as the bytes cannot become a valid head.
     pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         for &byte in bytes.iter().skip(self.seen) {
             if self.seen == limits::HEAD {
@@ -142,8 +142,7 @@ impl Scan {
             self.seen += 1;
             match (self.last, byte) {
                 (b'\r', b'\n') if !self.in_line && self.begun => return Ok(Some(self.seen)),
-                // Empty lines before a request are skipped (RFC 9112 section
-                // 2.2).
+                // Skip empty lines before a request (RFC 9112 section 2.2).
                 (b'\r', b'\n') => self.in_line = false,
                 (b'\r', _) | (_, b'\n') => return Err(Refusal::Garbage),
                 (_, b'\r') => {}
@@ -157,10 +156,10 @@ impl Scan {
 }
 
 impl Head {
-    /// Reads a head that [`Scan`] has found whole.
+    /// Parses a head whose end [`Scan`] has found.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first rule that it breaks.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut fields = [EMPTY_HEADER; limits::FIELDS];
         let mut request = httparse::Request::new(&mut fields);
@@ -190,8 +189,7 @@ impl Head {
     }
 }
 
-/// The path and query of a target, and the host if it is a whole URL (RFC 9112
-/// section 3.2.2).
+/// Splits a target into its path and query and, for a URL, its host (RFC 9112 section 3.2.2).
 fn split_target(target: &str) -> Result<(&str, Option<&str>), Refusal> {
     let lower = target.get(..8).unwrap_or(target).to_ascii_lowercase();
     let scheme = ["http://", "https://"].into_iter().find(|scheme| lower.starts_with(scheme));
@@ -205,7 +203,7 @@ fn split_target(target: &str) -> Result<(&str, Option<&str>), Refusal> {
         None => (target, None),
     };
     let is_host = authority.is_none_or(|host| !host.is_empty() && is_host(host));
-    // A fragment is never sent; whoever does is up to something.
+    // Clients never send fragments; a request with one is suspicious.
     if (path.starts_with('/') || path == "*") && !path.contains('#') && is_host {
         Ok((path, authority))
     } else {
@@ -213,7 +211,7 @@ fn split_target(target: &str) -> Result<(&str, Option<&str>), Refusal> {
     }
 }
 
-/// Whether `text` can be a host with or without a port.
+/// Returns whether `text` can be a host, with or without a port.
 fn is_host(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%".contains(&b))
 }
@@ -228,7 +226,7 @@ impl<'a> Fields<'a> {
             .map(|field| field.value)
     }
 
-    /// The value of the only `name`; `Err` if there are several.
+    /// Returns the value of the field `name`; `Err` if there are several.
     fn only(&self, name: &str) -> Result<Option<&'a str>, ()> {
         let mut all = self.all(name);
         match (all.next(), all.next()) {
@@ -243,7 +241,7 @@ impl<'a> Fields<'a> {
     fn host(&self, version: u8) -> Result<Option<&'a str>, Refusal> {
         match self.only("Host") {
             Ok(Some(host)) if is_host(host) => Ok(Some(host)),
-            // HTTP/1.0 has none.
+            // HTTP/1.0 requires no `Host`.
             Ok(None) if version == 0 => Ok(None),
             _ => Err(Refusal::Host),
         }
@@ -258,7 +256,7 @@ impl<'a> Fields<'a> {
                 if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
                     return Err(Refusal::Length);
                 }
-                // More digits than any number has are too many as well.
+                // A number that overflows is too large as well.
                 let length = digits.parse().unwrap_or(usize::MAX);
                 if length > limits::BODY { Err(Refusal::BodyTooLarge) } else { Ok(length) }
             }
@@ -286,8 +284,8 @@ impl<'a> Fields<'a> {
         !says("close") && (version == 1 || says("keep-alive"))
     }
 
-    /// The one form in which requests go on: origin form, HTTP/1.1, one
-    /// `Content-Length`, and the connection for this request alone.
+    /// Returns the canonical head: origin form, HTTP/1.1, one `Content-Length`, and `Connection:
+    /// close`.
     fn forward(&self, method: &str, path: &str, host: &str, length: usize) -> Vec<u8> {
         let mut text = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
@@ -307,8 +305,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What speaks of this connection and not of the request (RFC 9110 section
-/// 7.6.1), or is written anew.
+/// Fields that concern the connection rather than the request (RFC 9110 section 7.6.1), or are
+/// written anew.
 const OF_THE_CONNECTION: [&str; 11] = [
     "Connection",
     "Content-Length",
@@ -324,11 +322,10 @@ const OF_THE_CONNECTION: [&str; 11] = [
 ];
 
 impl AnswerHead {
-    /// Reads the head of the answer that `bytes` are.
+    /// Parses the head at the beginning of `bytes`.
     ///
     /// # Errors
-    /// [`Refusal::NoAnswer`] when they do not begin with one whose body has a
-    /// length.
+    /// [`Refusal::NoAnswer`] when it is incomplete or has no `Content-Length`.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut fields = [EMPTY_HEADER; limits::FIELDS];
         let mut answer = httparse::Response::new(&mut fields);
@@ -340,7 +337,7 @@ impl AnswerHead {
         let length = length.and_then(|length| length.parse().ok()).ok_or(Refusal::NoAnswer)?;
         let mut kept = Vec::new();
         for field in answer.headers.iter() {
-            // Which server and which version it is concerns nobody.
+            // Do not disclose the server software.
             if !["Connection", "Server"].iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
                 kept.extend_from_slice(field.name.as_bytes());
                 kept.extend_from_slice(b": ");
@@ -351,7 +348,7 @@ impl AnswerHead {
         Ok(Self { end, length, status, fields: kept })
     }
 
-    /// The head as the client gets it.
+    /// Returns the head that the client receives.
     pub fn to_bytes(&self, keeps_alive: bool) -> Vec<u8> {
         let connection = if keeps_alive { "keep-alive" } else { "close" };
         let status = self.status;
@@ -364,7 +361,7 @@ impl AnswerHead {
 mod tests {
     use super::*;
 
-    /// What becomes of the head whose lines are `lines`.
+    /// Parses a head given as lines separated by `|`.
     fn judge(lines: &str) -> Result<Head, Refusal> {
         let bytes = format!("{lines}\r\n\r\n").replace('|', "\r\n").into_bytes();
         let end = Scan::default().end(&bytes)?.ok_or(Refusal::Incomplete)?;
@@ -429,7 +426,7 @@ mod tests {
                 Coding,
             ),
             ("POST / HTTP/1.1|Host: x|Content-Length: 1048577", BodyTooLarge),
-            // The request that ended the process.
+            // The length that crashes tiny_http.
             ("POST / HTTP/1.1|Host: x|Content-Length: 9223372036854775807", BodyTooLarge),
             ("POST / HTTP/1.1|Host: x|Content-Length: 99999999999999999999999", BodyTooLarge),
             ("POST / HTTP/1.1|Host: x|Expect: miracles", Expectation),
@@ -454,7 +451,7 @@ mod tests {
             ),
             ("GET http://x HTTP/1.1|Host: x", one.replace("a?b=c", "")),
             ("OPTIONS * HTTP/1.1|Host: x", one.replace("GET /a?b=c", "OPTIONS *")),
-            // Paths stay as they were sent: nothing is decoded or tidied.
+            // Paths are forwarded as sent, neither decoded nor normalised.
             ("GET /./a/../%2e//b HTTP/1.1|Host: x", one.replace("/a?b=c", "/./a/../%2e//b")),
             (
                 "POST /a?b=c HTTP/1.1|Host: x|Content-Length: 007|X-A:\tb |Expect: 100-continue",

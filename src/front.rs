@@ -1,5 +1,4 @@
-//! Where requests come in: through the guard from TCP, or straight from the
-//! proxy on a Unix socket.
+//! The listener for requests: TCP with the front end, or a Unix socket behind a proxy.
 
 use std::io;
 use std::net::TcpListener;
@@ -17,21 +16,21 @@ use graph_relay::time::Clock;
 
 use crate::backlog;
 
-/// A door, and on TCP the guard before it.
+/// An HTTP server and, on TCP, the front end before it.
 pub(crate) struct Front {
     guard: Option<Guard>,
     door: Door,
     address: Address,
 }
 
-/// Closes a front from another thread.
+/// Stops a [`Front`] from another thread.
 pub(crate) struct Stopper {
     guard: Option<(Closer, PathBuf)>,
     door: serve::Stopper,
 }
 
 impl Front {
-    /// Binds `address`, for requests that have `timeout` to be answered.
+    /// Binds `address`. Requests have `timeout` to be answered.
     pub(crate) fn bind(
         address: &Address,
         settings: &ServeSettings,
@@ -47,7 +46,7 @@ impl Front {
         }
     }
 
-    /// Takes a listening socket, of either kind, that outlives this process.
+    /// Takes over a listening TCP or Unix socket that outlives this process.
     pub(crate) fn inherited(
         socket: OwnedFd,
         withdraw: Withdraw,
@@ -56,7 +55,7 @@ impl Front {
     ) -> io::Result<Self> {
         let listener = TcpListener::from(socket);
         if listener.local_addr().is_ok() {
-            // It needs no withdrawing: it looks up from it now and then.
+            // No withdrawing needed: this accept loop polls for the stop.
             let bounds = Bounds::new(settings.workers, timeout);
             return Self::guarded(Guard::inherited(listener, bounds)?);
         }
@@ -82,23 +81,23 @@ impl Front {
         Ok(Self { guard: Some(guard), door, address })
     }
 
-    /// Where it is: the port too, if any would do.
+    /// Returns the address, with the actual port if any was allowed.
     pub(crate) const fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Gives the address back without having served.
+    /// Releases the address without having served.
     pub(crate) fn release(self) {
         self.door.stopper().stop();
     }
 
-    /// With which it can be closed.
+    /// Returns a handle that stops it.
     pub(crate) fn stopper(&self) -> Stopper {
         let guard = self.guard.as_ref().map(|guard| (guard.closer(), guard.behind()));
         Stopper { guard, door: self.door.stopper() }
     }
 
-    /// Answers requests until it is closed, then finishes what is in flight.
+    /// Serves requests until stopped, then finishes those in flight.
     pub(crate) fn serve(
         self,
         behind: Behind,
@@ -109,7 +108,7 @@ impl Front {
         let Some(guard) = self.guard else {
             return self.door.serve(behind, settings, clock, events);
         };
-        // Once the guard has seen every answer off, the door has little to do.
+        // Once the front end has delivered every response, little is left to finish.
         let rest = limits::DRAIN_REST.min(settings.drain_timeout / 4);
         let drain = settings.drain_timeout.saturating_sub(rest);
         let stops = StopsWhenDropped(self.door.stopper());
@@ -120,11 +119,11 @@ impl Front {
         })?;
         let settings = ServeSettings::new(settings.workers, rest);
         self.door.serve(behind, settings, clock, events)?;
-        guarding.join().map_err(|_| io::Error::other("the guard has panicked"))?
+        guarding.join().map_err(|_| io::Error::other("the front end panicked"))?
     }
 }
 
-/// Whatever becomes of the guard, the door does not stay open without it.
+/// Stops the server if the front end ends for any reason: it must not run without it.
 struct StopsWhenDropped(serve::Stopper);
 
 impl Drop for StopsWhenDropped {
@@ -134,17 +133,17 @@ impl Drop for StopsWhenDropped {
 }
 
 impl Stopper {
-    /// Closes the front: when this returns, new clients are refused, or wait for
-    /// whoever takes a shared socket next.
+    /// Stops accepting. When this returns, new clients are refused, or wait for the next owner of a
+    /// shared socket.
     pub(crate) fn stop(&self) {
         match &self.guard {
-            // The door closes once the guard has no more use for it.
+            // The server stops once the front end no longer needs it.
             Some((closer, _)) => closer.close(),
             None => self.door.stop(),
         }
     }
 
-    /// Tidies up before the process ends without waiting.
+    /// Cleans up before the process exits without waiting.
     pub(crate) fn abandon(&self) {
         if let Some((_, behind)) = &self.guard {
             guard::remove(behind);

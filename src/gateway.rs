@@ -1,9 +1,8 @@
-//! HTTP requests and answers as AWS writes them for a Lambda function: the
-//! events of API Gateway (both payload formats), of function URLs and of load
-//! balancers, each of another shape.
+//! The HTTP events of AWS Lambda: API Gateway (both payload formats), function URLs and load
+//! balancers.
 //!
-//! What the shapes are: "Working with AWS Lambda proxy integrations for HTTP
-//! APIs" (both formats), "Lambda functions as targets" (load balancers).
+//! Described in "Working with AWS Lambda proxy integrations for HTTP APIs" (both formats) and
+//! "Lambda functions as targets" (load balancers).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,20 +16,20 @@ use crate::error::InvalidArgument;
 use crate::http::reason;
 use crate::limits;
 
-/// An HTTP request, out of an event.
+/// An HTTP request parsed from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The method, in capitals.
     pub method: String,
     /// The path, which may begin with a stage or a base path.
     pub path: String,
-    /// The body, or why there is none.
+    /// The body, or why it could not be read.
     pub body: Result<Vec<u8>, InvalidArgument>,
     headers: Vec<(String, String)>,
     gateway: Gateway,
 }
 
-/// Who has sent the event, as far as the answer depends on it.
+/// The sender of the event, which determines the format of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gateway {
     /// API Gateway, payload format 1.0.
@@ -41,7 +40,7 @@ enum Gateway {
     Balancer,
 }
 
-/// The event is no HTTP request.
+/// The event is not an HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHttp;
 
@@ -54,10 +53,10 @@ impl fmt::Display for NotHttp {
 impl std::error::Error for NotHttp {}
 
 impl Call {
-    /// Reads an event.
+    /// Parses an event.
     ///
     /// # Errors
-    /// When it is of none of the shapes.
+    /// When it has none of the formats.
     pub fn parse(event: &[u8]) -> Result<Self, NotHttp> {
         let event: Event = serde_json::from_slice(event).map_err(|_| NotHttp)?;
         let headers = event.headers();
@@ -74,13 +73,13 @@ impl Call {
         Ok(Self { method, path, body, headers, gateway })
     }
 
-    /// The first header of this name, in whatever case.
+    /// Returns the first header of this name, ignoring case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Bytes that the body of an answer may take up as text in the reply.
+    /// Returns how many bytes the body may take when quoted in the reply.
     pub const fn room(&self) -> usize {
         let whole = match self.gateway {
             Gateway::Rest | Gateway::Http => limits::LAMBDA_REPLY,
@@ -89,7 +88,7 @@ impl Call {
         whole - limits::LAMBDA_REPLY_FRAME
     }
 
-    /// The document that makes the sender answer so.
+    /// Returns the reply document for a response.
     pub fn reply(&self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let text = std::str::from_utf8(body).map(str::to_owned);
         let is_base64_encoded = text.is_err();
@@ -98,20 +97,20 @@ impl Call {
             status_code: status,
             status_description: balancer.then(|| format!("{status} {}", reason(status))),
             headers: headers.iter().copied().collect(),
-            // A load balancer reads the one or the other map, by a switch that
-            // is not in the event; API Gateway would join the two.
+            // A load balancer reads one map or the other, depending on a setting that is not in the
+            // event; API Gateway would merge the two.
             multi_value_headers: balancer
                 .then(|| headers.iter().map(|(name, value)| (*name, [*value])).collect()),
             body: text.unwrap_or_else(|_| BASE64.encode(body)),
             is_base64_encoded,
         };
-        // Text and numbers always have a JSON form.
+        // Strings and numbers always have a JSON form.
         serde_json::to_vec(&reply).unwrap_or_default()
     }
 }
 
-/// Bytes of `body` once it is a text in another JSON document: one more for
-/// each quote and backslash. JSON itself has no other bytes that are escaped.
+/// Returns the length of `body` when quoted as a JSON string: one byte more for each quote and
+/// backslash. JSON text has no other bytes that need escaping.
 pub fn quoted_length(body: &[u8]) -> usize {
     body.len() + body.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count()
 }
@@ -141,8 +140,8 @@ struct Http {
 }
 
 impl Event {
-    /// All headers, those with several values first: of such a one, the other
-    /// map has only the last value, where HTTP has the first come first.
+    /// Returns all headers, those with several values first: the single-value map has only their
+    /// last value, where HTTP takes the first.
     fn headers(&self) -> Vec<(String, String)> {
         let several = self.multi_value_headers.iter().flatten();
         let several = several.flat_map(|(name, values)| {
@@ -153,7 +152,7 @@ impl Event {
         several.chain(single).collect()
     }
 
-    /// The body; none is the same as an empty one.
+    /// Returns the body; a missing one is empty.
     fn body(&self) -> Result<Vec<u8>, InvalidArgument> {
         let text = self.body.as_deref().unwrap_or_default();
         let body = if self.is_base64_encoded == Some(true) {
@@ -168,7 +167,7 @@ impl Event {
     }
 }
 
-/// In the order in which AWS documents it.
+/// In the order of AWS's documentation.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Reply<'a> {
@@ -182,7 +181,7 @@ struct Reply<'a> {
     is_base64_encoded: bool,
 }
 
-/// Whoever makes an event by hand may leave the padding out.
+/// Events written by hand may lack the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

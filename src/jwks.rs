@@ -1,5 +1,4 @@
-//! JSON Web Keys (RFC 7517): the public keys that a host publishes, as far as
-//! RS256 can use them, and which hosts are meant.
+//! JSON Web Keys (RFC 7517): parses the RS256 keys that a host publishes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,10 +16,10 @@ use crate::cloud::BaseUrl;
 use crate::error::{InvalidValue, UnexpectedAnswer};
 use crate::limits;
 
-/// The hosts that `words` name: by host, as `cisco`, or, on loopback alone, by URL.
+/// Parses a list of JWKS hosts: host names, `cisco`, or URLs on loopback.
 ///
 /// # Errors
-/// What is wrong with one, in words for whoever configured it.
+/// The rule that an entry breaks.
 pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, InvalidValue> {
     let mut hosts = Vec::new();
     for word in words {
@@ -29,10 +28,10 @@ pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, I
             let is_url = host.contains("://");
             let url = if is_url { (*host).to_owned() } else { format!("https://{host}") };
             let url = BaseUrl::parse(&url)?;
-            // A token names a host alone, and is compared to the letter.
+            // A token names only a host, and the comparison is exact.
             if (is_url || url.authority().contains(':')) && !url.is_loopback() {
-                return Err("must be a host name alone, without a scheme and a port, as tokens \
-                            have it in jwks_host"
+                return Err("must be a host name without scheme and port, as in the tokens' \
+                            jwks_host"
                     .into());
             }
             hosts.push(url);
@@ -41,15 +40,15 @@ pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, I
     Ok(hosts)
 }
 
-/// Cisco's: North America, Europe, Asia-Pacific.
+/// Cisco's hosts: North America, Europe, Asia-Pacific.
 const CISCO: [&str; 3] =
     ["visibility.amp.cisco.com", "visibility.eu.amp.cisco.com", "visibility.apjc.amp.cisco.com"];
 
-/// An RSA key with which tokens can be verified.
+/// An RSA public key that verifies tokens.
 #[derive(Clone)]
 pub struct PublicKey(PublicKeyComponents<Box<[u8]>>);
 
-/// The name of a key, as a token or a host writes it; compared, and never shown.
+/// The ID of a key as a token or a host writes it; compared but never displayed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyId(Box<str>);
 
@@ -58,13 +57,13 @@ pub struct KeyId(Box<str>);
 pub struct KeySet(HashMap<KeyId, PublicKey>);
 
 impl PublicKey {
-    /// Whether this key has made `signature` of `signed` (RSASSA-PKCS1-v1_5 with
-    /// SHA-256, RFC 7518 section 3.3).
+    /// Returns whether this key made `signature` over `signed` (RSASSA-PKCS1-v1_5 with SHA-256, RFC
+    /// 7518 section 3.3).
     pub fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
         self.0.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature).is_ok()
     }
 
-    /// `None` when the key is not one for RS256, of 2,048 to 8,192 bits.
+    /// Returns `None` unless the key is an RS256 key of 2,048 to 8,192 bits.
     fn read(wire: &WireKey) -> Option<(KeyId, Self)> {
         let is = |value: &Option<Value>, word: &str| value.as_ref().is_none_or(|v| v == word);
         let kid = KeyId::read(wire.kid.as_ref()?)?;
@@ -72,7 +71,7 @@ impl PublicKey {
             wire.kty.as_ref()? == "RSA" && is(&wire.used, "sig") && is(&wire.alg, "RS256");
         let (n, e) = (number(wire.n.as_ref()?)?, number(wire.e.as_ref()?)?);
         let bits = n.len() * 8 - usize::try_from(n.first()?.leading_zeros()).ok()?;
-        // `ring` refuses the rest, such as an exponent that is even.
+        // `ring` rejects other bad keys, such as those with an even exponent.
         let fits =
             limits::RSA_BITS.contains(&bits) && (1..=limits::RSA_EXPONENT).contains(&e.len());
         (is_ours && fits).then_some((kid, Self(PublicKeyComponents { n, e })))
@@ -86,7 +85,7 @@ impl fmt::Debug for PublicKey {
 }
 
 impl KeyId {
-    /// A name, if it is text and not absurdly long.
+    /// Accepts a non-empty string of bounded length.
     pub(crate) fn read(value: &Value) -> Option<Self> {
         let text = value.as_str()?;
         (1..=limits::KEY_ID).contains(&text.len()).then(|| Self(text.into()))
@@ -94,19 +93,19 @@ impl KeyId {
 }
 
 impl fmt::Debug for KeyId {
-    /// Without the name: a stranger may have made it up.
+    /// Omits the ID, which an attacker may have chosen.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyId")
     }
 }
 
 impl KeySet {
-    /// Reads a JWKS document. Keys for other purposes cost themselves alone; of
-    /// two with one name the first counts.
+    /// Parses a JWKS document. Unusable keys are skipped; of two keys with the same ID the first
+    /// counts.
     ///
     /// # Errors
-    /// When it is no such document, or holds no key that can be used: what was
-    /// known before is better than that.
+    /// When the document is malformed or has no usable key: the keys known before are better than
+    /// none.
     pub fn parse(body: &[u8]) -> Result<Self, UnexpectedAnswer> {
         #[derive(Deserialize)]
         struct Wire<'a> {
@@ -124,17 +123,17 @@ impl KeySet {
         if keys.is_empty() { Err(UnexpectedAnswer::Keys) } else { Ok(Self(keys)) }
     }
 
-    /// The key called so.
+    /// Returns the key with this ID.
     pub fn get(&self, kid: &KeyId) -> Option<&PublicKey> {
         self.0.get(kid)
     }
 
-    /// How many there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -151,17 +150,16 @@ struct WireKey {
     e: Option<Value>,
 }
 
-/// A positive number in base64url, without the zeros before it that some
-/// publish and `ring` refuses.
+/// Decodes a positive number in base64url. Leading zeros, which some hosts publish and `ring`
+/// rejects, are removed.
 fn number(value: &Value) -> Option<Box<[u8]>> {
     let bytes = BASE64.decode(value.as_str()?).ok()?;
     let start = bytes.iter().position(|byte| *byte != 0)?;
     bytes.get(start..).map(Into::into)
 }
 
-/// base64url without padding, as all of JOSE is written. Signers that pad, or
-/// leave stray bits in the last character, were accepted by the original's
-/// library.
+/// base64url without padding, as in all of JOSE. Padding and stray bits in the last character are
+/// accepted, as by the original's library.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -207,7 +205,7 @@ mod tests {
             ("n", json!("!"), 0),
             ("n", json!(""), 0),
             ("e", json!("AAAA"), 0),
-            // Zeros before the number are not of it.
+            // Leading zeros are not part of the number.
             ("e", json!("AAABAAE"), 1),
             ("e", json!(BASE64.encode([1; limits::RSA_EXPONENT])), 1),
             ("e", json!(BASE64.encode([1; limits::RSA_EXPONENT + 1])), 0),

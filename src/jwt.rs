@@ -1,11 +1,10 @@
-//! JSON Web Tokens (RFC 7519) in compact form, verified by hand.
+//! Verifies JSON Web Tokens (RFC 7519) in compact form.
 //!
-//! The order of the checks is: structure, algorithm, signature, times,
-//! audience, credentials, tenant. A token is first an [`Unverified`], of which
-//! nothing can be read from outside. The [`Verifier`] looks at three words of it
-//! before the signature: the algorithm, which is only ever compared with what is
-//! configured, and the names of a host and of a key, which select among those of
-//! the configuration and what they publish.
+//! The checks run in this order: structure, algorithm, signature, times, audience, credentials,
+//! tenant. A token starts as an [`Unverified`], whose contents are private. Before the signature,
+//! the [`Verifier`] reads three of its values: the algorithm, which it only compares with the
+//! configured ones, and the names of a host and of a key, which only select among the configured
+//! hosts and their published keys.
 
 use base64::Engine as _;
 use hmac::{Hmac, KeyInit, Mac};
@@ -20,35 +19,33 @@ use crate::jwks::{BASE64, KeyId, PublicKey};
 use crate::limits;
 use crate::time::Timestamp;
 
-/// A key for HS256: the bytes of `SECRET_KEY` as they stand.
+/// A key for HS256: the bytes of `SECRET_KEY`, unchanged.
 #[derive(Clone, Debug)]
 pub struct SigningKey(Secret);
 
 impl SigningKey {
-    /// Takes a key of at least 32 bytes (RFC 7518 section 3.2).
+    /// Accepts a key of at least 32 bytes (RFC 7518 section 3.2).
     pub fn new(secret: Secret) -> Option<Self> {
         (secret.expose().len() >= limits::HS256_KEY).then_some(Self(secret))
     }
 
     fn mac(&self) -> Hmac<Sha256> {
-        // HMAC takes a key of any length; the error exists for other MACs.
         #[expect(clippy::expect_used, reason = "HMAC accepts keys of any length")]
         Hmac::new_from_slice(self.0.expose().as_bytes()).expect("a key of any length")
     }
 }
 
-/// What a token has to be. There is a way to sign one if there are secrets, or
-/// hosts, or both.
+/// The rules a token has to meet. At least one of `secrets` and `hosts` is set when serving.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Verifier {
-    /// Keys for HS256, any of which may have signed.
+    /// Keys for HS256; a token may be signed with any of them.
     pub secrets: Vec<SigningKey>,
-    /// Hosts whose published keys are believed for RS256.
+    /// Hosts whose published keys are trusted for RS256.
     pub hosts: Vec<BaseUrl>,
-    /// For whom tokens must be meant, if that is configured.
+    /// The required audience, if configured.
     pub audience: Option<String>,
-    /// The tenants that are served; all, if none is named.
+    /// The tenants that are served; empty means all.
     pub tenants: Vec<TenantId>,
 }
 
@@ -78,7 +75,7 @@ impl Verifier {
     }
 }
 
-/// A token, taken apart and not believed.
+/// A decoded token that has not been verified.
 pub struct Unverified<'a> {
     signed: &'a str,
     header: Header,
@@ -86,23 +83,23 @@ pub struct Unverified<'a> {
     signature: Vec<u8>,
 }
 
-/// The published key that a token has to be verified with.
+/// The published key that a token names.
 #[derive(Debug)]
 pub struct Wanted {
-    /// Which of [`Verifier::hosts`] publishes it.
+    /// The index in [`Verifier::hosts`] of the host that publishes it.
     pub host: usize,
-    /// Its name there.
+    /// The key's ID there.
     pub kid: KeyId,
 }
 
-/// What a good token says. Only [`Verifier::verify`] makes one.
+/// The claims of a verified token. Only [`Verifier::verify`] creates one.
 #[derive(Clone, Debug)]
 pub struct Claims {
     credentials: Credentials,
     entities_limit: Option<usize>,
 }
 
-/// From when until when a token is good.
+/// The validity period of a token.
 #[derive(Clone, Copy, Debug)]
 struct Times {
     exp: Option<Timestamp>,
@@ -110,27 +107,27 @@ struct Times {
 }
 
 impl Claims {
-    /// Whom to ask, and as whom.
+    /// Returns the credentials for Microsoft.
     pub const fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// Sightings per observable for this request, if the token says so.
+    /// Returns the token's limit of sightings per observable, if it has one.
     pub const fn entities_limit(&self) -> Option<usize> {
         self.entities_limit
     }
 }
 
-/// The token in an `Authorization` header.
+/// Returns the token in an `Authorization` header.
 ///
 /// # Errors
-/// When there is no such header, or it is not `Bearer` and one token.
+/// When the header is missing, or is not `Bearer` followed by one token.
 pub fn bearer(header: Option<&str>) -> Result<&str, AuthorizationError> {
     let words = header.ok_or(AuthorizationError::HeaderMissing)?.trim_ascii();
     let (scheme, token) =
         words.split_once(|c: char| c.is_ascii_whitespace()).ok_or(AuthorizationError::WrongType)?;
     let token = token.trim_ascii_start();
-    // Many bytes are looked at at once: white space is among the lowest.
+    // Finding the lowest byte is vectorised, unlike the search for white space.
     let is_one = token.bytes().fold(u8::MAX, u8::min) > b' '
         || !token.contains(|c: char| c.is_ascii_whitespace());
     let is_bearer = scheme.eq_ignore_ascii_case("bearer");
@@ -138,7 +135,7 @@ pub fn bearer(header: Option<&str>) -> Result<&str, AuthorizationError> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes `token` apart.
+    /// Decodes `token`.
     ///
     /// # Errors
     /// When it is not a JWT in compact form.
@@ -157,10 +154,10 @@ impl<'a> Unverified<'a> {
 }
 
 impl Verifier {
-    /// The published key that `token` wants, or `None` if it wants a secret.
+    /// Returns the published key that `token` names, or `None` if it is signed with a secret.
     ///
     /// # Errors
-    /// When its algorithm is not configured, or its host is not in the list.
+    /// When its algorithm or its host is not configured.
     pub fn wanted(&self, token: &Unverified<'_>) -> Result<Option<Wanted>, AuthorizationError> {
         match (self.way(token)?, &token.header.kid) {
             (Way::Secret, _) => Ok(None),
@@ -172,8 +169,7 @@ impl Verifier {
         }
     }
 
-    /// Verifies `token` at the time `now`, by a secret or by the published key
-    /// that it wants.
+    /// Verifies `token` at the time `now`, with a secret or with the `published` key that it names.
     ///
     /// # Errors
     /// The first check that fails, in the order given above.
@@ -194,9 +190,9 @@ impl Verifier {
         is_served.then_some(claims).ok_or(AuthorizationError::TenantNotServed)
     }
 
-    /// How the token says that it is signed, if that is configured.
+    /// Returns the token's algorithm if it is configured.
     fn way(&self, token: &Unverified<'_>) -> Result<Way, AuthorizationError> {
-        // `crit` names extensions that must be understood; none is.
+        // `crit` lists extensions that must be understood; none is supported.
         match (&*token.header.alg, &token.header.crit) {
             ("HS256", None) if !self.secrets.is_empty() => Ok(Way::Secret),
             ("RS256", None) if !self.hosts.is_empty() => Ok(Way::Published),
@@ -210,7 +206,7 @@ impl Verifier {
         }
     }
 
-    /// Which host of the list the token names.
+    /// Returns the index of the host that the token names.
     fn host(&self, token: &Unverified<'_>) -> Result<usize, AuthorizationError> {
         #[derive(Deserialize)]
         struct Named {
@@ -235,7 +231,7 @@ impl Verifier {
                 let made_it = |key: &SigningKey| {
                     let mut mac = key.mac();
                     mac.update(signed);
-                    // In constant time, and of the whole signature.
+                    // Compares the whole signature in constant time.
                     mac.verify_slice(&token.signature).is_ok()
                 };
                 let is_good = self.secrets.iter().any(made_it);
@@ -261,13 +257,13 @@ impl Verifier {
     }
 }
 
-/// The two ways to sign.
+/// The supported signature algorithms.
 enum Way {
     Secret,
     Published,
 }
 
-/// An audience is a URL that people write with or without the last slash.
+/// Compares two audience URLs, ignoring trailing slashes.
 fn same_url(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
@@ -291,14 +287,14 @@ impl Times {
     }
 }
 
-/// A NumericDate: seconds since 1970, whole or not.
+/// Parses a NumericDate: seconds since 1970, which may have a fraction.
 fn date(
     value: Option<&Value>,
     claim: &'static str,
 ) -> Result<Option<Timestamp>, AuthorizationError> {
     let Some(value) = value else { return Ok(None) };
     let whole = value.as_i64().or_else(|| {
-        // A fraction is rounded towards refusal by less than the leeway.
+        // Truncating a fraction changes the time by less than the leeway.
         let digits = value.as_f64().filter(|f| f.is_finite())?.trunc();
         format!("{digits:.0}").parse().ok()
     });
@@ -326,8 +322,7 @@ fn claims(payload: &Payload) -> Result<Claims, AuthorizationError> {
     })
 }
 
-/// A positive number, as such or as text. The original fell back to the
-/// default for anything else, and so does this.
+/// Parses a positive number, also in a string. As in the original, anything else means the default.
 fn entities_limit(value: &Value) -> Option<usize> {
     let number = match value {
         Value::String(text) => text.trim().parse::<u64>().ok(),
@@ -361,7 +356,7 @@ pub fn sign(
         exp: expires.map(Timestamp::unix_seconds),
         aud: audience,
     };
-    // Text and numbers always have a JSON form.
+    // Strings and numbers always have a JSON form.
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let header = BASE64.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
     let signed = format!("{header}.{}", BASE64.encode(body));
@@ -492,7 +487,7 @@ mod tests {
             (token(r#"{"alg":"HS512"}"#, &good), WRONG_ALGORITHM),
             (token(r#"{"alg":"RS256"}"#, &good), WRONG_ALGORITHM),
             (token(r#"{"alg":"HS256","crit":["b64"]}"#, &good), WRONG_ALGORITHM),
-            // The signature, whole or cut.
+            // The signature, complete or cut.
             (other_key, WrongSignature),
             (VECTOR[..VECTOR.len() - 3].to_owned(), WrongSignature),
             (format!("{}.", VECTOR.rsplit_once('.').unwrap().0), WrongSignature),
@@ -543,7 +538,7 @@ mod tests {
             let expected = (!accepted).then_some(AuthorizationError::WrongAudience);
             assert_eq!(result.err(), expected, "{claim}");
         }
-        // Without one, the claim means nothing.
+        // Without a configured audience, the claim is ignored.
         assert!(check_payload(&format!(r#"{{{CREDENTIALS},"aud":7}}"#)).is_ok());
     }
 
@@ -596,7 +591,7 @@ mod tests {
             (Some("Basic abc"), Err(WrongType)),
             (Some("Bearer a b"), Err(WrongType)),
             (Some("\tBearer\t abc\t"), Ok("abc")),
-            // A vertical tab is no white space of ASCII, as Rust has it.
+            // Rust does not count a vertical tab as ASCII white space.
             (Some("Bearer a\x0Bb"), Ok("a\x0Bb")),
             (Some("Bearer a\tb"), Err(WrongType)),
             (Some("abc"), Err(WrongType)),
@@ -702,7 +697,7 @@ mod tests {
     fn the_way_is_configured_and_never_the_tokens_choice() {
         let key = public_key();
         let both = Verifier { secrets: verifier().secrets, ..published() };
-        // Signed by a secret that is the public key, as the old confusion had it.
+        // Algorithm confusion: HS256 with the public key as the secret.
         let confused = {
             let public = SigningKey::new(Secret::new(MODULUS)).unwrap();
             let credentials = check(VECTOR).unwrap().credentials().clone();

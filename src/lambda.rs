@@ -1,12 +1,11 @@
-//! AWS Lambda: one invocation at a time is fetched from the Runtime API on this
-//! machine, answered, and its answer posted back.
+//! The AWS Lambda runtime: fetches one invocation at a time from the local Runtime API, answers it
+//! and posts the response.
 //!
-//! Between two invocations Lambda stops the whole process, for seconds or for
-//! hours. Nothing here spans such a stop but the wait for the next invocation,
-//! which therefore has no time limit.
+//! Between invocations Lambda freezes the process, for seconds or hours. Only the wait for the next
+//! invocation spans a freeze, so it has no time-out.
 //!
-//! It is asked directly, never by a proxy, and no more is read than there is room
-//! for. What is not understood ends the process; Lambda then starts another.
+//! The Runtime API is called directly, never through a proxy, and reads are bounded. An unexpected
+//! response ends the process; Lambda then starts another.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -29,16 +28,16 @@ pub struct Runtime {
     agent: Agent,
 }
 
-/// A request to answer, with what Lambda says of it.
+/// An invocation to answer.
 struct Invocation {
     id: String,
-    /// When Lambda gives it up.
+    /// When Lambda times it out.
     deadline: Option<Timestamp>,
     event: Vec<u8>,
 }
 
 impl Runtime {
-    /// The one at `address`, as `AWS_LAMBDA_RUNTIME_API` has it.
+    /// Uses the Runtime API at `address`, the value of `AWS_LAMBDA_RUNTIME_API`.
     pub fn at(address: &str) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -53,11 +52,11 @@ impl Runtime {
         Self { base, agent: Agent::new_with_config(config) }
     }
 
-    /// Answers invocations for as long as there is a Runtime API. Calls `flush` before
-    /// Lambda may freeze the process, for what is to be in the log by then.
+    /// Answers invocations until the Runtime API fails. Calls `flush` before Lambda may freeze the
+    /// process, so that its log lines are written by then.
     ///
     /// # Errors
-    /// When there is none any more, or it cannot be understood.
+    /// When the Runtime API is gone or its response is malformed.
     pub fn serve(
         self,
         api: &Api,
@@ -83,8 +82,8 @@ impl Runtime {
                     (event, "response", None, reply)
                 }
                 Ok(Err(NotHttp)) => {
-                    let what = "The event is no HTTP request of API Gateway, a function URL or a \
-                                load balancer.";
+                    let what = "The event is not an HTTP request from API Gateway, a function URL \
+                                or a load balancer.";
                     failure(&invocation.id, "Function.NotHttp", what)
                 }
                 Err(_) => failure(&invocation.id, "Function.Panic", api::PANICKED),
@@ -101,8 +100,7 @@ impl Runtime {
         }
     }
 
-    /// Tells that the function could not be started, as far as there is anybody
-    /// to be told.
+    /// Reports that the function could not start; errors of the report are ignored.
     pub fn failed_to_start(self, why: &str) {
         let body = error(STARTUP, why);
         // The process ends with this failure in any case.
@@ -115,7 +113,7 @@ impl Runtime {
         let mut answer = twice(|| self.agent.get(&url).call())?;
         if answer.status() != 200 {
             let status = answer.status().as_u16();
-            return Err(invalid(&format!("it answered {status} for an invocation")));
+            return Err(invalid(&format!("it answered {status} to a request for an invocation")));
         }
         let body = answer.body_mut().with_config().limit(limits::LAMBDA_EVENT);
         let event = body.read_to_vec().map_err(Error::into_io)?;
@@ -134,14 +132,14 @@ impl Runtime {
         })
     }
 
-    /// Posts what became of an invocation; the status with which it is taken.
+    /// Posts the result of an invocation; returns the status.
     fn post(&self, id: &str, what: &str, kind: Option<&str>, body: &[u8]) -> io::Result<u16> {
         let status = self.send(&format!("invocation/{id}/{what}"), kind, body)?;
-        // By the documentation: the environment is beyond repair.
+        // Documented as not recoverable: the process has to exit.
         if status >= 500 { Err(invalid(&format!("it answered {status}"))) } else { Ok(status) }
     }
 
-    /// Posts `body`; the status of the answer.
+    /// Posts `body`; returns the status.
     fn send(&self, path: &str, error: Option<&str>, body: &[u8]) -> io::Result<u16> {
         let url = format!("{}/{path}", self.base);
         let mut answer = twice(|| {
@@ -152,14 +150,14 @@ impl Runtime {
             };
             post.config().timeout_global(Some(limits::LAMBDA_POST)).build().send(body)
         })?;
-        // Only a connection whose answer has been read is used again.
+        // A connection is reused only once its response has been read.
         let _ = answer.body_mut().with_config().limit(limits::LAMBDA_EVENT).read_to_vec();
         Ok(answer.status().as_u16())
     }
 }
 
-/// Tries once more where the connection broke: one that was kept may have been
-/// closed just as it was used again. After a time-out the first try may still count.
+/// Retries once if the connection breaks: a kept connection may have been closed just as it was
+/// reused. Not after a time-out, when the first try may still succeed.
 fn twice(attempt: impl Fn() -> Result<Answer<Body>, Error>) -> io::Result<Answer<Body>> {
     let result = match attempt() {
         Err(Error::Io(_)) => attempt(),
@@ -168,7 +166,7 @@ fn twice(attempt: impl Fn() -> Result<Answer<Body>, Error>) -> io::Result<Answer
     result.map_err(Error::into_io)
 }
 
-/// What gives an invocation up, which Lambda counts as an error of the function.
+/// Reports an invocation as failed, which Lambda counts as a function error.
 fn failure(
     id: &str,
     kind: &'static str,
@@ -178,7 +176,7 @@ fn failure(
     (event, "error", Some(kind), error(kind, what))
 }
 
-/// The answer to an invocation, and the document that carries it.
+/// Returns the response to an invocation, and the document that carries it.
 fn answer(api: &Api, invocation: &Invocation, call: &Call, received: Now) -> (Response, Vec<u8>) {
     let request = api::Request {
         method: &call.method,
@@ -194,13 +192,13 @@ fn answer(api: &Api, invocation: &Invocation, call: &Call, received: Now) -> (Re
     (response, reply)
 }
 
-/// The caller's, or else the invocation's.
+/// Returns the caller's request ID, else the invocation's.
 fn request_id(invocation: &Invocation, call: Option<&Call>) -> RequestId {
     let header = |name| call.and_then(|call| call.header(name));
     RequestId::new(REQUEST_IDS.into_iter().find_map(header), || invocation.id.clone())
 }
 
-/// The request's own time, or what Lambda leaves of it.
+/// Returns the request's own deadline, or Lambda's if it is earlier.
 fn deadline(api: &Api, invocation: &Invocation, received: Now) -> Deadline {
     let own = api.relay().deadline(received);
     let Some(end) = invocation.deadline else { return own };
@@ -208,7 +206,7 @@ fn deadline(api: &Api, invocation: &Invocation, received: Now) -> Deadline {
     own.min(Deadline::after(left, received))
 }
 
-/// An error in the form of the Runtime API.
+/// Returns an error in the format of the Runtime API.
 fn error(kind: &str, what: &str) -> Vec<u8> {
     json!({"errorMessage": what, "errorType": kind, "stackTrace": []}).to_string().into_bytes()
 }
@@ -217,8 +215,8 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }
 
-/// The status with which the Runtime API takes what it is posted.
+/// The status of an accepted post.
 const ACCEPTED: u16 = 202;
 
-/// The kind of a failure before the first invocation.
+/// The error type of a failure before the first invocation.
 const STARTUP: &str = "Runtime.Startup";

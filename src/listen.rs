@@ -1,4 +1,4 @@
-//! Whether an address can be listened on; if not, who has it and what to do.
+//! Checks whether the configured addresses are free, and explains errors of listening.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,14 +14,14 @@ use crate::front::Front;
 use crate::systemd::{self, Question};
 use crate::{ADMIN, Failure};
 
-/// Tries the addresses of `config` and lets them go again; what there is to note.
+/// Binds the addresses of `config` for a moment; returns notes for the user.
 ///
-/// Where a relay answers already, as beside a running service, that is no fault.
-/// Started by systemd, nothing is tried: `serve` does so right afterwards, and on a
-/// socket of systemd's it needs none of these addresses.
+/// An address on which a relay answers already, as beside a running service, is no error. Under
+/// systemd nothing is tried: `serve` follows at once, and with socket activation these addresses
+/// are not used.
 ///
 /// # Errors
-/// What `serve` would say.
+/// The error that `serve` would report.
 pub(crate) fn check(environment: &Environment, config: &Config) -> Result<Vec<String>, Failure> {
     if systemd::is_direct_child(environment) {
         return Ok(Vec::new());
@@ -40,7 +40,10 @@ pub(crate) fn check(environment: &Environment, config: &Config) -> Result<Vec<St
             && systemd::ask(address, question, limits::CHECK_PROBE).is_ok();
         if is_relay {
             let variable = origin(environment, variable);
-            notes.push(format!("a running graph-relay has {} ({variable})", shown(address)));
+            notes.push(format!(
+                "a running graph-relay is listening on {} ({variable})",
+                shown(address)
+            ));
         } else {
             problems.push(problem(address, &origin(environment, variable), &error));
         }
@@ -51,7 +54,7 @@ pub(crate) fn check(environment: &Environment, config: &Config) -> Result<Vec<St
     Err(Failure { text: config::lines(&problems), code: 1 })
 }
 
-/// What `serve` says when `address`, which `variable` names, cannot be had.
+/// Returns the error of `serve` when it cannot listen on `address`, set by `variable`.
 pub(crate) fn failure(
     environment: &Environment,
     address: &Address,
@@ -61,9 +64,9 @@ pub(crate) fn failure(
     move |error| Failure::new(problem(&address, &variable, &error))
 }
 
-/// Why `address` cannot be listened on, which `origin` gives.
+/// Explains why `address`, set by `origin`, cannot be listened on.
 pub(crate) fn problem(address: &Address, origin: &str, error: &io::Error) -> String {
-    // An error that is not the system's has its remedy in its text.
+    // An error that is not the system's contains its own remedy.
     let remedy = error.raw_os_error().and_then(|_| match address {
         Address::Tcp(address) => tcp_remedy(*address, error.kind()),
         Address::Unix(path) => unix_remedy(path, error.kind()),
@@ -91,17 +94,19 @@ fn tcp_remedy(address: SocketAddr, kind: ErrorKind) -> Option<String> {
         ErrorKind::AddrInUse => {
             let holder = match holder(address) {
                 Some((name, process)) => format!("{name} (process {process}) listens there"),
-                None => "another program listens there, which `sudo ss -ltnp` names".to_owned(),
+                None => {
+                    "another program is listening there; `sudo ss -ltnp` shows which".to_owned()
+                }
             };
             format!("{holder}; stop it, or choose another port")
         }
         ErrorKind::PermissionDenied if address.port() < 1024 => {
-            "ports below 1024 are for root and for who has CAP_NET_BIND_SERVICE; choose another, \
-             with a proxy in front of it"
+            "ports below 1024 require root or CAP_NET_BIND_SERVICE; choose another port and put a \
+             proxy in front of it"
                 .to_owned()
         }
         ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; `ip address` lists those that it has".to_owned()
+            "this machine has no such address; `ip address` lists its addresses".to_owned()
         }
         _ => return None,
     })
@@ -112,27 +117,27 @@ fn unix_remedy(path: &Path, kind: ErrorKind) -> Option<String> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     Some(match kind {
         ErrorKind::NotFound => {
-            format!("{directory} does not exist; create it, or let RuntimeDirectory= of systemd")
+            format!("{directory} does not exist; create it, or set RuntimeDirectory= in systemd")
         }
-        ErrorKind::NotADirectory => format!("{directory} is no directory"),
+        ErrorKind::NotADirectory => format!("{directory} is not a directory"),
         ErrorKind::PermissionDenied => format!("this user may not create files in {directory}"),
         ErrorKind::ReadOnlyFilesystem => {
             format!("{directory} is read-only here; choose a path in /run/graph-relay")
         }
         ErrorKind::AddrInUse if is_socket => {
-            "another program listens there, which `sudo ss -lxp` names; stop it, or choose another \
-             path"
+            "another program is listening there; `sudo ss -lxp` shows which; stop it, or choose \
+             another path"
                 .to_owned()
         }
         ErrorKind::AddrInUse => {
-            "there is a file that is no socket; move it away, or choose another path".to_owned()
+            "a file that is not a socket is in the way; move it, or choose another path".to_owned()
         }
         _ => return None,
     })
 }
 
-/// The name and number of the process that listens on the port of `address`, if this
-/// user may know (proc_net(5), proc_pid_fd(5)).
+/// Returns the name and ID of the process that listens on the port of `address`, if this user may
+/// see it (proc_net(5), proc_pid_fd(5)).
 fn holder(address: SocketAddr) -> Option<(String, u32)> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let inode = tables.iter().flatten().find_map(|table| {
@@ -162,7 +167,7 @@ fn holder(address: SocketAddr) -> Option<(String, u32)> {
     None
 }
 
-/// An address as the kernel's tables have it: words of 32 bits in this machine's order.
+/// Formats an address as in the kernel's tables: 32-bit words in native byte order.
 fn hexadecimal(ip: IpAddr) -> String {
     let octets = match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
@@ -172,5 +177,5 @@ fn hexadecimal(ip: IpAddr) -> String {
     octets.chunks_exact(4).filter_map(|chunk| chunk.try_into().ok()).map(word).collect()
 }
 
-/// `TCP_LISTEN`, in the kernel's tables.
+/// `TCP_LISTEN` in the kernel's tables.
 const LISTENING: &str = "0A";

@@ -1,8 +1,7 @@
-//! Serves a [`Transport`] over loopback HTTP: how the simulator becomes a host
-//! that the real client can call.
+//! Serves a [`Transport`] over loopback HTTP, so that the real client can call the simulator.
 //!
-//! It is for that client alone, and not tiny_http: of several connections that
-//! are kept open, that one forgets some, and the relay opens a few at once.
+//! For that client only, and not tiny_http, which strands some of several keep-alive connections;
+//! the relay opens several.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -15,11 +14,10 @@ use crate::http::{Action, Request, Response, Transport};
 use crate::limits;
 use crate::time::Timestamp;
 
-/// Serves `transport` on a free port of 127.0.0.1 until the process ends, and
-/// returns the address.
+/// Serves `transport` on a free port of 127.0.0.1 until the process ends; returns the address.
 ///
 /// # Errors
-/// When no port can be had.
+/// When no port is available.
 pub fn serve(transport: Arc<dyn Transport>) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -27,14 +25,14 @@ pub fn serve(transport: Arc<dyn Transport>) -> io::Result<SocketAddr> {
         for stream in listener.incoming().flatten() {
             let transport = Arc::clone(&transport);
             let connection = thread::Builder::new().name("connection".to_owned());
-            // A client that has gone needs no answer; without a thread, it gets none.
+            // If the client has left or no thread can start, there is no response.
             let _ = connection.spawn(move || attend(&stream, address, &*transport));
         }
     })?;
     Ok(address)
 }
 
-/// Answers the requests of one connection, one after the other.
+/// Answers the requests of one connection in turn.
 fn attend(stream: &TcpStream, address: SocketAddr, transport: &dyn Transport) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(limits::IDLE_CONNECTION * 2))?;
@@ -50,7 +48,7 @@ fn attend(stream: &TcpStream, address: SocketAddr, transport: &dyn Transport) ->
     Ok(())
 }
 
-/// The next request in the form of a [`Transport`], or none at the end.
+/// Reads the next request, or `None` at the end.
 fn read(reader: &mut BufReader<&TcpStream>, address: SocketAddr) -> io::Result<Option<Request>> {
     let mut head = reader.by_ref().take(HEAD);
     let mut line = String::new();
@@ -102,5 +100,5 @@ fn write(mut stream: &TcpStream, response: &Response) -> io::Result<()> {
     stream.write_all(&response.body)
 }
 
-/// Bytes of a head: a URL and a token, and room.
+/// The largest head, in bytes: a URL, a token and a margin.
 const HEAD: u64 = 64 * 1024;

@@ -1,5 +1,4 @@
-//! The program: reads the command line and the environment, joins the edges,
-//! and does what it was told.
+//! The program: reads the command line and the environment, and runs the command.
 
 mod backlog;
 mod commands;
@@ -56,7 +55,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            // Nobody is left to tell if this fails.
+            // If this fails, there is nowhere to report it.
             let _ = io::stderr().write_all(failure.text.as_bytes());
             ExitCode::from(failure.code)
         }
@@ -64,7 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
-    // Before any thread is started; what does not serve ends by signals as usual.
+    // Before any thread starts. Other commands keep the default action of signals.
     let serves = matches!(command, Command::Serve | Command::Demo(_));
     let signals =
         serves.then(Signals::block).transpose().map_err(Failure::io("cannot block signals"))?;
@@ -76,7 +75,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         (Command::Demo(demo), Some(signals)) => demo::run(&demo, signals),
         #[cfg(not(feature = "demo"))]
         (Command::Demo(_), _) => {
-            Err(Failure::usage("this program was packed without the demo; `make demo` has it"))
+            Err(Failure::usage("this program was built without the demo; use `make demo`"))
         }
         (Command::Check { online, env_file, quiet }, _) => {
             let environment = match env_file {
@@ -95,7 +94,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         (Command::Completions(shell), _) => print(&manual::script(shell)),
         (Command::HelpFor(text), _) => print(&text),
         (Command::Help, _) => print(&format!(
-            "{}\nEnvironment:\n{}\nFor observe and token sign:\n{}\nFor module:\n{}",
+            "{}\nEnvironment:\n{}\nFor check --online, observe and token sign:\n{}\n\
+             For module:\n{}",
             cli::overview(),
             config::describe(&config::VARIABLES),
             config::describe(&config::CREDENTIALS),
@@ -151,7 +151,9 @@ fn listen_and_serve(
 
 fn lambda(environment: &Environment) -> Result<ExitCode, Failure> {
     let address = environment.get(RUNTIME_API).ok_or_else(|| {
-        Failure::usage(format!("{RUNTIME_API} is not set; where it is needed, AWS Lambda sets it"))
+        Failure::usage(format!(
+            "{RUNTIME_API} is not set; the lambda command runs only on AWS Lambda"
+        ))
     })?;
     let runtime = Runtime::at(address);
     let config = Config::load(environment, Purpose::Service).map_err(Failure::from);
@@ -173,7 +175,7 @@ fn answer_invocations(
 ) -> Result<ExitCode, Failure> {
     let prepare = || {
         if config.admin.is_some() {
-            let problem = "RELAY_ADMIN_LISTEN has no use on Lambda, which counts by itself";
+            let problem = "RELAY_ADMIN_LISTEN is not supported on Lambda; use CloudWatch metrics";
             return Err(Failure::usage(problem));
         }
         let parts = Parts::new(&config, log.events(config.level))?;
@@ -221,7 +223,7 @@ fn logged(
     })
 }
 
-/// The edges of a process.
+/// What every command that calls Microsoft needs.
 struct Parts {
     clock: Clock,
     events: Events,
@@ -240,7 +242,7 @@ impl Parts {
         Ok(Self { clock, events, transport })
     }
 
-    /// Tells of names in the environment that are ignored, though they look meant.
+    /// Warns of ignored variables whose names resemble known ones.
     fn warn(&self, config: &Config) {
         for near_miss in &config.near_misses {
             let event = Event::new(Level::Warn, "variable_ignored").with("name", &near_miss.name);
@@ -270,13 +272,12 @@ impl Parts {
         settings: ServeSettings,
     ) -> Result<ExitCode, Failure> {
         let served = front.serve(Behind::Relay(api), settings, self.clock, self.events);
-        served.map_err(Failure::io("requests are no longer accepted"))?;
+        served.map_err(Failure::io("cannot accept requests any more"))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The door for machines, open until the relay has ended: who asks meanwhile
-/// learns that it is stopping.
+/// The admin server. It runs until the relay has ended, so that readiness probes see it stopping.
 struct AdminDoor {
     stopper: Stopper,
     serving: Option<thread::JoinHandle<()>>,
@@ -294,7 +295,7 @@ impl AdminDoor {
         let admin = Behind::Admin(Admin::new(Arc::clone(api), stopping));
         let (clock, events) = (parts.clock.clone(), parts.events.clone());
         let serve = move || {
-            // Whoever watches notices that nobody answers any more.
+            // Monitoring notices that nothing answers any more.
             if let Err(error) = front.serve(admin, ADMIN, clock, events.clone()) {
                 let event = Event::new(Level::Error, "no longer listening for machines");
                 events.tell(&event.with("error", error));
@@ -309,7 +310,7 @@ impl AdminDoor {
 impl Drop for AdminDoor {
     fn drop(&mut self) {
         self.stopper.stop();
-        // It has logged what there is to say.
+        // The thread has logged any error.
         let _ = self.serving.take().map(thread::JoinHandle::join);
     }
 }
@@ -326,17 +327,17 @@ fn announce(what: &'static str, front: &Front, events: &Events) {
     });
 }
 
-/// What has to be done when the process is to end.
+/// What stops when the process is asked to end.
 struct Stop {
-    /// The relay's, and then those that stay open until it has ended.
+    /// The relay's, then those that stay up until it has ended.
     stoppers: Vec<Stopper>,
     supervisor: Supervisor,
     stopping: Stopping,
 }
 
 impl Stop {
-    /// The first signal closes the front; a second one ends the process, unless it
-    /// comes so soon that it means the same.
+    /// The first signal stops the listeners. A second one exits at once, unless it follows so
+    /// soon that it means the same: supervisors often signal twice.
     fn on_signal(self, signals: Signals, events: Events, log: log::Writer) -> Result<(), Failure> {
         let wait = move || {
             let signal = signals.wait();
@@ -369,22 +370,21 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One worker for the scraper, one for a probe meanwhile; none of their answers is
-/// worth waiting for in the end.
+/// One worker for the scraper and one for a concurrent probe; no response is worth waiting for at
+/// the end.
 const ADMIN: ServeSettings = ServeSettings::new(2, Duration::ZERO);
 
-/// The variable that tells where Lambda's Runtime API is, and so that this is
-/// Lambda.
+/// The address of Lambda's Runtime API; set only on Lambda.
 const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 
-/// Why the program ends, in lines for standard error.
+/// Why the program exits: the text for standard error and the exit code.
 struct Failure {
     text: String,
     code: u8,
 }
 
 impl Failure {
-    /// Something could not be done.
+    /// A failure at run time.
     fn new(problem: impl std::fmt::Display) -> Self {
         Self { text: format!("graph-relay: {problem}\n"), code: 1 }
     }
@@ -397,11 +397,12 @@ impl Failure {
         Self::usage(config::NO_KEY)
     }
 
-    /// There is no thread for something that there has to be one for.
+    /// A thread that the process cannot do without could not be started.
     fn thread(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| {
             Self::new(format!(
-                "cannot start a thread for {what}: {error}; raise TasksMax=, ulimit -u or ulimit -v"
+                "cannot start a thread for {what}: {error}; raise the limit on tasks (TasksMax=, \
+                 ulimit -u) or memory (MemoryMax=, ulimit -v)"
             ))
         }
     }
@@ -412,7 +413,6 @@ impl Failure {
 }
 
 impl From<Vec<String>> for Failure {
-    /// What is wrong with the environment.
     fn from(problems: Vec<String>) -> Self {
         Self { text: config::lines(&problems), code: 2 }
     }

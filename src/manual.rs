@@ -1,4 +1,4 @@
-//! The manual page, and what shells complete, both made from the table of commands.
+//! The manual page and the shell completions, made from the table of commands.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,10 +7,10 @@ use graph_relay::cli::{ABOUT, COMMANDS, EXIT_CODES, Shell};
 use graph_relay::config::{CREDENTIALS, MODULE, VARIABLES, Variable};
 use graph_relay::observable::Kind;
 
-/// A word that may come next, and what it means.
+/// A possible next word and its meaning.
 type Choice = (&'static str, &'static str);
 
-/// What may follow each beginning of a command line; the longest beginnings
+/// Returns the possible next words for each beginning of a command line, the longest beginnings
 /// first.
 fn completions() -> Vec<(&'static str, Vec<Choice>)> {
     let mut table = vec![(
@@ -48,13 +48,13 @@ fn add(table: &mut Vec<(&'static str, Vec<Choice>)>, call: &'static str, choice:
     }
 }
 
-/// The options that want a value, by what they want.
+/// The options that take a value, by kind of value.
 #[derive(Default)]
 struct Values {
     files: Vec<&'static str>,
-    /// One of some words.
+    /// Options with a choice of words.
     words: Vec<(&'static str, String)>,
-    /// What nobody else knows.
+    /// Options with any other value.
     free: Vec<&'static str>,
 }
 
@@ -79,7 +79,7 @@ impl Values {
     }
 }
 
-/// The script that completes commands in `shell`.
+/// Returns the completion script for `shell`.
 pub(crate) fn script(shell: Shell) -> String {
     match shell {
         Shell::Bash => bash(),
@@ -151,7 +151,7 @@ fn fish() -> String {
     };
     let mut text = "complete -c graph-relay -f\n".to_owned();
     for (call, choices) in completions() {
-        // Words that have been said, and none that would lead elsewhere.
+        // Requires the words given, and excludes those that would lead to another command.
         let said = call.split_whitespace().map(|w| format!("__fish_seen_subcommand_from {w}"));
         let mut condition = said.collect::<Vec<_>>().join("; and ");
         let next: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
@@ -175,12 +175,12 @@ fn fish() -> String {
     text
 }
 
-/// In quotation marks, as all three shells read them.
+/// Quotes `text` as all three shells read it.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// The manual page, for `man`.
+/// Returns the manual page in roff.
 pub(crate) fn page() -> String {
     let version = graph_relay::api::VERSION;
     let mut text = format!(
@@ -208,7 +208,7 @@ pub(crate) fn page() -> String {
     text
 }
 
-/// Text as it is, whatever roff would make of it.
+/// Escapes `text` for roff.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     let line = |line: &str| match line {

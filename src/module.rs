@@ -1,5 +1,5 @@
-//! `graph-relay module`: the `relay` tool's commands, with its variables, its
-//! settings files and its words.
+//! `graph-relay module`: manages the relay's module in XDR, with the variables, settings files and
+//! messages of the `relay` tool.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -19,7 +19,7 @@ use graph_relay::xdr::{BUILT_IN, MODULE_TYPE, masked};
 
 use crate::{Failure, Parts, print};
 
-/// Does what it was told about a module.
+/// Runs the command.
 pub(crate) fn run(environment: &Environment, module: &Module) -> Result<ExitCode, Failure> {
     match module.deed {
         Deed::Type => print(MODULE_TYPE),
@@ -49,7 +49,7 @@ fn edit(environment: &Environment, module: &Module) -> Result<ExitCode, Failure>
 }
 
 fn remove(environment: &Environment, module: &Module) -> Result<ExitCode, Failure> {
-    // By its id, it is found without a file.
+    // With an ID, the module is found without a file.
     let identity = match module.id {
         Some(_) => None,
         None => Some(settings(module)?.identity(&|name| environment.secret(name))?),
@@ -78,7 +78,7 @@ fn find<'a>(
     }
 }
 
-/// Carries `plan` out, or tells of it, in the words of the `relay` tool.
+/// Carries out `plan` or, in a dry run, prints it. The messages are those of the `relay` tool.
 fn act(
     registrar: &mut Registrar,
     plan: &Plan,
@@ -114,20 +114,23 @@ fn nothing_done(reason: &Reason, name: &str) -> Failure {
     let what = match reason {
         Reason::Exists => "already exists".to_owned(),
         Reason::Missing => "does not exist".to_owned(),
-        Reason::Unchanged => "has not been changed: it is as it should be".to_owned(),
+        Reason::Unchanged => "is up to date; nothing was changed".to_owned(),
         Reason::Ambiguous(ids) => {
-            format!("exists more than once; say which by --id: {}", ids.join(", "))
+            format!("exists more than once; select one with --id: {}", ids.join(", "))
         }
     };
     Failure { code: 4, ..Failure::new(format!("relay module \"{name}\" {what}")) }
 }
 
-/// XDR's API changes all but that; the `relay` tool asked for it in vain.
+/// Warns that the visibility differs, which XDR's API cannot change; the `relay` tool tried in
+/// vain.
 fn tell_of_visibility(definition: &Definition, instance: &Instance) {
     let wanted = definition.visibility.as_str();
     if let Some(current) = instance.visibility().filter(|current| *current != wanted) {
         let current = foreign(current);
-        warn(&format!("the visibility stays {current}, not {wanted}: XDR changes it only by hand"));
+        warn(&format!(
+            "the visibility stays {current}, not {wanted}: change it in XDR, whose API cannot"
+        ));
     }
 }
 
@@ -163,14 +166,14 @@ fn pretty(value: &impl serde::Serialize) -> Result<ExitCode, Failure> {
     print(&format!("{json}\n"))
 }
 
-/// The settings file that is given, or lies where the `relay` tool looked, or is
-/// built in.
+/// Reads the given settings file, or the one in the working directory as the `relay` tool did; else
+/// uses the built-in one.
 fn settings(module: &Module) -> Result<SettingsFile, Failure> {
     let usual = Path::new("relay_settings.json");
     let path = module.settings.as_deref().unwrap_or(usual);
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && module.settings.is_none() => {
-            warn("there is no relay_settings.json here; the module is made of NAME, URL and JWT");
+            warn("no relay_settings.json here; the built-in settings use NAME, URL and JWT");
             BUILT_IN.to_owned()
         }
         Err(error) => {
@@ -195,7 +198,11 @@ fn registrar(
         (None, None) => Region::Us,
     };
     let id = module.client.as_deref().or_else(|| environment.get("TR_API_CLIENT_ID"));
-    let id = id.ok_or_else(|| Failure::usage("TR_API_CLIENT_ID is not set"))?;
+    let id = id.ok_or_else(|| {
+        Failure::usage(
+            "TR_API_CLIENT_ID is not set; create an API client in XDR, or give --client-id",
+        )
+    })?;
     let client = Client { id: id.to_owned(), password: password(environment, module)? };
     let base = module.api.clone().unwrap_or_else(|| region.base());
     Ok(Registrar::new(base, client, Parts::of_command(&config)?.transport, secrets))
@@ -210,16 +217,16 @@ fn password(environment: &Environment, module: &Module) -> Result<Secret, Failur
     // No password is longer than a token.
     let bound = u64::try_from(limits::TOKEN).unwrap_or(u64::MAX);
     let read = io::stdin().lock().take(bound).read_to_string(&mut text);
-    read.map_err(Failure::io("the client password cannot be read"))?;
+    read.map_err(Failure::io("cannot read the client password from standard input"))?;
     match text.trim() {
         "" => Err(Failure::usage("the client password is empty")),
         password => Ok(Secret::new(password)),
     }
 }
 
-/// Tells something that does not end the command.
+/// Prints a warning.
 fn warn(text: &str) {
     use std::io::Write as _;
-    // Nobody is left to tell if this fails.
+    // If this fails, there is nowhere to report it.
     let _ = io::stderr().write_all(format!("graph-relay: {text}\n").as_bytes());
 }

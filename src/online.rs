@@ -1,5 +1,5 @@
-//! `check --online`: what only a real call can tell, step by step, each fault
-//! with a sentence and an exit code of its own.
+//! `check --online`: tests with real requests what only they can show. Each kind of failure has a
+//! message and an exit code.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use graph_relay::time::{Clock, Skew};
 use crate::commands::warn;
 use crate::{Failure, print, way_out};
 
-/// Validates the environment, and then asks Microsoft with its credentials.
+/// Validates the environment, then calls Microsoft with its credentials.
 pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
-    // Nobody asks it, so that it needs no key.
+    // A look-up has no callers, so no key is required.
     let config = Config::load(environment, Purpose::LookUp)?;
     warn(&config);
     let credentials = environment.credentials()?;
@@ -26,18 +26,18 @@ pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
     let Cloud { login, graph, .. } = &config.relay.cloud;
     for (name, url) in [("Token endpoint", login), ("Graph", graph)] {
         let proxy = transport.proxy_for(url.as_str());
-        let way = proxy.map(|proxy| format!("by the proxy {proxy}"));
+        let way = proxy.map(|proxy| format!("through the proxy {proxy}"));
         print(&format!("{name}: {url}, {}\n", way.as_deref().unwrap_or("without a proxy")))?;
     }
-    let roots = environment.get("SSL_CERT_FILE").unwrap_or("Mozilla's list, built in");
+    let roots = environment.get("SSL_CERT_FILE").unwrap_or("the built-in Mozilla list");
     let passed_over = match transport.unreadable_roots() {
         0 => String::new(),
-        count => format!(", {count} of which cannot be read"),
+        count => format!(" ({count} certificates cannot be read)"),
     };
     print(&format!("Certificate authorities: {roots}{passed_over}\n"))?;
     let relay = Relay::new(config.relay, Arc::new(transport), Clock::system(), Events::none());
     let result = ask(&relay, &credentials);
-    // Whatever else fails, the clocks may be the reason.
+    // Whatever else fails, a wrong clock may be the cause.
     let clock = clock(relay.skew());
     result?;
     clock
@@ -49,15 +49,15 @@ fn ask(relay: &Relay, credentials: &Credentials) -> Result<(), Failure> {
     let Credentials { tenant, application, .. } = credentials;
     print(&format!("Token: granted to {application} in {}\n", tenant.as_str()))?;
     relay.health(credentials, relay.deadline(relay.now())).map_err(failed)?;
-    print("Alerts: one real read has worked\n")?;
+    print("Alerts: readable\n")?;
     Ok(())
 }
 
-/// Tells how the clocks differ, which is a fault when it is more than callers'
-/// tokens are allowed.
+/// Reports the clock's difference from Microsoft's. It is an error if it exceeds the leeway for
+/// callers' tokens.
 fn clock(skew: Option<Skew>) -> Result<ExitCode, Failure> {
     let Some(skew) = skew else {
-        return print("Clock: unknown, since no answer has told the time\n");
+        return print("Clock: unknown, since no response had a date\n");
     };
     let seconds = skew.span().as_secs();
     let how = match skew {
@@ -68,13 +68,14 @@ fn clock(skew: Option<Skew>) -> Result<ExitCode, Failure> {
     print(&format!("Clock: {how}\n"))?;
     if skew.span() > limits::LEEWAY {
         let least = limits::LEEWAY.as_secs();
-        let problem = format!("the clock {how}; more than {least} s makes good tokens look bad");
+        let problem =
+            format!("the clock {how}; beyond {least} s, valid tokens are rejected; synchronise it");
         return Err(Failure { code: CLOCK, ..Failure::new(problem) });
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The exit code of a fault, as `--help` lists them.
+/// Returns the exit code of an error, as listed in `--help`.
 fn code(error: &Error) -> u8 {
     match error {
         Error::Transport(TransportError::Tls { .. }) => 5,

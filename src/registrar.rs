@@ -1,4 +1,4 @@
-//! Registers the relay as a module of XDR: what the `relay` tool did.
+//! Manages the relay's module in XDR, as the `relay` tool did.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::xdr::instance::Instance;
 use crate::xdr::plan::Plan;
 use crate::xdr::problem::Problem;
 
-/// Speaks to XDR's API as one client.
+/// A client of XDR's API.
 pub struct Registrar {
     base: BaseUrl,
     client: Client,
     transport: Arc<dyn Transport>,
     token: Option<Secret>,
-    /// What must not be seen in a message.
+    /// Secrets to withhold from messages.
     secrets: Vec<Secret>,
 }
 
 impl Registrar {
-    /// Speaks to the API at `base`. In no message will there be anything of
-    /// `secrets` or of the client's password.
+    /// Creates a client of the API at `base`. Messages never contain parts of `secrets` or of the
+    /// client's password.
     pub fn new(
         base: BaseUrl,
         client: Client,
@@ -34,27 +34,27 @@ impl Registrar {
         Self { base, client, transport, token: None, secrets }
     }
 
-    /// All modules of the organisation that the client may see.
+    /// Returns all modules visible to the API client.
     ///
     /// # Errors
-    /// Why there is no such list.
+    /// When the list cannot be read.
     pub fn instances(&mut self) -> Result<Vec<Instance>, Problem> {
         api::instances_of(&self.call(&Call::Instances)?)
     }
 
-    /// All types of modules.
+    /// Returns all module types.
     ///
     /// # Errors
-    /// Why there is no such list.
+    /// When the list cannot be read.
     pub fn types(&mut self) -> Result<Vec<ModuleType>, Problem> {
         api::types_of(&self.call(&Call::Types)?)
     }
 
-    /// Does what was decided.
+    /// Carries out `plan`.
     ///
     /// # Errors
-    /// Why it was not done. After a broken connection or silence it may have
-    /// been.
+    /// When XDR rejects it or does not answer. After a broken connection or a time-out, it may have
+    /// been carried out all the same.
     pub fn carry_out(&mut self, plan: &Plan) -> Result<(), Problem> {
         match call_of(plan) {
             Some(call) => self.call(&call).map(|_| ()),
@@ -62,8 +62,8 @@ impl Registrar {
         }
     }
 
-    /// One call; refused with 401, once more with a fresh token: the lifetime of
-    /// one is ten minutes, and it may be revoked.
+    /// Sends one request, and once more with a new token after a 401: tokens last ten minutes and
+    /// can be revoked.
     fn call(&mut self, call: &Call<'_>) -> Result<Response, Problem> {
         let mut refused = false;
         loop {
@@ -91,7 +91,7 @@ impl Registrar {
     }
 }
 
-/// What carries a plan out.
+/// Returns the request that carries out `plan`, if any.
 pub fn call_of(plan: &Plan) -> Option<Call<'_>> {
     match plan {
         Plan::Add(body) => Some(Call::Add(body)),

@@ -1,9 +1,9 @@
-//! The life of a request, on one page:
+//! Answers a look-up: from observables to sightings.
 //!
 //! ```text
 //! observables ──► the alerts that mention each ──► a sighting of each
 //!                  │ as the source finds them        │
-//!                  └ shortfalls ◄── cut at the limit └► Reply
+//!                  └ warnings ◄──── cut at the limit └► Reply
 //! ```
 
 use std::sync::Arc;
@@ -28,19 +28,19 @@ use crate::sync::SyncSettings;
 use crate::time::{Clock, Deadline, Now, Skew};
 use crate::upstream::Upstream;
 
-/// What a relay is told once.
+/// The settings of a [`Relay`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Which Microsoft to ask.
+    /// The Microsoft cloud to query.
     pub cloud: Cloud,
-    /// And how.
+    /// How alerts are found.
     pub source: AlertSource,
-    /// How alerts are kept.
+    /// How alerts are loaded and kept.
     pub sync: SyncSettings,
-    /// Sightings per observable, when the token does not say.
+    /// Sightings per observable when the token does not set a limit.
     pub entities_limit: usize,
-    /// Time for one request.
+    /// The deadline of one request, counted from its arrival.
     pub request_timeout: Duration,
 }
 
@@ -89,41 +89,40 @@ impl Settings {
     }
 }
 
-/// Answers what Microsoft has seen of an observable.
+/// Looks up which of a tenant's alerts mention an observable.
 pub struct Relay {
     settings: Settings,
     source: Source,
     clock: Clock,
 }
 
-/// What there is to answer, and what may be missing from it: for each observable, in
-/// the order asked, whatever a sighting is made of, which takes less memory than the
-/// sighting.
+/// The result of a look-up. It keeps alerts rather than sightings, which take more memory;
+/// [`Reply::sightings`] creates them one at a time.
 #[derive(Debug)]
 pub struct Reply<'a> {
     hits: Vec<(Observable, Vec<Arc<Alert>>)>,
-    /// Why there may be more.
+    /// Why the result may be incomplete.
     pub shortfalls: Vec<Shortfall>,
     context: Context<'a>,
 }
 
 impl Reply<'_> {
-    /// How many sightings there are.
+    /// Returns the number of sightings.
     pub fn count(&self) -> usize {
         self.hits.iter().map(|(_, alerts)| alerts.len()).sum()
     }
 
-    /// The sightings, by observable in the order asked, newest first, each made
-    /// when it is its turn.
+    /// Creates the sightings one at a time: by observable in the order of the request, newest
+    /// first.
     pub fn sightings(&self) -> impl Iterator<Item = Sighting<'_>> {
         self.hits.iter().flat_map(|(observable, alerts)| {
             alerts.iter().map(|alert| mapping::sighting(observable, alert, self.context))
         })
     }
 
-    /// Leaves out sightings until the others have no more than `room` by `measure`, and
-    /// says so. The oldest go first of the observable that has most, so that none loses
-    /// all while another keeps many.
+    /// Drops sightings until the rest fit into `room`, as counted by `measure`, and adds a warning.
+    /// The oldest sightings of the observable with the most go first, so no observable loses all of
+    /// its sightings while another keeps many.
     pub fn shorten(&mut self, room: usize, measure: impl Fn(&Sighting<'_>) -> usize) {
         let found = self.count();
         let lists = self.hits.iter().enumerate();
@@ -152,7 +151,7 @@ impl Reply<'_> {
 }
 
 impl Relay {
-    /// A relay that asks by `transport`, reads `clock` and tells `events`.
+    /// Creates a relay that sends through `transport`, reads `clock` and logs to `events`.
     pub fn new(
         settings: Settings,
         transport: Arc<dyn Transport>,
@@ -166,33 +165,32 @@ impl Relay {
         Self { source: Source::new(settings.source, upstream, settings.sync), settings, clock }
     }
 
-    /// What has been counted so far.
+    /// Returns the metrics.
     pub fn metrics(&self) -> &Metrics {
         self.source.upstream().metrics()
     }
 
-    /// The same, with what there is in memory now.
+    /// Returns the metrics after updating the gauges for what is in memory.
     pub fn take_stock(&self) -> &Metrics {
         self.source.take_stock();
         self.source.upstream().take_stock();
         self.metrics()
     }
 
-    /// The time, by the relay's clock.
+    /// Returns the current time of the relay's clock.
     pub fn now(&self) -> Now {
         self.clock.now()
     }
 
-    /// The moment by which a request that has come at `now` is to be answered.
+    /// Returns the deadline of a request that arrived at `now`.
     pub fn deadline(&self, now: Now) -> Deadline {
         Deadline::after(self.settings.request_timeout, now)
     }
 
-    /// Finds the sightings of what `question` asks for.
+    /// Finds the sightings of the observables in `question`.
     ///
     /// # Errors
-    /// When nothing can be answered at all. Whatever is merely incomplete is
-    /// [`Reply`] with shortfalls.
+    /// When there is no result at all. An incomplete result is a [`Reply`] with warnings.
     pub fn observe<'a>(
         &'a self,
         question: Question,
@@ -230,30 +228,28 @@ impl Relay {
         Ok(reply)
     }
 
-    /// Proves by real reads that the credentials work, as the source needs them.
+    /// Checks that the credentials can read what the source needs, by reading it.
     ///
     /// # Errors
-    /// Why they do not.
+    /// When they cannot.
     pub fn health(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
         self.source.probe(credentials, deadline)
     }
 
-    /// Proves that the credentials are good for a token, whatever that is good
-    /// for.
+    /// Checks that Microsoft issues a token for the credentials, whatever it permits.
     ///
     /// # Errors
-    /// Why they are not.
+    /// When it does not.
     pub fn log_in(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
         self.source.log_in(credentials, deadline)
     }
 
-    /// How the relay's clock differs from Microsoft's, as of the last answer that
-    /// told the time.
+    /// Returns how far the clock is from Microsoft's, measured on the last response with a date.
     pub fn skew(&self) -> Option<Skew> {
         self.source.upstream().skew()
     }
 
-    /// Sightings for each of `count` observables.
+    /// Returns the limit of sightings for each of `count` observables.
     fn limit(&self, asked: Option<usize>, count: usize) -> usize {
         let fair_share = (limits::SIGHTINGS / count.max(1)).max(1);
         asked.unwrap_or(self.settings.entities_limit).min(fair_share)

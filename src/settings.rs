@@ -1,4 +1,4 @@
-//! What the edges are told once, at start-up.
+//! Settings that are fixed at start-up.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::credentials::Secret;
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// TCP.
@@ -19,17 +19,17 @@ pub enum Address {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AlertSource {
-    /// Listed by `alerts_v2`, kept in memory and matched here.
+    /// List alerts with alerts_v2, keep them in memory and match them here.
     #[default]
     AlertsV2,
-    /// Asked for by advanced hunting, then read one by one.
+    /// Query with advanced hunting, then fetch the alerts one by one.
     Hunting,
-    /// Asked for by the filters of the legacy API, which Microsoft has retired.
+    /// Query with the filters of the legacy API, which Microsoft has retired.
     Legacy,
 }
 
 impl AlertSource {
-    /// Its name in `RELAY_ALERT_SOURCE`.
+    /// Returns its name in `RELAY_ALERT_SOURCE`.
     pub const fn word(self) -> &'static str {
         match self {
             Self::AlertsV2 => "alerts_v2",
@@ -38,19 +38,19 @@ impl AlertSource {
         }
     }
 
-    /// The source called `word`.
+    /// Returns the source called `word`.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::AlertsV2, Self::Hunting, Self::Legacy].into_iter().find(|s| s.word() == word)
     }
 }
 
-/// How to serve.
+/// Settings of the HTTP server.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ServeSettings {
     /// Worker threads.
     pub workers: usize,
-    /// Time to finish what is in flight when asked to stop.
+    /// Time to finish requests in flight when stopping.
     pub drain_timeout: Duration,
 }
 
@@ -61,22 +61,21 @@ impl ServeSettings {
     }
 }
 
-/// What the way out looks like here.
+/// Settings of outbound connections.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TransportSettings {
-    /// The proxy's URL, with name and password if it wants them.
+    /// The proxy's URL, with credentials if it needs them.
     pub proxy: Option<Secret>,
-    /// Hosts that are reached without it, separated by commas.
+    /// Hosts that are reached without the proxy, separated by commas.
     pub no_proxy: String,
-    /// The only certificate authorities to trust, in PEM; the built-in list of
-    /// Mozilla's otherwise.
+    /// The only certificate authorities to trust, in PEM; by default the built-in Mozilla list.
     pub roots: Option<Vec<u8>>,
-    /// Calls that may be under way at once.
+    /// Requests in flight at once.
     pub connections: usize,
 }
 
-/// How a line of the log looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogFormat {

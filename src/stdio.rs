@@ -1,44 +1,39 @@
-//! Standard output, whose loss is not to go unnoticed.
+//! Standard output that reports when its text is lost.
 //!
-//! Before `main`, the standard library opens `/dev/null` in the place of a standard
-//! output that is closed (`>&-`), so that a key or a token would be lost without a
-//! word. Whether it was closed can only be seen before that.
+//! Before `main`, the runtime of the standard library replaces a closed standard output (`>&-`) by
+//! `/dev/null`, so a key or a token would vanish without an error.
 
-#![allow(unsafe_code, reason = "the standard library has no way to run something before itself")]
-
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 
-static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn look() {
-    // SAFETY: no memory is touched, and the descriptor is only asked about.
-    let is_closed = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) } == -1;
-    WAS_CLOSED.store(is_closed, Ordering::Relaxed);
-}
-
-// SAFETY: the C library calls what this section lists once, before `main`, with
-// arguments that a C function may ignore. `look` needs nothing of the standard
-// library that has to be set up first.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static LOOK: extern "C" fn() = look;
-
-/// Writes to standard output. That nobody reads on, as in `| head`, is no failure.
+/// Writes `text` to standard output. A reader that has left, as in `| head`, is no error.
 ///
 /// # Errors
-/// When it is closed, full or not for writing.
+/// When standard output is closed, full or not open for writing.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    if WAS_CLOSED.load(Ordering::Relaxed) {
+    if was_closed() {
         return Err(io::Error::other("it is closed"));
     }
-    // Not by `io::stdout`, which takes a descriptor that cannot be written for one
-    // on which everything has been written.
+    // `io::stdout` would ignore a descriptor that cannot be written to.
     let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     match stdout.write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Returns whether standard output is the runtime's `/dev/null`, which is open for reading and
+/// writing; a shell's `>/dev/null` is open for writing only. Without `/proc`, returns `false`.
+fn was_closed() -> bool {
+    let is_null = fs::read_link("/proc/self/fd/1").is_ok_and(|path| path == Path::new("/dev/null"));
+    is_null && fs::read_to_string("/proc/self/fdinfo/1").is_ok_and(|info| is_read_write(&info))
+}
+
+/// Returns whether the octal flags in `info`, a file of `/proc/self/fdinfo`, include `O_RDWR`.
+fn is_read_write(info: &str) -> bool {
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    // `O_ACCMODE` is 3 and `O_RDWR` is 2: the lowest octal digit holds both.
+    flags.is_some_and(|flags| flags.trim_end().ends_with(['2', '6']))
 }

@@ -1,9 +1,8 @@
-//! What systemd wants of a service and gives it: to be told when it is ready,
-//! alive and stopping (sd_notify(3)), and a listening socket that stays open
-//! across restarts (sd_listen_fds(3)).
+//! The systemd protocols of a service: notification of readiness, the watchdog and stopping
+//! (sd_notify(3)), and socket activation (sd_listen_fds(3)).
 //!
-//! One of three files that may hold unsafe code (`tests/house.rs`): a descriptor that is known by its number alone cannot be
-//! had safely, and none can be replaced safely.
+//! One of three files that may hold unsafe code (`tests/house.rs`): the standard library has no
+//! safe way to adopt a descriptor by number or to replace one.
 
 #![allow(unsafe_code, reason = "descriptors by number have no safe interface")]
 
@@ -25,29 +24,28 @@ use graph_relay::settings::Address;
 
 use crate::Failure;
 
-/// Whoever started this process and wants to know how it is; nobody, as a rule,
-/// outside of systemd.
+/// The service manager that wants notifications, if any.
 #[derive(Clone)]
 pub(crate) struct Supervisor(Option<Arc<Ear>>);
 
 struct Ear {
     socket: UnixDatagram,
     address: UnixAddr,
-    /// Within which time it wants to hear of life, if it does.
+    /// The watchdog's period, if enabled.
     watchdog: Option<Duration>,
-    /// How long the end may take, from its beginning.
+    /// The longest time from the beginning of the shutdown to its end.
     end: Duration,
 }
 
 impl Supervisor {
-    /// Nobody.
+    /// No service manager.
     #[cfg(feature = "demo")]
     pub(crate) const fn none() -> Self {
         Self(None)
     }
 
-    /// As the environment says, of a service that finishes what is in flight within
-    /// `drain_timeout`.
+    /// Reads the notification settings from the environment, for a server that finishes requests
+    /// within `drain_timeout`.
     pub(crate) fn of(environment: &Environment, drain_timeout: Duration) -> Result<Self, Failure> {
         let Some(name) = environment.get("NOTIFY_SOCKET") else { return Ok(Self(None)) };
         let address = match name.strip_prefix('@') {
@@ -58,7 +56,7 @@ impl Supervisor {
             .map_err(Failure::io("cannot use NOTIFY_SOCKET, which systemd sets (Type=notify)"))?;
         let socket = UnixDatagram::unbound()
             .map_err(Failure::io("cannot create a socket to notify systemd"))?;
-        // Nobody may hang on a supervisor that does not listen.
+        // A service manager that does not read must not block the relay.
         socket
             .set_nonblocking(true)
             .map_err(Failure::io("cannot create a socket to notify systemd"))?;
@@ -71,18 +69,18 @@ impl Supervisor {
         Ok(Self(Some(Arc::new(Ear { socket, address, watchdog, end }))))
     }
 
-    /// Requests are accepted from now on.
+    /// Reports that requests are accepted.
     pub(crate) fn ready(&self) -> Result<(), Failure> {
         self.tell("READY=1").map_err(Failure::io(
             "cannot notify systemd at NOTIFY_SOCKET; unset it outside of a service",
         ))
     }
 
-    /// The end has begun, and may take longer than `TimeoutStopSec=` says: systemd
-    /// waits for whichever is later.
+    /// Reports that the shutdown has begun, and extends `TimeoutStopSec=`: systemd waits for the
+    /// later of the two.
     pub(crate) fn stopping(&self) {
         let end = self.0.as_ref().map_or(Duration::ZERO, |ear| ear.end);
-        // It will notice.
+        // Without it, systemd still notices the exit.
         let _ = self.tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", end.as_micros()));
     }
 
@@ -93,24 +91,24 @@ impl Supervisor {
         }
     }
 
-    /// Tells of life for as long as a request through the front door is answered,
-    /// if anybody wants to know.
+    /// If the watchdog is enabled, starts a thread that notifies it as long as a request to the
+    /// listener is answered.
     pub(crate) fn watch(&self, door: Address, events: Events) -> Result<(), Failure> {
         let Some(period) = self.0.as_ref().and_then(|ear| ear.watchdog) else { return Ok(()) };
         let supervisor = self.clone();
         let watch = move || {
             loop {
-                // With the pause, three quarters of the period at most.
+                // Three quarters of the period at most, with the pause.
                 let pause = match ask(&door, Question::Watchdog, period / 2) {
                     Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
                         let event = Event::new(Level::Warn, "watchdog");
                         events.tell(&event.with("no_answer_to_itself", error));
                         limits::WATCHDOG_RETRY.min(period / 4)
                     }
-                    // Who may not connect to the socket cannot ask, and a new process
-                    // could not either. That has been logged by the door's own probe.
+                    // Without permission for the socket this process cannot check, and neither
+                    // could a new one. The accept probe logs it.
                     _ => {
-                        // One that is lost is made good by the next.
+                        // The next notification makes up for a lost one.
                         let _ = supervisor.tell("WATCHDOG=1");
                         period / 4
                     }
@@ -123,8 +121,7 @@ impl Supervisor {
     }
 }
 
-/// The socket that systemd has opened for this process, if it has, and what ends
-/// `accept` on it.
+/// Returns the socket passed by systemd, if any, and the function that ends `accept` on it.
 pub(crate) fn inherited(environment: &Environment) -> Result<Option<(OwnedFd, Withdraw)>, Failure> {
     let count =
         environment.get("LISTEN_FDS").filter(|_| is_for_us(environment, "LISTEN_PID", false));
@@ -132,65 +129,67 @@ pub(crate) fn inherited(environment: &Environment) -> Result<Option<(OwnedFd, Wi
         None | Some("0") => return Ok(None),
         Some("1") => {}
         Some(count) => {
-            let problem = format!("systemd has opened {count} sockets for this; it can use one");
+            let problem = format!(
+                "systemd passed {count} sockets, but one is supported; use a single ListenStream="
+            );
             return Err(Failure::usage(problem));
         }
     }
-    // SAFETY: no memory is touched. That it fails where there is no such
-    // descriptor is what it is called for, beside that no child should have it.
+    // SAFETY: no memory is touched. The call sets close-on-exec, and fails if there is no such
+    // descriptor, which is handled.
     if unsafe { libc::fcntl(FIRST_SOCKET, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
-        return Err(Failure::io("there is no socket from systemd, though LISTEN_FDS says so")(
+        return Err(Failure::io("no socket from systemd, although LISTEN_FDS is set")(
             io::Error::last_os_error(),
         ));
     }
-    // SAFETY: it is open, and ours alone: by the protocol, LISTEN_PID gives it to
-    // this process, which is asked once, before it has opened anything.
+    // SAFETY: the descriptor is open and exclusively ours: by the protocol, LISTEN_PID assigns it
+    // to this process, and this is called once, before anything else is opened.
     let socket = unsafe { OwnedFd::from_raw_fd(FIRST_SOCKET) };
     Ok(Some((socket, withdraw(FIRST_SOCKET))))
 }
 
-/// Whether systemd has started this very process, as for `ExecStartPre=`.
+/// Returns whether systemd started this process directly, as for `ExecStartPre=`.
 pub(crate) fn is_direct_child(environment: &Environment) -> bool {
     is_for_us(environment, "SYSTEMD_EXEC_PID", false)
 }
 
-/// Whether `name` holds the number of this process; `or_unset`: or nothing.
+/// Returns whether `name` holds the ID of this process or, with `or_unset`, is not set.
 fn is_for_us(environment: &Environment, name: &str, or_unset: bool) -> bool {
     environment.get(name).map_or(or_unset, |pid| pid == std::process::id().to_string())
 }
 
-/// What ends `accept` on descriptor `listener` without touching the socket, which
-/// the next process goes on with: the descriptor is made one of another socket, on
-/// which `accept` fails, and a connection wakes whoever still waits on the first.
+/// Returns the function that ends `accept` on descriptor `listener` without touching the socket,
+/// which the next process keeps using. It replaces the descriptor by another socket, on which
+/// `accept` fails, and connects to the first to wake a thread that still waits there.
 fn withdraw(listener: RawFd) -> Withdraw {
     Box::new(move |path| {
         let Ok(other) = UnixDatagram::unbound() else { return };
-        // SAFETY: no memory is touched. `listener` is open, and owned by the door
-        // for as long as it accepts; it stays open and owned. The door is asked to
-        // stop once, so this is never done to a later owner of the number.
+        // SAFETY: no memory is touched. `listener` is open, and owned by the HTTP server while it
+        // accepts; it stays open and owned. The server stops once, so this never affects a later
+        // owner of the number.
         unsafe { libc::dup3(other.as_raw_fd(), listener, libc::O_CLOEXEC) };
         let address = Address::Unix(path.to_owned());
-        // On a thread: a full queue of connections lets no further one in, and
-        // then nobody sleeps who would have to be woken.
+        // On a thread, since a full backlog would block the connection; then no thread sleeps in
+        // `accept` either.
         let wake = move || drop(dial(&address, limits::CONNECT_TIMEOUT));
-        // Without one, the next client wakes it.
+        // Without the thread, the next client wakes it.
         let _ = thread::Builder::new().name("wake".to_owned()).spawn(wake);
     })
 }
 
-/// What a relay can be asked by anybody.
+/// A request that needs no token.
 #[derive(Clone, Copy)]
 pub(crate) enum Question {
-    /// At its front door, from the accept loop to a worker.
+    /// To the main listener: it passes the accept loop and a worker.
     Watchdog,
-    /// Where machines ask.
+    /// To the admin endpoints.
     Livez,
 }
 
-/// Asks whoever listens at `door` as a client would.
+/// Sends `question` to `door` as a client would.
 ///
 /// # Errors
-/// When there is no answer within `patience`, or not that of a relay.
+/// When no response of a relay arrives within `patience`.
 pub(crate) fn ask(door: &Address, question: Question, patience: Duration) -> io::Result<()> {
     let (path, expected) = match question {
         Question::Watchdog => ("/watchdog", r#"{"data":"alive"}"#),
@@ -206,10 +205,10 @@ pub(crate) fn ask(door: &Address, question: Question, patience: Duration) -> io:
     if answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(expected.as_bytes()) {
         return Ok(());
     }
-    Err(io::Error::other("another answer than it should be"))
+    Err(io::Error::other("unexpected response"))
 }
 
-/// A connection to ourselves, on which nothing waits longer than `patience`.
+/// Connects to our own listener, with `patience` as the time-out of each operation.
 fn dial(door: &Address, patience: Duration) -> io::Result<File> {
     let socket: OwnedFd = match door {
         Address::Tcp(address) => {
@@ -234,6 +233,5 @@ fn dial(door: &Address, patience: Duration) -> io::Result<File> {
     Ok(socket.into())
 }
 
-/// The number of the first descriptor that systemd hands over
-/// (`SD_LISTEN_FDS_START`).
+/// The first descriptor that systemd passes (`SD_LISTEN_FDS_START`).
 const FIRST_SOCKET: RawFd = 3;

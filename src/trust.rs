@@ -1,12 +1,10 @@
-//! Who may ask: whoever shows a token that a configured secret has signed, or a
-//! key that a configured host publishes.
+//! Authenticates callers by tokens signed with a configured secret or with a key that a configured
+//! host publishes.
 //!
-//! A host's keys are kept, and fetched again every hour, or when a token wants
-//! one that is not known, but never more than once a minute, whatever tokens
-//! want. While the host does not answer, those that are known stay good.
+//! A host's keys are cached. They are fetched again after an hour, or when a token names an unknown
+//! key, but at most once a minute. While the host does not answer, its known keys stay valid.
 //!
-//! Every token is verified each time that it comes, and none is kept: it holds a
-//! client secret.
+//! Every token is verified on every request and none is kept: it holds a client secret.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -23,7 +21,7 @@ use crate::limits;
 use crate::semaphore::Semaphore;
 use crate::time::{Clock, Deadline};
 
-/// Decides who may ask.
+/// Authenticates callers.
 pub struct Trust {
     verifier: Verifier,
     hosts: Vec<Arc<Host>>,
@@ -31,7 +29,7 @@ pub struct Trust {
     waiting: Semaphore,
 }
 
-/// One host, and the keys that it publishes.
+/// One host and its published keys.
 struct Host {
     url: BaseUrl,
     transport: Arc<dyn Transport>,
@@ -44,14 +42,14 @@ struct Host {
 #[derive(Default)]
 struct State {
     keys: KeySet,
-    /// When it was last asked, by the monotonic clock.
+    /// When the keys were last requested, by the monotonic clock.
     asked: Option<Duration>,
-    /// When it last answered.
+    /// When they last arrived.
     answered: Option<Duration>,
 }
 
 impl Trust {
-    /// Accepts what `verifier` does, with keys that are fetched by `transport`.
+    /// Accepts the tokens that `verifier` accepts, and fetches published keys with `transport`.
     pub fn new(
         verifier: Verifier,
         transport: &Arc<dyn Transport>,
@@ -76,10 +74,10 @@ impl Trust {
         }
     }
 
-    /// What `token` says, if it is to be believed.
+    /// Returns the claims of `token`.
     ///
     /// # Errors
-    /// Why it is not.
+    /// When it is not valid.
     pub fn verify(&self, token: &str, deadline: Deadline) -> Result<Claims, Error> {
         let unverified = Unverified::parse(token)?;
         let key = match self.verifier.wanted(&unverified)? {
@@ -113,8 +111,8 @@ impl Host {
         self.url.authority()
     }
 
-    /// The key, if it is known. That it may be out of date is seen to, but
-    /// nobody waits for it.
+    /// Returns the key if it is known. Keys that are out of date are fetched again in the
+    /// background.
     fn known(self: &Arc<Self>, wanted: &Wanted) -> Option<PublicKey> {
         let now = self.clock.now().monotonic;
         let state = lock(&self.state);
@@ -127,8 +125,7 @@ impl Host {
         Some(key)
     }
 
-    /// Fetches the keys on a thread of its own, unless that is under way or has
-    /// been tried a moment ago.
+    /// Fetches the keys on a thread, unless that is in progress or was tried a moment ago.
     fn launch(self: &Arc<Self>) -> Option<Ticket> {
         let lead = match self.flight.join() {
             Turn::Lead(lead) => lead,
@@ -145,7 +142,7 @@ impl Host {
         drop(state);
         let ticket = lead.ticket();
         let host = Arc::clone(self);
-        // If no thread can be had, the lead is dropped and so ends as a failure.
+        // If the thread cannot start, dropping the lead ends the fetch as failed.
         let spawned =
             thread::Builder::new().name("keys".to_owned()).spawn(move || host.fetch(lead));
         if spawned.is_err() {
@@ -184,12 +181,12 @@ impl Host {
             action: Action::Get,
         };
         let response = self.transport.send(&request, limits::KEYS_TIMEOUT)?;
-        // A redirect, too, is no document: the list names whom to believe.
+        // A redirect is rejected too: only the configured hosts are trusted.
         let is_answer = response.status == 200;
         let document = if is_answer { response.body.as_slice() } else { b"" };
         Ok(KeySet::parse(document)?)
     }
 }
 
-/// Where Cisco's hosts publish their keys.
+/// The path at which Cisco's hosts publish their keys.
 const PATH: &str = "/.well-known/jwks";

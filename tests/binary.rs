@@ -177,7 +177,7 @@ fn bad_requests_get_clear_answers_and_the_next_one_is_served() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("The request did not arrive whole."), "{answer}");
+    assert!(answer.contains("The request was incomplete."), "{answer}");
 
     for body in ["not json", "{}", r#"[{"type":"ip","value":""}]"#] {
         let answer = observe(address, &header, body);
@@ -507,7 +507,7 @@ fn a_look_up_from_the_shell() {
     assert_eq!(err.lines().next().unwrap(), "graph-relay: AZURE_TENANT_ID is not set");
     let (code, _, err) = look_up(&["observe", "ip", "AzureAD"], "demo-secret");
     assert_eq!(code, 2);
-    assert!(err.starts_with("graph-relay: 'AzureAD' cannot be of type ip\n"), "{err}");
+    assert!(err.starts_with("graph-relay: 'AzureAD' is not a valid ip\n"), "{err}");
 }
 
 #[test]

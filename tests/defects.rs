@@ -268,7 +268,10 @@ fn d_24_each_cause_has_its_own_words() {
     let host = "login.microsoftonline.com".to_owned();
     world.wire.next(Kind::Token, Step::Fail(TransportError::Resolve { host }));
     let message = messages(&world.health());
-    assert!(message.ends_with(": login.microsoftonline.com"), "{message}");
+    assert!(
+        message.ends_with(" at login.microsoftonline.com: its name could not be resolved"),
+        "{message}"
+    );
 }
 
 #[test]

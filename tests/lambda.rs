@@ -354,7 +354,8 @@ fn a_listener_has_no_place_where_the_process_is_stopped() {
     let runtime = FakeRuntime::start();
     let listen = [("RELAY_ADMIN_LISTEN", "127.0.0.1:9091")];
     let (code, log) = bootstrap(&runtime, "http://127.0.0.1:1", &listen).end();
-    let problem = "graph-relay: RELAY_ADMIN_LISTEN has no use on Lambda, which counts by itself";
+    let problem =
+        "graph-relay: RELAY_ADMIN_LISTEN is not supported on Lambda; use CloudWatch metrics";
     assert_eq!((code, log.trim_end()), (2, problem));
     let body: Value = serde_json::from_slice(&runtime.posted().body).unwrap();
     assert_eq!(body["errorMessage"], problem);
@@ -502,8 +503,8 @@ fn the_package_has_the_same_bytes_each_time_and_can_be_invoked() {
 #[test]
 fn outside_lambda_the_command_says_what_it_lacks() {
     let output = Command::new(PROGRAM).arg("lambda").env_clear().output().unwrap();
-    let message = "graph-relay: AWS_LAMBDA_RUNTIME_API is not set; where it is needed, AWS Lambda \
-                   sets it\n";
+    let message = "graph-relay: AWS_LAMBDA_RUNTIME_API is not set; the lambda command runs only on \
+                   AWS Lambda\n";
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), message);
 }

@@ -248,7 +248,7 @@ fn a_module_is_added_edited_and_removed_by_either_generation_of_file() {
         assert_eq!(xdr.changes().len(), 1);
         assert_eq!(module("add", relay), (4, String::new(), nothing("already exists")));
 
-        let unchanged = nothing("has not been changed: it is as it should be");
+        let unchanged = nothing("is up to date; nothing was changed");
         assert_eq!(module("edit", relay), (4, String::new(), unchanged));
         assert_eq!(xdr.changes(), [""; 0]);
         let moved = "https://moved.example";
@@ -266,8 +266,8 @@ fn a_module_is_added_edited_and_removed_by_either_generation_of_file() {
 #[test]
 fn without_a_file_name_url_and_token_are_enough() {
     let xdr = Xdr::start(Vec::new());
-    let hint = "graph-relay: there is no relay_settings.json here; \
-                the module is made of NAME, URL and JWT\n";
+    let hint = "graph-relay: no relay_settings.json here; \
+                the built-in settings use NAME, URL and JWT\n";
     let (code, _, err) = xdr.run("add", &[]);
     assert_eq!((code, err.as_str()), (0, hint));
     let mut expected = definition();
@@ -277,8 +277,8 @@ fn without_a_file_name_url_and_token_are_enough() {
     expected["settings"]["authorization-header"] = json!(format!("Bearer {JWT}"));
     assert_eq!(xdr.instances(), [expected]);
     let (code, out, err) = xdr.run("edit", &[("JWT", ""), ("NAME", "")]);
-    let unset = "graph-relay: name wants NAME, which is not set\n\
-                 graph-relay: settings.authorization-header wants JWT, which is not set\n";
+    let unset = "graph-relay: name needs NAME, which is not set\n\
+                 graph-relay: settings.authorization-header needs JWT, which is not set\n";
     assert_eq!((code, out, err), (2, String::new(), format!("{hint}{unset}")));
 }
 
@@ -291,12 +291,13 @@ fn what_edit_cannot_change_is_told_and_the_rest_is_changed() {
     // Filled in by neither: the instance holds the placeholders as they are.
     let file = File::of("visibility", &definition());
     let (code, _, err) = xdr.run(&format!("edit --id 1 {}", file.option()), &[]);
-    let hint = "graph-relay: the visibility stays user, not org: XDR changes it only by hand\n";
+    let hint =
+        "graph-relay: the visibility stays user, not org: change it in XDR, whose API cannot\n";
     assert_eq!((code, err.as_str()), (0, hint));
     assert_eq!(xdr.instances()[0]["name"], "Graph");
     let (code, _, err) = xdr.run(&format!("edit {}", file.option()), &[]);
     assert_eq!(code, 4);
-    assert!(err.starts_with(hint) && err.ends_with("it is as it should be\n"), "{err}");
+    assert!(err.starts_with(hint) && err.ends_with("nothing was changed\n"), "{err}");
 }
 
 #[test]
@@ -355,7 +356,7 @@ fn of_two_modules_of_one_name_neither_is_touched_unless_named_by_id() {
     for deed in ["edit", "remove"] {
         let (code, _, err) = xdr.run(&format!("{deed} {}", file.option()), &[]);
         let told = "graph-relay: relay module \"Graph\" exists more than once; \
-                    say which by --id: 1, 2\n";
+                    select one with --id: 1, 2\n";
         assert_eq!((code, err.as_str()), (4, told));
     }
     let (code, out, _) = xdr.run("remove --id 2", &[]);
@@ -384,11 +385,11 @@ fn a_token_that_is_refused_is_renewed_once_and_no_more() {
     xdr.next(refusal(list));
     let (code, _, err) = xdr.run("list", &[]);
     assert_eq!((code, tokens(&xdr)), (1, 5));
-    assert!(err.starts_with("graph-relay: XDR refused the API client: make sure"), "{err}");
+    assert!(err.starts_with("graph-relay: XDR rejected the API client: check"), "{err}");
     // A wrong password is not tried again.
     let (code, _, err) = xdr.run("list", &[("TR_API_CLIENT_PASSWORD", "wrong")]);
     assert_eq!((code, tokens(&xdr)), (1, 5));
-    assert!(err.starts_with("graph-relay: XDR refused the API client: make sure"), "{err}");
+    assert!(err.starts_with("graph-relay: XDR rejected the API client: check"), "{err}");
     let asked = xdr.world.lock().unwrap().log.iter().filter(|l| l.contains("token")).count();
     assert_eq!(asked, 6);
 }
@@ -400,22 +401,19 @@ fn what_the_api_refuses_is_told_in_plain_words() {
     let rows: [(Step, &str); 6] = [
         (
             ("POST /iroh/iroh-int", 429, Some("120"), String::new()),
-            "too many requests: XDR asks to come back in 120 s",
+            "too many requests: retry in 120 s",
         ),
-        (
-            ("POST /iroh/oauth2", 429, Some("30"), String::new()),
-            "too many requests: XDR asks to come back in 30 s",
-        ),
+        (("POST /iroh/oauth2", 429, Some("30"), String::new()), "too many requests: retry in 30 s"),
         (
             ("GET", 403, None, json!({"error": "missing_scope"}).to_string()),
-            "the API client may not do this: it needs the scope integration, for modules \
+            "the API client lacks permission: give it the scope integration \
              (module-instance:read and :write)",
         ),
         (
             ("POST /iroh/iroh-int", 400, None, echo.to_string()),
             "XDR answered 400: [withheld: it repeats a secret]",
         ),
-        (("GET", 200, None, html.clone()), "XDR's answer holds no list of modules"),
+        (("GET", 200, None, html.clone()), "XDR's response holds no list of modules"),
         (("GET", 502, None, html), "XDR answered 502: no reason given"),
     ];
     for (step, expected) in rows {
@@ -443,7 +441,10 @@ fn the_password_comes_from_the_environment_a_file_or_standard_input() {
 
     let told = |text: &str| (2, String::new(), format!("graph-relay: {text}\n"));
     assert_eq!(run(&piped, &[], " \n"), told("the client password is empty"));
-    assert_eq!(run(&arguments, &[], ""), told("TR_API_CLIENT_ID is not set"));
+    assert_eq!(
+        run(&arguments, &[], ""),
+        told("TR_API_CLIENT_ID is not set; create an API client in XDR, or give --client-id")
+    );
     assert_eq!(run(&arguments, &named[..1], ""), told("TR_API_CLIENT_PASSWORD is not set"));
     let lost = [named[0], ("TR_API_CLIENT_PASSWORD", PASSWORD), ("TR_REGION", "moon")];
     assert_eq!(run("list", &lost, ""), told("TR_REGION must be us, eu or apjc"));
@@ -458,7 +459,7 @@ fn a_file_that_is_no_settings_file_is_refused_before_anybody_is_asked() {
     assert_eq!(err.lines().count(), 3, "{err}");
     std::fs::write(&file.0, format!("{{\"{JWT}\"")).unwrap();
     let (code, _, err) = xdr.run(&format!("add {}", file.option()), &[]);
-    let place = format!("{} is no JSON object at line 1, column ", file.0.display());
+    let place = format!("{} is not a JSON object: see line 1, column ", file.0.display());
     assert_eq!(code, 2);
     assert!(err.starts_with(&format!("graph-relay: {place}")), "{err}");
     let (code, _, err) = xdr.run("add --settings /nonexistent", &[]);

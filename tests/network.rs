@@ -313,7 +313,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
     let no_licence = Fault::error(403, "Forbidden", "Account is not provisioned");
     let token = r#"{"access_token":"simulated-token","expires_in":3599}"#;
     let rows = [
-        (vec![], 0, "Alerts: one real read has worked\nClock: agrees with Microsoft's\n"),
+        (vec![], 0, "Alerts: readable\nClock: agrees with Microsoft's\n"),
         (
             vec![(On::Token, Fault::answer(401, None, ""))],
             10,
@@ -334,7 +334,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
                 (On::Graph, Fault::answer(200, old, r#"{"value":[]}"#)),
             ],
             11,
-            "makes good tokens look bad",
+            "valid tokens are rejected",
         ),
     ];
     for (faults, code, says) in rows {
@@ -382,7 +382,7 @@ fn check_online_names_the_proxy_and_the_authorities_that_it_uses() {
     ];
     let (code, text) = check_online(&environment);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains(&format!("Graph: https://graph.example, by the proxy {address}\n")));
+    assert!(text.contains(&format!("Graph: https://graph.example, through the proxy {address}\n")));
     assert!(text.contains(&format!("Certificate authorities: {file}\n")), "{text}");
     assert!(!text.contains("user:pass"), "{text}");
     // Without the authority, there is no trust.

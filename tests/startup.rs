@@ -35,9 +35,9 @@ fn an_address_that_cannot_be_had_is_told_alike_by_serve_and_check() {
         (taken_address.clone(), "Address already in use", ours.as_str()),
         ("192.0.2.1:9000".to_owned(), "Cannot assign requested", "this machine has no such"),
         (path("none/socket"), "No such file or directory", "none does not exist; create it"),
-        (path("file/socket"), "Not a directory", "file is no directory"),
-        (path("socket"), "Address already in use", "another program listens there, which"),
-        (path("file"), "Address already in use", "there is a file that is no socket"),
+        (path("file/socket"), "Not a directory", "file is not a directory"),
+        (path("socket"), "Address already in use", "another program is listening there"),
+        (path("file"), "Address already in use", "a file that is not a socket is in the way"),
     ];
     for (address, reason, remedy) in &rows {
         for command in ["serve", "check"] {
@@ -99,7 +99,7 @@ fn a_check_leaves_nothing_and_notes_a_running_relay() {
         }
     };
     for (address, name) in [(&main, "RELAY_LISTEN"), (&admin, "RELAY_ADMIN_LISTEN")] {
-        let note = format!("Note: a running graph-relay has {address} ({name})\n");
+        let note = format!("Note: a running graph-relay is listening on {address} ({name})\n");
         assert!(out.contains(&note), "{out}");
     }
     assert!(out.ends_with("The configuration is valid.\n"), "{out}");

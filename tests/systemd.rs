@@ -296,7 +296,7 @@ fn sockets_that_are_not_for_this_process_or_cannot_be_used_are_told_or_left() {
     service.terminate();
     let listener = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
     let mut two = Service::start(Some(listener()), &[("COUNT", "2")]);
-    two.wait_for("graph-relay: systemd has opened 2 sockets for this; it can use one");
+    two.wait_for("graph-relay: systemd passed 2 sockets, but one is supported");
     assert_eq!(two.code(), 2);
     let file = std::fs::File::open("/dev/null").unwrap();
     let mut none = Service::start(Some(file.into()), &[]);
@@ -313,6 +313,7 @@ fn sockets_that_are_not_for_this_process_or_cannot_be_used_are_told_or_left() {
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         err,
-        "graph-relay: there is no socket from systemd: Bad file descriptor (os error 9)\n"
+        "graph-relay: no socket from systemd, although LISTEN_FDS is set: \
+         Bad file descriptor (os error 9)\n"
     );
 }

@@ -1,47 +1,46 @@
-//! The commands and their options: one table, from which the command line is
-//! parsed and the help, the manual page and the completions are made.
+//! The table of commands and options, from which the parser, the help, the manual page and the
+//! completions are made.
 
 use std::fmt::Write as _;
 
 /// A command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CommandRow {
-    /// The words that call it.
+    /// Its words.
     pub name: &'static str,
-    /// What it takes besides options; a choice of words has a `|` between them.
+    /// Its operands; `|` separates a choice of words.
     pub operands: &'static str,
     /// What it does.
     pub help: &'static str,
-    /// Its options, in groups that several commands may share.
+    /// Its options, in groups that commands may share.
     pub options: &'static [&'static [OptionRow]],
 }
 
 /// An option of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OptionRow {
-    /// With both hyphens.
+    /// Its name, with both hyphens.
     pub name: &'static str,
-    /// What its value is called, or the choice of words with a `|` between them;
-    /// nothing for one that has no value.
+    /// The name of its value, or a choice of words separated by `|`; empty for a flag.
     pub value: &'static str,
-    /// What it does, or what is taken without it.
+    /// What it does, or its default.
     pub help: &'static str,
-    /// Other names of it, which are not documented.
+    /// Undocumented other names.
     aliases: &'static [&'static str],
 }
 
 impl CommandRow {
-    /// All its options.
+    /// Returns all its options.
     pub fn options(&self) -> impl Iterator<Item = &'static OptionRow> {
         self.options.iter().copied().flatten()
     }
 
-    /// The option called `name`.
+    /// Returns the option called `name`.
     pub(super) fn option(&self, name: &str) -> Option<&'static OptionRow> {
         self.options().find(|option| option.name == name || option.aliases.contains(&name))
     }
 
-    /// How it is called.
+    /// Returns its synopsis.
     pub fn synopsis(&self) -> String {
         let options = if self.options.is_empty() { "" } else { "[OPTION...]" };
         let words = ["graph-relay", self.name, options, self.operands];
@@ -62,13 +61,13 @@ impl CommandRow {
 }
 
 impl OptionRow {
-    /// Its name and that of its value.
+    /// Returns its name and that of its value.
     pub fn synopsis(&self) -> String {
         format!("{} {}", self.name, self.value).trim_end().to_owned()
     }
 }
 
-/// Commands whose name is or begins with `words`.
+/// Returns the commands whose name is or begins with `words`.
 pub(super) fn named(words: &str) -> impl Iterator<Item = &'static CommandRow> {
     COMMANDS.iter().filter(move |row| {
         let rest = row.name.strip_prefix(words);
@@ -76,23 +75,19 @@ pub(super) fn named(words: &str) -> impl Iterator<Item = &'static CommandRow> {
     })
 }
 
-/// What the help says of the commands whose name is or begins with `words`.
+/// Returns the help on commands whose name is or begins with `words`.
 pub(super) fn help_for(words: &str) -> String {
     named(words).map(CommandRow::describe).collect::<Vec<_>>().join("\n")
 }
 
-/// What the help says before the table of variables.
+/// Returns the help without the variables.
 pub fn overview() -> String {
     let mut text = format!("{ABOUT}\n\nUsage: graph-relay [COMMAND] [OPTION...]\n\nCommands:\n");
     // Writing to a string cannot fail.
     for row in COMMANDS {
         let _ = writeln!(text, "  {:<28}{}", format!("{} {}", row.name, row.operands), row.help);
     }
-    let _ = writeln!(
-        text,
-        "  {:<28}print this, or what a command does and its options",
-        "help [COMMAND]"
-    );
+    let _ = writeln!(text, "  {:<28}print this help, or the help on a command", "help [COMMAND]");
     let _ = writeln!(text, "  {:<28}print the version", "--version");
     let _ = write!(text, "\nExit codes: {EXIT_CODES}");
     text
@@ -106,7 +101,7 @@ const fn alias(aliases: &'static [&'static str], row: OptionRow) -> OptionRow {
     OptionRow { aliases, ..row }
 }
 
-/// All commands but the help; the first is the default.
+/// All commands except `help`; the first is the default.
 pub const COMMANDS: &[CommandRow] = &[
     CommandRow {
         name: "serve",
@@ -123,9 +118,9 @@ pub const COMMANDS: &[CommandRow] = &[
     CommandRow {
         name: "check",
         operands: "",
-        help: "validate the environment as serve does, and show it",
+        help: "validate the configuration as serve does, and print it",
         options: &[&[
-            option("--online", "", "and ask Microsoft, with the AZURE_... credentials"),
+            option("--online", "", "also call Microsoft with the AZURE_... credentials"),
             option("--env-file", "FILE", "read FILE as systemd would, and report mistakes in it"),
             option("--quiet", "", "do not list the settings"),
         ]],
@@ -133,7 +128,7 @@ pub const COMMANDS: &[CommandRow] = &[
     CommandRow {
         name: "demo",
         operands: "",
-        help: "serve a simulated tenant, and look something up in it",
+        help: "run against a simulated tenant, and look something up",
         options: &[&[
             option("--once", "", "exit after the look-up"),
             option("--listen", "ADDRESS:PORT", "default: 127.0.0.1:8742"),
@@ -142,21 +137,21 @@ pub const COMMANDS: &[CommandRow] = &[
             option(
                 "--faults",
                 "SEED",
-                "let a third of Microsoft's answers go wrong, reproducibly for SEED",
+                "make a third of Microsoft's responses fail, repeatably for SEED",
             ),
         ]],
     },
     CommandRow {
         name: "observe",
         operands: "TYPE VALUE...",
-        help: "look something up with the AZURE_... credentials",
-        options: &[&[option("--bundle", "", "print a CTIM bundle, not a list of sightings")]],
+        help: "look observables up with the AZURE_... credentials",
+        options: &[&[option("--bundle", "", "print a CTIM bundle instead of a list of sightings")]],
     },
-    CommandRow { name: "key new", operands: "", help: "make a SECRET_KEY", options: &[] },
+    CommandRow { name: "key new", operands: "", help: "generate a SECRET_KEY", options: &[] },
     CommandRow {
         name: "token sign",
         operands: "",
-        help: "sign a token for credentials with SECRET_KEY",
+        help: "sign a token that holds credentials with SECRET_KEY",
         options: &[&[
             option("--tenant-id", "ID", "default: AZURE_TENANT_ID"),
             option("--application-id", "ID", "default: AZURE_CLIENT_ID"),
@@ -165,7 +160,7 @@ pub const COMMANDS: &[CommandRow] = &[
                 "FILE",
                 "default: AZURE_CLIENT_SECRET, else standard input",
             ),
-            option("--expires", "SPAN", "such as 90d; default: never"),
+            option("--expires", "SPAN", "validity, such as 90d; default: unlimited"),
             option("--audience", "URL", "default: none"),
         ]],
     },
@@ -190,11 +185,11 @@ pub const COMMANDS: &[CommandRow] = &[
     CommandRow {
         name: "module list",
         operands: "",
-        help: "list the modules that the API client may see",
+        help: "list the modules visible to the API client",
         options: &[
             &[
-                option("--types", "", "list types of modules"),
-                option("--json", "", "with all that may be seen of them"),
+                option("--types", "", "list module types"),
+                option("--json", "", "print JSON with all details, secrets hidden"),
             ],
             MODULE_API,
         ],
@@ -202,24 +197,24 @@ pub const COMMANDS: &[CommandRow] = &[
     CommandRow {
         name: "module type",
         operands: "",
-        help: "print a type of module for this relay",
+        help: "print a module type for this relay",
         options: &[],
     },
     CommandRow {
         name: "manual",
         operands: "",
-        help: "print the manual page, for man",
+        help: "print the manual page for man",
         options: &[],
     },
     CommandRow {
         name: "completions",
         operands: "bash|zsh|fish",
-        help: "print the script that completes commands in that shell",
+        help: "print the shell's completion script",
         options: &[],
     },
 ];
 
-// The aliases are the names that the `relay` tool had.
+// The aliases are the names of the `relay` tool.
 const MODULE_FILE: &[OptionRow] = &[
     alias(
         &["--settings_file", "-f"],
@@ -229,14 +224,18 @@ const MODULE_FILE: &[OptionRow] = &[
     option("--dry-run", "", "print the request without sending it"),
 ];
 const MODULE_ID: &[OptionRow] =
-    &[option("--id", "ID", "the module's, instead of finding it by its name")];
+    &[option("--id", "ID", "select the module by ID instead of name and type")];
 const MODULE_API: &[OptionRow] = &[
     option("--region", "us|eu|apjc", "default: TR_REGION, else us"),
-    option("--api-url", "URL", "instead of the region's; plain http on loopback only"),
+    option("--api-url", "URL", "default: the region's; plain http only on loopback"),
     alias(&["--client_id", "-i"], option("--client-id", "ID", "default: TR_API_CLIENT_ID")),
     alias(
         &["--client_password", "-p"],
-        option("--client-password", "-", "from standard input; default: TR_API_CLIENT_PASSWORD"),
+        option(
+            "--client-password",
+            "-",
+            "read it from standard input; default: TR_API_CLIENT_PASSWORD",
+        ),
     ),
 ];
 
@@ -244,10 +243,10 @@ const MODULE_API: &[OptionRow] = &[
 pub const ABOUT: &str = "graph-relay answers Cisco XDR's question \"have you seen this?\" for \
                          Microsoft Graph Security.";
 
-/// What its exit codes mean.
+/// The meanings of the exit codes.
 pub const EXIT_CODES: &str = "\
-0 done; 1 failed; 2 wrong arguments or environment; 3 (observe) something may be missing.
-Of check --online: 4 no connection; 5 no trust in the certificate; 6 credentials refused; 7 permission
-missing; 8 licence missing; 9 Microsoft is too busy; 10 unexpected answer; 11 the clock is wrong.
-Of module: 4 nothing was done, for it exists already, does not exist, or is as it should be.
+0 success; 1 failure; 2 invalid arguments or environment; 3 (observe) the answer may be incomplete.
+check --online: 4 no connection; 5 certificate not trusted; 6 credentials rejected; 7 permission
+missing; 8 licence missing; 9 Microsoft is too busy; 10 unexpected response; 11 the clock is wrong.
+module: 4 nothing done: it exists already, does not exist, is ambiguous or is up to date.
 ";

@@ -1,16 +1,15 @@
-//! Names in the environment that are not variables of this program, and which
-//! variable each of them was probably meant to be.
+//! Finds misspelt variable names in the environment, and the variables they resemble.
 
 use std::fmt;
 
 use super::table::VARIABLES;
 
-/// A name that is ignored, and the variable that it resembles.
+/// An ignored variable whose name resembles a known one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NearMiss {
     /// The name in the environment.
     pub name: String,
-    /// The variable that was probably meant.
+    /// The name that was probably meant.
     pub meant: String,
 }
 
@@ -21,8 +20,8 @@ impl fmt::Display for NearMiss {
     }
 }
 
-/// What is wrong with `name`, if it claims to be a variable of this program and is
-/// none.
+/// Returns the problem with `name` if it has a prefix of this program's variables but is not one of
+/// them.
 pub(super) fn unknown(name: &str) -> Option<String> {
     // An editor may have put a byte order mark before the first name of a file.
     if let Some(rest) = name.strip_prefix('\u{feff}') {
@@ -34,12 +33,12 @@ pub(super) fn unknown(name: &str) -> Option<String> {
     }
     Some(match nearest(name) {
         Some(meant) => format!("unknown variable {name}; did you mean {meant}?"),
-        None => format!("unknown variable {name}; graph-relay --help lists all there are"),
+        None => format!("unknown variable {name}; graph-relay --help lists all variables"),
     })
 }
 
-/// Those of `names` that are ignored and resemble a variable. Not a proxy for plain
-/// HTTP where that for HTTPS is set: other programs use it.
+/// Returns those of `names` that are ignored but resemble a variable. Except HTTP_PROXY where
+/// HTTPS_PROXY is set: other programs use it.
 pub(super) fn near_misses<'a>(
     names: impl Iterator<Item = &'a str>,
     is_set: impl Fn(&str) -> bool,
@@ -58,15 +57,15 @@ pub(super) fn near_misses<'a>(
     names.filter_map(near).collect()
 }
 
-/// The variable that `name` resembles most, if it does so closely.
+/// Returns the variable that `name` closely resembles, if any.
 fn nearest(name: &str) -> Option<String> {
     let near = known().map(|known| (distance(name, &known), known));
-    // About one slip in five characters.
+    // About one mistake in five characters.
     let near = near.filter(|(distance, known)| *distance <= known.len() / 5);
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
-/// All names that a service reads.
+/// Returns all names that the server reads.
 fn known() -> impl Iterator<Item = String> {
     VARIABLES.iter().flat_map(|variable| {
         let file = variable.secret.then(|| format!("{}_FILE", variable.name));
@@ -74,8 +73,7 @@ fn known() -> impl Iterator<Item = String> {
     })
 }
 
-/// How many characters have to be inserted, removed or replaced to make `a` of `b`
-/// (Levenshtein).
+/// Returns the Levenshtein distance between `a` and `b`.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

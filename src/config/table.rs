@@ -1,6 +1,5 @@
-//! Every environment variable that is understood, one row each: its name, its
-//! default, what it means and how it is read. The program, its help, `check` and
-//! the documents share these tables.
+//! The tables of environment variables, one row each: name, default, meaning and parser. The
+//! parser, the help, `check` and the documents share them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,24 +14,24 @@ use crate::settings::{Address, AlertSource, LogFormat};
 use crate::time::{parse_span, render_span};
 use crate::{jwks, limits};
 
-/// A variable that is understood.
+/// An environment variable.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// What holds when it is not set, in words.
+    /// The default, in words.
     pub default: &'static str,
     /// What it means.
     pub meaning: &'static str,
-    /// Whether it is a secret, which may also be given as `NAME_FILE`.
+    /// Whether it is a secret, which may also be given in a file by `NAME_FILE`.
     pub secret: bool,
-    /// Parses it into its place among the values, or says which rule it breaks.
+    /// Parses the value into [`Values`], or returns the rule that it breaks.
     pub(super) parse: Parse,
 }
 
 type Parse = fn(&mut Values, &str) -> Result<(), String>;
 
-/// What the variables say, each by itself.
+/// The parsed variables, each valid by itself.
 pub(super) struct Values {
     pub listen: Address,
     pub admin_listen: Option<Address>,
@@ -116,25 +115,24 @@ const fn secret(
     Variable { name, default, meaning, secret: true, parse }
 }
 
-/// What a service reads.
+/// The variables of the server.
 pub const VARIABLES: [Variable; 23] = [
     variable(
         "RELAY_LISTEN",
         "127.0.0.1:8742",
-        "Where to listen: an address and a port, or unix:/path.",
+        "Address to listen on: IP address and port, or unix:/path.",
         |v, text| set(&mut v.listen, address(text)),
     ),
     variable(
         "RELAY_ADMIN_LISTEN",
-        "nowhere",
-        "Where /livez, /readyz and /metrics are: a loopback address and a port, or unix:/path.",
+        "off",
+        "Address of /livez, /readyz and /metrics: loopback address and port, or unix:/path.",
         |v, text| set(&mut v.admin_listen, admin_address(text).map(Some)),
     ),
     secret(
         "SECRET_KEY",
-        "none, it has to be set, or RELAY_JWKS_HOSTS",
-        "The key that signs callers' tokens (HS256), 32 bytes or more; several, separated by \
-         spaces; or the word none.",
+        "none; required unless RELAY_JWKS_HOSTS is set",
+        "Key for callers' tokens (HS256), 32 bytes or more; several separated by spaces, or none.",
         |v, text| {
             v.has_demo_key = text.split_ascii_whitespace().any(|key| key == DEMO_KEY);
             set(&mut v.keys, keys(text))
@@ -143,25 +141,25 @@ pub const VARIABLES: [Variable; 23] = [
     variable(
         "RELAY_JWKS_HOSTS",
         "none",
-        "Hosts whose published keys sign callers' tokens (RS256), or cisco for Cisco's three.",
+        "Hosts whose published keys verify callers' tokens (RS256); cisco means Cisco's three.",
         |v, text| set(&mut v.jwks_hosts, jwks_hosts(text)),
     ),
     variable(
         "RELAY_TENANTS",
         "any tenant",
-        "The tenants that are served, each written as in the tokens; separated by commas.",
+        "Tenants to serve, written as in the tokens, separated by commas.",
         |v, text| set(&mut v.tenants, tenants(text)),
     ),
     variable(
         "RELAY_AUDIENCE",
         "any audience",
-        "The aud that a token must carry, as the module's settings have it.",
+        "Required aud claim of tokens, as in the module's settings.",
         |v, text| set(&mut v.audience, Ok(Some(text.to_owned()))),
     ),
     variable(
         "CTR_ENTITIES_LIMIT",
         "100",
-        "Sightings per observable, up to 1000; a token's claim of that name comes first.",
+        "Sightings per observable, at most 1000; a token's claim of that name takes precedence.",
         |v, text| set(&mut v.entities_limit, number(text, limits::ENTITIES_MAX)),
     ),
     variable(
@@ -173,19 +171,19 @@ pub const VARIABLES: [Variable; 23] = [
     variable(
         "RELAY_CLOUD",
         "global",
-        "Microsoft's cloud: global (GCC too), gcc-high or dod; for legacy china too.",
+        "Microsoft cloud: global (includes GCC), gcc-high or dod; with legacy also china.",
         |v, text| set(&mut v.cloud, cloud(text)),
     ),
     variable(
         "RELAY_GRAPH_URL",
         "the cloud's",
-        "Another Graph, without the version; plain http on loopback only.",
+        "Base URL of Graph, without the version; plain http only on loopback.",
         |v, text| set(&mut v.graph_url, base_url(text).map(Some)),
     ),
     variable(
         "RELAY_LOGIN_URL",
         "the cloud's",
-        "Another token endpoint, without the tenant; plain http on loopback only.",
+        "Base URL of the token endpoint, without the tenant; plain http only on loopback.",
         |v, text| set(&mut v.login_url, base_url(text).map(Some)),
     ),
     variable("RELAY_LOOKBACK", "30d", "How far back alerts are loaded and searched.", |v, text| {
@@ -194,69 +192,66 @@ pub const VARIABLES: [Variable; 23] = [
     variable(
         "RELAY_FRESH_FOR",
         "30s",
-        "How long the alerts are current without asking Microsoft again.",
+        "How long alerts are used before Microsoft is asked for changes.",
         |v, text| set(&mut v.fresh_for, span(text, DAY)),
     ),
     variable(
         "RELAY_MAX_ALERTS",
         "50000",
-        "Alerts kept in memory for a tenant; the oldest go first.",
+        "Alerts kept in memory per tenant; the oldest are dropped first.",
         |v, text| set(&mut v.max_alerts, number(text, 10_000_000)),
     ),
     variable(
         "RELAY_MAX_TENANTS",
         "50",
-        "Tenants kept in memory; the least recently used goes first.",
+        "Tenants kept in memory; the least recently used is dropped first.",
         |v, text| set(&mut v.max_tenants, number(text, 10_000)),
     ),
     variable(
         "RELAY_REQUEST_TIMEOUT",
         "25s",
-        "Time for one request, after which it is answered with what there is.",
+        "Deadline per request; then whatever has been found is returned.",
         |v, text| set(&mut v.request_timeout, span(text, HOUR)),
     ),
-    variable("RELAY_WORKERS", "16", "Requests worked on at once.", |v, text| {
+    variable("RELAY_WORKERS", "16", "Worker threads: requests processed at once.", |v, text| {
         set(&mut v.workers, number(text, limits::WORKERS_MAX))
     }),
     variable(
         "RELAY_DRAIN_TIMEOUT",
         "30s",
-        "Time to finish what is in flight after SIGTERM.",
+        "Time to finish requests in flight after SIGTERM.",
         |v, text| set(&mut v.drain_timeout, span(text, HOUR)),
     ),
-    variable(
-        "RELAY_LOG",
-        "info",
-        "The least important events that are logged: error, warn, info or debug.",
-        |v, text| set(&mut v.log_level, level(text)),
-    ),
+    variable("RELAY_LOG", "info", "Lowest level to log: error, warn, info or debug.", |v, text| {
+        set(&mut v.log_level, level(text))
+    }),
     variable(
         "RELAY_LOG_FORMAT",
         "text",
-        "How log lines look: text (key=value) or json.",
+        "Format of log lines: text (key=value) or json.",
         |v, text| set(&mut v.log_format, format(text)),
     ),
     secret(
         "HTTPS_PROXY",
         "none",
-        "The proxy for calls to Microsoft: http://[user:password@]host:port. May be in lower case.",
+        "Proxy for requests to Microsoft: http://[user:password@]host:port. Lower case works too.",
         |v, text| set(&mut v.proxy, Ok(Some(Secret::new(text)))),
     ),
     variable(
         "NO_PROXY",
         "none",
-        "Hosts that are reached without the proxy, separated by commas. May be in lower case.",
+        "Hosts reached without the proxy, separated by commas. Lower case works too.",
         |v, text| set(&mut v.no_proxy, Ok(text.to_owned())),
     ),
     variable(
         "SSL_CERT_FILE",
-        "Mozilla's list, built in",
-        "The only certificate authorities to trust for calls to Microsoft, in PEM.",
+        "the built-in Mozilla list",
+        "PEM file of the only certificate authorities to trust for requests to Microsoft.",
         |v, text| set(&mut v.roots, file(text).map(Some)),
     ),
 ];
 
-/// What the commands that look something up, or sign a token, read as well.
+/// The additional variables of commands that look something up or sign a token.
 pub const CREDENTIALS: [Variable; 3] = [
     variable(
         "AZURE_TENANT_ID",
@@ -267,12 +262,9 @@ pub const CREDENTIALS: [Variable; 3] = [
             set(&mut v.tenant, tenant.map(Some).map_err(str::to_owned))
         },
     ),
-    variable(
-        "AZURE_CLIENT_ID",
-        "none",
-        "The application (client) ID, as registered in Entra.",
-        |v, text| set(&mut v.application, Ok(Some(text.to_owned()))),
-    ),
+    variable("AZURE_CLIENT_ID", "none", "The application (client) ID from Entra.", |v, text| {
+        set(&mut v.application, Ok(Some(text.to_owned())))
+    }),
     secret(
         "AZURE_CLIENT_SECRET",
         "none",
@@ -281,15 +273,20 @@ pub const CREDENTIALS: [Variable; 3] = [
     ),
 ];
 
-/// What `module` reads as well, by the names of the tool that it replaces. It
-/// parses them itself, since an option may stand in for each.
+/// The additional variables of `module`, with the names of the `relay` tool. The command parses
+/// them itself, since an option can replace each.
 pub const MODULE: [Variable; 6] = [
-    variable("TR_API_CLIENT_ID", "none", "The id of an API client of XDR's.", |_, _| Ok(())),
-    secret("TR_API_CLIENT_PASSWORD", "none", "Its password.", |_, _| Ok(())),
-    variable("TR_REGION", "us", "Where the organisation's XDR is: us, eu or apjc.", |_, _| Ok(())),
-    variable("NAME", "none", "The module's name, for ${NAME} in the settings file.", |_, _| Ok(())),
-    variable("URL", "none", "Where XDR reaches the relay, for ${URL}.", |_, _| Ok(())),
-    secret("JWT", "none", "The token that XDR sends to the relay, for ${JWT}.", |_, _| Ok(())),
+    variable("TR_API_CLIENT_ID", "none", "ID of an API client of XDR.", |_, _| Ok(())),
+    secret("TR_API_CLIENT_PASSWORD", "none", "Password of the API client.", |_, _| Ok(())),
+    variable("TR_REGION", "us", "Region of the organisation's XDR: us, eu or apjc.", |_, _| Ok(())),
+    variable(
+        "NAME",
+        "none",
+        "Name of the module, for ${NAME} in the settings file.",
+        |_, _| Ok(()),
+    ),
+    variable("URL", "none", "URL at which XDR reaches the relay, for ${URL}.", |_, _| Ok(())),
+    secret("JWT", "none", "Token that XDR sends to the relay, for ${JWT}.", |_, _| Ok(())),
 ];
 
 fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
@@ -309,7 +306,7 @@ fn number(text: &str, most: usize) -> Result<usize, String> {
 fn span(text: &str, most: Duration) -> Result<Duration, String> {
     let span = parse_span(text).map_err(|error| error.to_string())?;
     if span.is_zero() || span > most {
-        return Err(format!("must be more than nothing and at most {}", render_span(most)));
+        return Err(format!("must be more than zero and at most {}", render_span(most)));
     }
     Ok(span)
 }
@@ -331,7 +328,7 @@ fn address(text: &str) -> Result<Address, String> {
     }
 }
 
-/// It is not for strangers: tokens are not asked for there.
+/// Admin endpoints need no token, so they are not exposed to the network.
 fn admin_address(text: &str) -> Result<Address, String> {
     match address(text)? {
         Address::Tcp(address) if !address.ip().is_loopback() => {
@@ -341,11 +338,11 @@ fn admin_address(text: &str) -> Result<Address, String> {
     }
 }
 
-/// The value of `SECRET_KEY` that means no key, as the systemd unit has it when the key's
-/// file is missing. An empty value or file is more likely a mistake.
+/// The value of `SECRET_KEY` that means no key; the systemd unit sets it when the key's file is
+/// missing. An empty value or file is more likely a mistake.
 const NO_SECRET_KEY: &str = "none";
 
-/// The keys in `text`, of which the first is the one to sign with.
+/// Parses the keys in `text`; the first one signs.
 fn keys(text: &str) -> Result<Vec<SigningKey>, String> {
     if text == NO_SECRET_KEY {
         return Ok(Vec::new());
@@ -354,8 +351,8 @@ fn keys(text: &str) -> Result<Vec<SigningKey>, String> {
         let mut bytes = key.bytes();
         let first = bytes.next();
         if key.len() > 1 && bytes.all(|byte| Some(byte) == first) {
-            return Err("must not be one character repeated, which anybody can guess; \
-                        `graph-relay key new` makes a key"
+            return Err("must not be one repeated character, which is easy to guess; generate a \
+                        key with `graph-relay key new`"
                 .to_owned());
         }
         let (least, length) = (limits::HS256_KEY, key.len());
@@ -372,7 +369,7 @@ fn cloud(text: &str) -> Result<Cloud, String> {
         "dod" => Ok(Cloud::dod()),
         "china" => Ok(Cloud::china()),
         "gcc" => {
-            Err("must be global for GCC, which is in the global cloud; gcc-high is GCC High"
+            Err("must be global for GCC, which uses the global cloud, or gcc-high for GCC High"
                 .to_owned())
         }
         _ => Err("must be global, gcc-high, dod or china".to_owned()),
@@ -388,16 +385,17 @@ fn alert_source(text: &str) -> Result<AlertSource, String> {
     AlertSource::from_word(text).ok_or_else(rule)
 }
 
-/// The words of a list, separated by commas or spaces.
+/// Returns the words of a list separated by commas or spaces.
 fn words(text: &str) -> Result<Vec<&str>, String> {
     let words = text.split(|c: char| c == ',' || c.is_ascii_whitespace());
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-    // An empty list would mean that there is no restriction.
+    // An empty list would mean no restriction.
     if words.is_empty() { Err("must name at least one".to_owned()) } else { Ok(words) }
 }
 
 fn jwks_hosts(text: &str) -> Result<Vec<BaseUrl>, String> {
-    jwks::hosts(words(text)?.into_iter()).map_err(|rule| format!("has a host that {rule}"))
+    jwks::hosts(words(text)?.into_iter())
+        .map_err(|rule| format!("has an invalid entry, which {rule}"))
 }
 
 fn tenants(text: &str) -> Result<Vec<TenantId>, String> {
@@ -428,7 +426,7 @@ fn file(path: &str) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("cannot be read: {error}"))
 }
 
-/// The key of `graph-relay demo`, which everybody knows.
+/// The key of `graph-relay demo`, which is no secret.
 pub const DEMO_KEY: &str = "demo-key-that-everybody-knows-and-nobody-may-use-for-anything-real";
 
 const HOUR: Duration = Duration::from_secs(3_600);

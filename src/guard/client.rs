@@ -1,6 +1,5 @@
-//! One client: requests in, whole or not at all; each handed on; its answer
-//! out. Whatever a client does or leaves undone, it costs one thread for a
-//! bounded time.
+//! One client connection: reads complete requests, forwards each and writes the response. Whatever
+//! a client does, it holds one thread for a bounded time.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -14,22 +13,22 @@ use crate::event::{Event, Level};
 use crate::framing::{AnswerHead, Head, Refusal, Scan};
 use crate::limits;
 
-/// A client on its seat.
+/// A client in the connection table.
 pub(super) struct Client<'a> {
     seat: &'a Seat,
     shared: &'a Shared,
-    /// What has come and has not been used.
+    /// Bytes received and not yet used.
     buffer: Vec<u8>,
     served: bool,
 }
 
-/// Why there is nothing more to do for a client.
+/// Why a connection ends.
 enum End {
-    /// It has gone, or is not worth a word.
+    /// The client has left, or gets no message.
     Over,
-    /// It has its answer, and wanted or gets no other.
+    /// The last response was sent.
     Done,
-    /// It is told why, and then the connection ends.
+    /// The client gets an error message first.
     Refused(Refusal),
 }
 
@@ -44,7 +43,7 @@ impl<'a> Client<'a> {
         Self { seat, shared, buffer: Vec::new(), served: false }
     }
 
-    /// Serves requests, one after another, until there is a reason to end.
+    /// Serves requests one after another until the connection ends.
     pub(super) fn serve(mut self) {
         let end = loop {
             match self.exchange() {
@@ -90,7 +89,7 @@ impl<'a> Client<'a> {
         }
         self.seat.served();
         self.served = true;
-        // It may be closing only now, and have overlooked one that was busy.
+        // The front end may start closing only now, and have skipped this client as busy.
         if keeps_alive && !self.shared.is_closing() { Ok(()) } else { Err(End::Done) }
     }
 
@@ -99,7 +98,7 @@ impl<'a> Client<'a> {
         let bounds = &self.shared.bounds;
         if self.buffer.is_empty() {
             let patience = if self.served { bounds.idle } else { bounds.head };
-            // Whoever has said nothing is told nothing.
+            // A client that has sent nothing gets no message.
             self.read(Instant::now() + patience).map_err(|_| End::Over)?;
         }
         self.seat.enter(Stage::Sending);
@@ -116,8 +115,8 @@ impl<'a> Client<'a> {
         Ok(Head::parse(&head)?)
     }
 
-    /// Reads until the body is whole. What it takes beyond a client's share
-    /// counts against what all have together, until it is handed on.
+    /// Reads the whole body. What exceeds a client's share counts against the common budget until
+    /// the request has been forwarded.
     fn body(&mut self, head: &Head) -> Result<Share<'a>, End> {
         let mut share = Share { used: &self.shared.bodies, bytes: 0 };
         let deadline = Instant::now() + self.shared.bounds.body;
@@ -131,7 +130,7 @@ impl<'a> Client<'a> {
         Ok(share)
     }
 
-    /// Reads what there is, or waits for it until `deadline`.
+    /// Reads the available bytes, or waits for some until `deadline`.
     fn read(&mut self, deadline: Instant) -> Result<(), End> {
         let mut chunk = [0; CHUNK];
         let count = receive(&self.seat.stream, &mut chunk, deadline)?;
@@ -144,7 +143,7 @@ impl<'a> Client<'a> {
             let left = left_until(deadline).ok_or(End::Over)?;
             let stream = &self.seat.stream;
             stream.set_write_timeout(Some(left)).map_err(|_| End::Over)?;
-            // In pieces, since the system restarts the time with each.
+            // In pieces, since the time-out starts anew with each call.
             let piece = bytes.get(..PIECE).unwrap_or(bytes);
             match (&**stream).write(piece) {
                 Ok(count) if count > 0 => bytes = bytes.get(count..).unwrap_or_default(),
@@ -155,8 +154,8 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Ends the connection so that the last answer arrives: closed while the
-    /// client still sends, it would be reset, and what is on its way lost.
+    /// Closes the connection so that the last response arrives: closing while the client still
+    /// sends would reset it and lose data in transit.
     fn part(self) {
         if self.seat.stream.shutdown(Shutdown::Write).is_err() {
             return;
@@ -196,12 +195,12 @@ fn left_until(deadline: Instant) -> Option<Duration> {
     deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
 }
 
-/// The further time for a large answer.
+/// Returns the additional time for a large response.
 fn time_for(length: usize) -> Duration {
     Duration::from_secs(u64::try_from(length / limits::WRITE_RATE).unwrap_or(u64::MAX))
 }
 
-/// What a large body takes of [`limits::BODIES`], given back when dropped.
+/// A body's part of [`limits::BODIES`], returned on drop.
 struct Share<'a> {
     used: &'a AtomicUsize,
     bytes: usize,
@@ -222,7 +221,7 @@ impl Drop for Share<'_> {
     }
 }
 
-/// All bytes of an answer from behind.
+/// All bytes of a response from the HTTP server.
 struct Answer(Vec<u8>);
 
 impl Answer {
@@ -234,8 +233,8 @@ impl Answer {
 }
 
 impl Shared {
-    /// Hands a request on and reads the answer, all of it: whoever makes it
-    /// must not wait for the client to take it.
+    /// Forwards a request and reads the whole response, so that the worker never waits for the
+    /// client.
     fn ask(&self, head: &Head, body: &[u8]) -> Result<Answer, Refusal> {
         let _permit = self.requests.try_acquire().ok_or(Refusal::Busy)?;
         let deadline = Instant::now() + self.bounds.answer;
@@ -243,7 +242,7 @@ impl Shared {
         let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
         stream.set_write_timeout(Some(left)).map_err(|_| Refusal::NoAnswer)?;
         let written = (&stream).write_all(&head.forwarded).and_then(|()| (&stream).write_all(body));
-        // An early answer may have ended the way in; it is an answer all the same.
+        // An early response may have closed the connection for writing; it counts all the same.
         drop(written);
         read_whole(&stream, deadline).map(Answer)
     }
@@ -254,8 +253,8 @@ fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Ref
     let mut count = 0;
     loop {
         if count == bytes.len() {
-            // There is more than its head in it. One byte beyond what that promises, to
-            // see that no more comes.
+            // The head is complete by now. Read one byte more than it promises, to detect a longer
+            // body.
             let head = AnswerHead::parse(&bytes)?;
             let whole = head.end.saturating_add(head.length);
             if count > whole || whole > limits::REPLY {
@@ -277,10 +276,10 @@ fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Ref
     }
 }
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const CHUNK: usize = 8 * 1024;
 
-/// Bytes that are written at once, and read of a large answer.
+/// Bytes per write, and the step in which the buffer of a large response grows.
 const PIECE: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -297,7 +296,7 @@ mod tests {
         let mut large = share();
         large.grow_to(limits::BODY_SHARE + limits::BODIES).unwrap();
         assert!(share().grow_to(limits::BODY_SHARE + 1).is_err());
-        // A small one has its own.
+        // A small body has its own share.
         small.grow_to(limits::BODY_SHARE).unwrap();
         drop(large);
         share().grow_to(limits::BODY_SHARE + 1).unwrap();
@@ -312,13 +311,13 @@ mod tests {
         }
     }
 
-    /// What is read of an answer of so many bytes, whose head promises that many.
+    /// Returns how much is read of a response of `length` bytes whose head promises `promised`.
     fn read_of(length: usize, promised: usize) -> Option<usize> {
         let (front, behind) = UnixStream::pair().unwrap();
         let head = |body| format!("HTTP/1.1 200 OK\r\nContent-Length: {body:010}\r\n\r\n");
         let mut answer = head(promised - head(0).len()).into_bytes();
         answer.resize(length, b'x');
-        // It is not taken to its end.
+        // The response is not read to its end.
         let answers = std::thread::spawn(move || drop((&behind).write_all(&answer)));
         let read = read_whole(&front, Instant::now() + Duration::from_secs(60));
         drop(front);
@@ -332,7 +331,7 @@ mod tests {
         assert_eq!(read_of(limits::REPLY + 1, limits::REPLY + 1), None);
         for length in [CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
             assert_eq!(read_of(length, length), Some(length), "{length}");
-            // The one that asked knows whether that is all.
+            // The caller checks whether the body is complete.
             assert_eq!(read_of(length, length + 1), Some(length), "{length}");
             assert_eq!(read_of(length + CHUNK, length), None, "{length}");
         }

@@ -1,5 +1,4 @@
-//! The clients that are connected: how many there may be, and who has to leave
-//! for another.
+//! The table of client connections: how many there may be, and which is evicted for a new one.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits;
 
-/// All clients.
+/// All client connections.
 pub(super) struct Crowd {
     seats: Mutex<Seats>,
     left: Condvar,
@@ -31,22 +30,22 @@ struct Taken {
     unsent: usize,
 }
 
-/// What a client and its thread are at.
+/// What a client's thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nothing of its next request has come.
+    /// Waiting for the first byte of a request.
     Waiting,
-    /// Some of it has.
+    /// Reading a request.
     Sending,
-    /// It is being answered.
+    /// Waiting for the response from the HTTP server.
     Asking,
-    /// The answer is on its way to the client.
+    /// Writing the response.
     Taking,
-    /// It has been told to go.
+    /// Evicted.
     Leaving,
 }
 
-/// The place of one client, which it gives back in the end.
+/// A client's entry in the table, removed on drop.
 pub(super) struct Seat {
     crowd: Arc<Crowd>,
     number: u64,
@@ -58,9 +57,8 @@ impl Crowd {
         Self { seats: Mutex::default(), left: Condvar::new(), capacity }
     }
 
-    /// Finds a seat for a new client, whose stream comes back if there is none.
-    /// When all are taken, somebody has to go; there are never more threads and
-    /// descriptors than seats.
+    /// Adds a client, evicting another if the table is full; returns the stream if that fails.
+    /// There are never more threads and descriptors than entries.
     pub(super) fn admit(self: &Arc<Self>, stream: TcpStream) -> Result<Seat, TcpStream> {
         let patience = Instant::now() + limits::EVICTION;
         let mut seats = self.lock();
@@ -88,23 +86,22 @@ impl Crowd {
         Ok(Seat { crowd: Arc::clone(self), number, stream })
     }
 
-    /// Tells those who wait that nothing more is read from them. What has come
-    /// already is: the system hands it out before it says so.
+    /// Stops reading from idle clients. Bytes that have arrived are still delivered.
     pub(super) fn close(&self) {
         for taken in self.lock().taken.values().filter(|taken| taken.stage == Stage::Waiting) {
-            // One that has gone needs no telling.
+            // It fails if the client has left.
             let _ = taken.stream.shutdown(Shutdown::Read);
         }
     }
 
-    /// Waits until all have left, for as long as `patience`.
+    /// Waits up to `patience` until all clients have left.
     pub(super) fn wait_until_empty(&self, patience: Duration) {
         let some = |seats: &mut Seats| !seats.taken.is_empty();
         let wait = self.left.wait_timeout_while(self.lock(), patience, some);
         drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// How many had to leave for another since this was last asked.
+    /// Returns the number of evictions since the last call.
     pub(super) fn evicted(&self) -> usize {
         std::mem::take(&mut self.lock().evicted)
     }
@@ -115,7 +112,7 @@ impl Crowd {
 }
 
 impl Seats {
-    /// Sends somebody away, if there is anybody whom that may happen to.
+    /// Evicts a client; returns whether there was one that may be evicted.
     fn evict(&mut self) -> bool {
         let now = Instant::now();
         let rank = |taken: &Taken| rank(taken.stage, taken.served, now - taken.since);
@@ -130,16 +127,15 @@ impl Seats {
             taken.stage = Stage::Leaving;
             self.evicted += 1;
             self.unsent -= std::mem::take(&mut taken.unsent);
-            // Its thread wakes up and leaves.
+            // This wakes its thread, which then leaves.
             let _ = taken.stream.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// Who goes first, greatest first: those who have never been served, then those
-/// who keep a connection, then those who do not take their answer; among these,
-/// whoever has been at it for longest. A client whose request is worked on
-/// stays.
+/// Ranks clients for eviction; the greatest goes first. First those never served, then idle ones,
+/// then those that do not read their response; among these, the one longest in its stage. A client
+/// whose request is being processed is never evicted.
 fn rank(stage: Stage, served: bool, at_it: Duration) -> Option<(u8, Duration)> {
     match (stage, served) {
         (Stage::Waiting | Stage::Sending, false) => Some((2, at_it)),
@@ -155,14 +151,14 @@ impl Seat {
         self.change(|taken| taken.stage = stage);
     }
 
-    /// Has been answered, and may ask again.
+    /// Records that the client has been served.
     pub(super) fn served(&self) {
         self.change(|taken| (taken.stage, taken.served) = (Stage::Waiting, true));
         self.unsent(0);
     }
 
-    /// Has an answer of `length` bytes to take. Those who have been at that for
-    /// longest make room for it.
+    /// Records a response of `length` bytes to write. If too much is unsent, the clients that have
+    /// been reading theirs for longest are evicted.
     pub(super) fn take(&self, length: usize) {
         self.enter(Stage::Taking);
         self.unsent(length);
@@ -203,7 +199,7 @@ impl Drop for Seat {
     }
 }
 
-/// How long a client may take its answer undisturbed.
+/// How long a client may read its response before it can be evicted for another.
 const TAKING: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -216,7 +212,7 @@ mod tests {
     fn those_never_served_go_first_then_the_oldest_idle() {
         use Stage::*;
         let age = Duration::from_millis;
-        // In the order in which they go.
+        // In the order of eviction.
         let rows = [
             (Waiting, false, age(9)),
             (Sending, false, age(8)),
@@ -233,7 +229,7 @@ mod tests {
         }
     }
 
-    /// A seat, and the client that sits on it.
+    /// Returns an entry in the table and the client's end of the connection.
     fn sit(crowd: &Arc<Crowd>, listener: &TcpListener) -> Option<(Seat, TcpStream)> {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         Some((crowd.admit(listener.accept().unwrap().0).ok()?, client))
@@ -246,7 +242,7 @@ mod tests {
         let (served, _a) = sit(&crowd, &listener).unwrap();
         served.served();
         let (fresh, _b) = sit(&crowd, &listener).unwrap();
-        // The fresh one is told, and leaves as its thread would.
+        // The new client is evicted, and leaves as its thread would.
         let leaves = std::thread::spawn(move || {
             let told = std::io::Read::read(&mut &*fresh.stream, &mut [0]).unwrap();
             drop(fresh);
@@ -260,7 +256,7 @@ mod tests {
         assert!(sit(&crowd, &listener).is_none());
         drop(served);
         let (_stays, _d) = sit(&crowd, &listener).unwrap();
-        // One that is told to leave, and does not in time.
+        // This one is evicted and does not leave in time.
         assert!(sit(&crowd, &listener).is_none());
         assert_eq!(crowd.evicted(), 1);
     }
@@ -279,7 +275,7 @@ mod tests {
         seats[2].0.take(1);
         assert_eq!(seats.iter().map(is_told).collect::<Vec<_>>(), [true, false, false]);
         seats[1].0.served();
-        // One answer is sent however large it is.
+        // A single response is sent whatever its size.
         seats[2].0.take(limits::UNSENT * 2);
         assert!(!is_told(&seats[2]));
         drop(seats);

@@ -1,4 +1,4 @@
-//! The directory of the socket behind a guard, which nobody else can enter.
+//! The private directory for the Unix socket of the HTTP server.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -11,18 +11,18 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::limits;
 
-/// A directory that nobody else can enter, removed when dropped.
+/// A directory that only this user can enter, removed on drop.
 pub(super) struct PrivateDirectory(PathBuf);
 
 impl PrivateDirectory {
     pub(super) fn new() -> io::Result<Self> {
         let mut name = [0; 8];
         let filled = SystemRandom::new().fill(&mut name);
-        filled.map_err(|_| io::Error::other("the system has no random numbers"))?;
+        filled.map_err(|_| io::Error::other("cannot read system randomness"))?;
         let name = format!("{PREFIX}{:016x}", u64::from_le_bytes(name));
         let parent = std::env::temp_dir();
         let path = parent.join(name);
-        // It fails if there is anything of that name, a link among others.
+        // It fails if anything of that name exists, even a symbolic link.
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
             let problem = format!(
                 "cannot create a private directory in {}: {error}; set TMPDIR to a directory that \
@@ -32,13 +32,13 @@ impl PrivateDirectory {
             io::Error::new(error.kind(), problem)
         })?;
         let ours = path.clone();
-        // On a thread: a server that is busy may keep whoever asks for it waiting.
-        // If there is none, or none to be had, what is left stays.
+        // On a thread, since connecting to a busy server's socket may block. Without one, the
+        // leftovers stay.
         let _ = thread::Builder::new().name("tidy".to_owned()).spawn(move || tidy(&ours));
         Ok(Self(path))
     }
 
-    /// Where the socket belongs.
+    /// Returns the path for the socket.
     pub(super) fn socket(&self) -> PathBuf {
         self.0.join(SOCKET)
     }
@@ -50,18 +50,17 @@ impl Drop for PrivateDirectory {
     }
 }
 
-/// Removes the socket `behind` a guard and its directory, for a process that is
-/// about to end without its guard.
+/// Removes the socket `behind` and its directory when the process exits without dropping them.
 pub fn remove(behind: &Path) {
-    // What is left in a temporary directory is a matter of tidiness.
+    // Errors only leave files in a temporary directory.
     let _ = fs::remove_file(behind);
     let _ = behind.parent().map(fs::remove_dir);
 }
 
-/// Removes what processes that were killed have left beside `ours`.
+/// Removes directories that killed processes have left beside `ours`.
 fn tidy(ours: &Path) {
     let (Some(folder), Ok(own)) = (ours.parent(), fs::symlink_metadata(ours)) else { return };
-    // Where others may replace what is ours, nothing is certain.
+    // Where other users could replace the directories, nothing is removed.
     let is_safe =
         fs::metadata(folder).is_ok_and(|m| m.mode() & 0o002 == 0 || m.mode() & 0o1000 != 0);
     if !is_safe {
@@ -75,14 +74,14 @@ fn tidy(ours: &Path) {
     }
 }
 
-/// Whether `path` is a directory like the one that is `own`, made by the same user
-/// and by this program, with a socket to which nobody has listened for a while.
+/// Returns whether `path` is a directory like `own`, made by this user and this program, with a
+/// socket that nobody has listened on for a while.
 fn is_abandoned(path: &Path, own: &Metadata) -> bool {
     let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX));
     let is_named =
         number.is_some_and(|n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()));
     let is_like = |found: Metadata| {
-        // A younger one may be of a process that is about to listen.
+        // A younger one may belong to a process that is about to listen.
         let is_old = found
             .modified()
             .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > limits::ABANDONED));
@@ -96,10 +95,10 @@ fn is_abandoned(path: &Path, own: &Metadata) -> bool {
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// What the names of these directories begin with.
+/// The prefix of the directories' names.
 const PREFIX: &str = "graph-relay-";
 
-/// The name of the socket in one.
+/// The socket's name in its directory.
 const SOCKET: &str = "http";
 
 #[cfg(test)]
@@ -143,7 +142,7 @@ mod tests {
         drop([&young, &open].map(|path| listen(path)));
         let _listener = listen(&alive);
         fs::write(file.join(SOCKET), "precious").unwrap();
-        // Somebody else's, by name.
+        // Another program's directory, going by its name.
         drop(listen(&other));
         let renamed = folder.join("graph-relay-precious");
         fs::rename(&other, &renamed).unwrap();
@@ -157,7 +156,7 @@ mod tests {
         let kept = [&ours, &young, &alive, &empty, &open, &file, &renamed, &link];
         assert!(kept.iter().all(|path| path.exists()));
         assert!(renamed.join(SOCKET).exists());
-        // Where anybody might put another in its place, none is removed.
+        // Where others could replace a directory, none is removed.
         drop(listen(&make(1, 0o700)));
         age(&abandoned, long);
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();

@@ -1,11 +1,10 @@
-//! Stands on TCP in front of a server that cannot be trusted with a network.
+//! The front end: a TCP server that protects the HTTP server from the network.
 //!
-//! tiny_http believes its clients: one request can end the process, slow ones
-//! hold its workers, and keep-alive clients get lost. The guard believes
-//! nobody. It reads one request whole, in bounded time and memory, judges its
-//! framing ([`framing`](crate::framing)), and only then hands it on, over a Unix
-//! socket in a directory that nobody else can enter. It knows bytes and
-//! deadlines, and nothing of routes or tokens.
+//! tiny_http trusts its clients: one request can crash the process, slow clients block its workers,
+//! and keep-alive clients can be stranded. The front end trusts nobody. It reads one complete
+//! request within bounds of time and memory, validates its framing ([`framing`](crate::framing)),
+//! and only then forwards it over a Unix socket in a private directory. It knows bytes and
+//! deadlines, but no routes or tokens.
 
 mod client;
 mod crowd;
@@ -30,31 +29,30 @@ use crowd::{Crowd, Seat};
 use directory::PrivateDirectory;
 pub use directory::remove;
 
-/// How much and how long a guard bears.
+/// The limits of the front end.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Bounds {
     /// Clients connected at once.
     pub connections: usize,
-    /// Requests handed on at once.
+    /// Requests forwarded at once.
     pub in_flight: usize,
-    /// Time for a head.
+    /// Time to receive a head.
     pub head: Duration,
-    /// Time for a body.
+    /// Time to receive a body.
     pub body: Duration,
-    /// Time between requests.
+    /// Idle time between requests.
     pub idle: Duration,
-    /// Time for the answer from behind.
+    /// Time for the response from the HTTP server.
     pub answer: Duration,
-    /// Time for a client to take a small answer.
+    /// Time for a client to receive a small response.
     pub write: Duration,
-    /// Time for a client to part after the last answer.
+    /// Time for a client to close after the last response.
     pub linger: Duration,
 }
 
 impl Bounds {
-    /// The usual ones, in front of `workers` that need up to `answer` for a
-    /// request.
+    /// Returns the default limits for `workers` that need up to `answer` per request.
     pub const fn new(workers: usize, answer: Duration) -> Self {
         Self {
             connections: limits::CONNECTIONS,
@@ -69,7 +67,7 @@ impl Bounds {
     }
 }
 
-/// A guard at its post.
+/// A bound front end.
 pub struct Guard {
     listener: TcpListener,
     /// Whether the listener outlives this process.
@@ -80,7 +78,7 @@ pub struct Guard {
     closing: Arc<Closing>,
 }
 
-/// Closes a guard's listener from another thread.
+/// Closes the listener from another thread.
 #[derive(Clone)]
 pub struct Closer(Arc<Closing>);
 
@@ -98,7 +96,7 @@ enum State {
     Closed,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 struct Shared {
     behind: PathBuf,
     bounds: Bounds,
@@ -115,26 +113,26 @@ impl Shared {
 }
 
 impl AsFd for Guard {
-    /// The socket that listens.
+    /// Returns the listening socket.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 }
 
 impl Guard {
-    /// Binds `address`, and makes the directory for the socket behind.
+    /// Binds `address` and creates the private directory.
     ///
     /// # Errors
-    /// When either cannot be had, or this process may open too few files.
+    /// When either fails, or the limit on open files is too low.
     pub fn bind(address: SocketAddr, bounds: Bounds) -> io::Result<Self> {
         Self::new(TcpListener::bind(address)?, false, bounds)
     }
 
-    /// Takes a listening socket that outlives this process: whoever waits in its
-    /// queue when this guard stops is the next owner's.
+    /// Takes over a listening socket that outlives this process: clients in its queue at the end
+    /// are the next owner's.
     ///
     /// # Errors
-    /// When it is no TCP socket, or this process may open too few files.
+    /// When it is no TCP socket, or the limit on open files is too low.
     pub fn inherited(listener: TcpListener, bounds: Bounds) -> io::Result<Self> {
         listener.set_nonblocking(false)?;
         Self::new(listener, true, bounds)
@@ -144,34 +142,33 @@ impl Guard {
         let connections = connections(&bounds, open_files())?;
         let bounds = Bounds { connections, ..bounds };
         let address = listener.local_addr()?;
-        // So that `accept` returns now and then. The standard library has this
-        // for streams alone; it is an option of every socket.
+        // Has `accept` time out. The standard library offers this for streams only, but the option
+        // exists for every socket.
         let socket = TcpStream::from(OwnedFd::from(listener.try_clone()?));
         socket.set_read_timeout(Some(limits::ACCEPT_POLL))?;
         let directory = PrivateDirectory::new()?;
         Ok(Self { listener, is_shared, address, bounds, directory, closing: Arc::default() })
     }
 
-    /// Where it is: the port too, if any would do.
+    /// Returns the address, with the actual port if any was allowed.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The Unix socket on which the server behind is to listen.
+    /// Returns the path of the Unix socket for the HTTP server.
     pub fn behind(&self) -> PathBuf {
         self.directory.socket()
     }
 
-    /// With which its listener can be closed.
+    /// Returns a handle that closes the listener.
     pub fn closer(&self) -> Closer {
         Closer(Arc::clone(&self.closing))
     }
 
-    /// Admits clients until it is closed, then waits for up to `drain` until
-    /// all who have asked something have been answered.
+    /// Accepts clients until closed, then waits up to `drain` for requests in flight.
     ///
     /// # Errors
-    /// When clients can no longer be admitted, though nobody has asked for that.
+    /// When accepting fails although it was not closed.
     pub fn serve(self, drain: Duration, events: Events) -> io::Result<()> {
         let shared = Arc::new(Shared {
             behind: self.behind(),
@@ -193,12 +190,12 @@ impl Guard {
 }
 
 impl Closer {
-    /// Closes the listener: when this returns, new clients are refused by the
-    /// system, or wait for whoever takes a shared one next.
+    /// Closes the listener. When this returns, the system refuses new clients, or a shared socket
+    /// keeps them for its next owner.
     pub fn close(&self) {
         self.0.enter(State::Asked);
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Bounded all the same, in case that nobody serves.
+        // Bounded, in case nothing serves.
         let open = |state: &mut State| *state < State::Closed;
         drop(self.0.changed.wait_timeout_while(state, limits::ACCEPT_POLL * 20, open));
     }
@@ -217,8 +214,7 @@ impl Closing {
     }
 }
 
-/// Admits clients until asked to stop. No error of one client, and no want of
-/// descriptors, ends it.
+/// Accepts clients until closed. Neither a client's error nor a lack of descriptors ends it.
 fn admit(
     listener: &TcpListener,
     is_shared: bool,
@@ -234,7 +230,7 @@ fn admit(
                 | ErrorKind::TimedOut
                 | ErrorKind::Interrupted
                 | ErrorKind::ConnectionAborted => {}
-                // It is no listener any more, and never will be.
+                // The socket no longer listens, which is permanent.
                 ErrorKind::InvalidInput => return Err(error),
                 _ => troubles.tell(shared, "accept failed", &error),
             },
@@ -244,7 +240,7 @@ fn admit(
     if is_shared {
         return Ok(());
     }
-    // Those who are in the system's queue have been let in as far as they know.
+    // Clients in the system's queue consider themselves connected.
     listener.set_nonblocking(true)?;
     for _ in 0..limits::CONNECTIONS {
         let Ok((stream, _)) = listener.accept() else { break };
@@ -255,8 +251,8 @@ fn admit(
 }
 
 fn welcome(stream: TcpStream, crowd: &Arc<Crowd>, shared: &Arc<Shared>, troubles: &mut Troubles) {
-    // Without it, an answer of more than a packet waits 40 ms for an
-    // acknowledgement. It fails where the client has gone.
+    // Otherwise a response of more than one packet waits 40 ms for an acknowledgement. It fails if
+    // the client has left.
     let _ = stream.set_nodelay(true);
     let seat = match crowd.admit(stream) {
         Ok(seat) => seat,
@@ -273,14 +269,14 @@ fn welcome(stream: TcpStream, crowd: &Arc<Crowd>, shared: &Arc<Shared>, troubles
     }
 }
 
-/// There is no seat: says so, if that can be done without waiting.
+/// Rejects a client because the table is full, if that is possible without waiting.
 fn turn_away(mut stream: &TcpStream) {
     if stream.set_nonblocking(true).is_ok() {
         let _ = stream.write(&Refusal::Busy.to_bytes());
     }
 }
 
-/// Tells of trouble, and of a crowd, but not for each client.
+/// Logs problems and evictions, at a limited rate.
 #[derive(Default)]
 struct Troubles {
     told: Option<Instant>,
@@ -288,7 +284,7 @@ struct Troubles {
 }
 
 impl Troubles {
-    /// Pauses as well: what is short now will not be there in an instant.
+    /// Logs a problem, then pauses: a shortage does not end at once.
     fn tell(&mut self, shared: &Shared, what: &'static str, error: &io::Error) {
         if is_over(self.told) {
             self.told = Some(Instant::now());
@@ -313,25 +309,25 @@ fn is_over(last: Option<Instant>) -> bool {
     last.is_none_or(|last| last.elapsed() >= limits::TROUBLE)
 }
 
-/// How many clients there may be where so many files may be open: no more than
-/// leave descriptors for what they ask. The server behind does not survive the
-/// want of one.
+/// Returns how many clients are allowed with this limit on open files, leaving enough descriptors
+/// for their requests. The HTTP server does not survive running out of them.
 fn connections(bounds: &Bounds, files: Option<usize>) -> io::Result<usize> {
-    // One towards the server for each request, two there, and one or two more
-    // for a call to Microsoft.
+    // One to the HTTP server for each request, two there, and one or two more for a request to
+    // Microsoft.
     let reserved = bounds.in_flight * 4 + limits::DESCRIPTORS;
     let Some(files) = files else { return Ok(bounds.connections) };
     let connections = files.saturating_sub(reserved).min(bounds.connections);
     if connections < limits::CONNECTIONS_LEAST.min(bounds.connections) {
         let least = reserved + limits::CONNECTIONS_LEAST;
         return Err(io::Error::other(format!(
-            "{files} open files are too few (ulimit -n, LimitNOFILE=): at least {least} are needed"
+            "the limit of {files} open files is too low; raise it to at least {least} \
+             (ulimit -n, LimitNOFILE=)"
         )));
     }
     Ok(connections)
 }
 
-/// The limit of this process, where the system tells.
+/// Returns the limit on open files of this process, if the system reports it.
 fn open_files() -> Option<usize> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;

@@ -1,4 +1,4 @@
-//! What is read of a request beyond its head, and how its answer is sent.
+//! Reads request bodies and writes responses.
 
 use std::io::{self, Cursor, Read as _, Write as _};
 
@@ -12,7 +12,7 @@ use crate::http::reason;
 use crate::limits;
 use crate::time::Timestamp;
 
-/// The first header of `request` of this name.
+/// Returns the value of the first header `name` of `request`.
 pub(super) fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
     let found = request.headers().iter().find(|header| header.field.equiv(name));
     found.map(|header| header.value.as_str())
@@ -21,7 +21,7 @@ pub(super) fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a
 /// Reads the body of `request`.
 ///
 /// # Errors
-/// When it is too large, or not whole.
+/// When it is too large or incomplete.
 pub(super) fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgument> {
     let expected = request.body_length();
     if expected.is_some_and(|length| length > limits::BODY) {
@@ -30,8 +30,8 @@ pub(super) fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgumen
     if expected.is_none() && header(request, "Transfer-Encoding").is_none() {
         return Ok(Vec::new());
     }
-    // No further than was announced: there is no end before the connection's to what
-    // tiny_http lets be read of a client that would rather speak another protocol.
+    // Read no further than announced: after a request to upgrade the protocol, tiny_http lets the
+    // body continue to the end of the connection.
     let bound = u64::try_from(expected.unwrap_or(limits::BODY + 1)).unwrap_or(u64::MAX);
     let mut body = Vec::with_capacity(expected.unwrap_or_default());
     let read = request.as_reader().take(bound).read_to_end(&mut body);
@@ -44,9 +44,9 @@ pub(super) fn read_body(request: &mut Request) -> Result<Vec<u8>, InvalidArgumen
     }
 }
 
-/// Sends `response`, at `now`, to the request called `id`, all of which has been
-/// read. By hand, since tiny_http writes small pieces, each of them a system call. A
-/// client that has gone is no failure, as it is none there.
+/// Writes `response`, at `now`, to the request with this `id`, which has been read completely.
+/// Written by hand, since tiny_http makes a system call for each small piece. As in tiny_http, a
+/// client that has left is no error.
 pub(super) fn send(
     request: Request,
     response: &api::Response,
@@ -90,9 +90,9 @@ fn head(
     head
 }
 
-/// Sends `response` to the request called `id`, whose client has not sent all of its
-/// body, and waits until it has. tiny_http reads it to the end before it gives its
-/// writer away, so the answer comes first: whoever waits for it may never send the rest.
+/// Writes `response` to the request with this `id`, whose body has not been read completely, then
+/// waits for the rest. tiny_http reads the rest before it gives away its writer, so the response
+/// goes first: the client may be waiting for it before sending more.
 pub(super) fn send_early(
     mut request: Request,
     response: api::Response,
@@ -100,8 +100,8 @@ pub(super) fn send_early(
     connections: Connections,
 ) -> io::Result<()> {
     if request.body_length().is_none() && header(&request, "Transfer-Encoding").is_some() {
-        // But what is left of chunks it would take for the next request. No proxy lets
-        // any through that cannot be read.
+        // tiny_http would take what is left of a chunked body for the next request. No proxy
+        // forwards chunks that cannot be read.
         let _ = io::copy(request.as_reader(), &mut io::sink());
     }
     request.respond(to_http(response, id, connections))
@@ -113,8 +113,7 @@ fn to_http(
     connections: Connections,
 ) -> Response<Cursor<Vec<u8>>> {
     let length = response.body.len();
-    // tiny_http leaves `Connection` out of what it writes, whatever it is; as the end
-    // of another header's value it passes.
+    // tiny_http drops any `Connection` header; appended to another header's value, it passes.
     let close = if connections == Connections::Close { CLOSE } else { "" };
     let headers = response.headers(id).into_iter().enumerate();
     let headers = headers.filter_map(|(index, (name, value))| {
@@ -126,15 +125,15 @@ fn to_http(
         .with_chunked_threshold(usize::MAX)
 }
 
-/// The header that has a client end its connection, after another one's value.
+/// Closes the connection; appended to the value of another header.
 const CLOSE: &str = "\r\nConnection: close";
 
-/// Bytes of the head of an answer, or a little more.
+/// A typical response head, in bytes.
 const HEAD: usize = 256;
 
-/// Bytes of a body that is copied, so that it goes with its head in one system call.
+/// Bodies up to this size, in bytes, are copied to be sent with their head in one system call.
 const PIECE: usize = 16 * 1024;
 
-/// What writing to a client that has gone fails with.
+/// The errors of writing to a client that has left.
 const GONE: [io::ErrorKind; 3] =
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];

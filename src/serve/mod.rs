@@ -1,9 +1,8 @@
-//! The door: tiny_http accepts, a bounded queue holds, a few workers answer.
+//! The HTTP server: tiny_http accepts, a bounded queue holds requests, and worker threads answer.
 //!
-//! It is a Unix socket and nothing else, since tiny_http is not for strangers:
-//! before it stands a proxy, or the guard. A proxy may still hand on what a client
-//! has not sent whole, so nobody waits on a client but the worker that has its
-//! request, or the thread that refuses it.
+//! It listens on a Unix socket only, since tiny_http is unsafe to expose: a proxy or the front end
+//! stands before it. A proxy may forward a request before its body is complete, so only the worker
+//! that has the request, or the thread that rejects it, waits for a client.
 
 mod exchange;
 mod reserve;
@@ -35,32 +34,32 @@ use crate::time::{Clock, Deadline, Now};
 use exchange::{header, read_body, send, send_early};
 use reserve::Reserve;
 
-/// Who answers behind a door.
+/// The handler of an HTTP server's requests.
 pub enum Behind {
     /// The relay.
     Relay(Arc<Api>),
-    /// The endpoints for machines.
+    /// The admin endpoints.
     Admin(Admin),
 }
 
-/// A bound door.
+/// A bound HTTP server.
 pub struct Door {
     listener: UnixListener,
     stopper: Stopper,
     connections: Connections,
 }
 
-/// What becomes of a connection after an answer.
+/// Whether connections stay open after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Connections {
-    /// The answer says `Connection: close`: of several clients that keep their
-    /// connections, tiny_http strands those that wait behind a busy one.
+    /// Responses say `Connection: close`: tiny_http strands keep-alive clients that queue behind a
+    /// busy one.
     Close,
-    /// The guard asks once on each, and tells its own client what holds there.
+    /// The front end sends one request per connection and manages its clients' connections itself.
     Guard,
 }
 
-/// Closes a door from another thread.
+/// Stops an HTTP server from another thread.
 #[derive(Clone)]
 pub struct Stopper(Arc<Stop>);
 
@@ -68,19 +67,18 @@ struct Stop {
     asked: AtomicBool,
     path: PathBuf,
     socket: Socket,
-    /// Once it serves.
+    /// Set once it serves.
     server: OnceLock<Weak<Server>>,
 }
 
-/// The listening socket once more; on one, `shutdown` ends `accept`, while new
-/// clients are refused by the system. A shared one would refuse them for its
-/// next owner too.
+/// A second handle of the listening socket. `shutdown` on an owned one ends `accept`, and the
+/// system refuses new clients. On a shared one it would refuse them for its next owner too.
 enum Socket {
     Own(UnixStream, FileId),
     Shared(Withdraw),
 }
 
-/// Device and inode: which file it is that a path leads to.
+/// Device and inode, which identify the file at a path.
 #[derive(PartialEq, Eq)]
 struct FileId(u64, u64);
 
@@ -91,23 +89,21 @@ impl FileId {
     }
 }
 
-/// Ends `accept` on a shared listening socket, of this path, in this process
-/// alone.
+/// Ends `accept` on a shared listening socket with this path, in this process only.
 pub type Withdraw = Box<dyn Fn(&Path) + Send + Sync>;
 
 impl Door {
-    /// Binds `path`. A socket file that nobody listens on any more is replaced;
-    /// one that somebody does is not.
+    /// Binds `path`. A socket file on which nobody listens is replaced; one in use is not.
     ///
     /// # Errors
-    /// When the socket cannot be had.
+    /// When binding fails.
     pub fn bind(path: &Path) -> io::Result<Self> {
         let listener = bind_unix(path)?;
         let socket = UnixStream::from(OwnedFd::from(listener.try_clone()?));
         Ok(Self::new(listener, path.to_owned(), Socket::Own(socket, FileId::of(path)?)))
     }
 
-    /// Binds `path` for the guard alone, whose clients may keep their connections.
+    /// Binds `path` for the front end, whose connections may stay open.
     ///
     /// # Errors
     /// As [`Door::bind`].
@@ -115,10 +111,9 @@ impl Door {
         Ok(Self { connections: Connections::Guard, ..Self::bind(path)? })
     }
 
-    /// Takes a listening socket that outlives this process: whoever opened it
-    /// hands it to the next one as well, so it must not be shut down. Asked to
-    /// stop, the door calls `withdraw`, which has to end `accept` on it in this
-    /// process alone.
+    /// Takes over a listening socket that outlives this process. The process that opened it passes
+    /// it on to the next one, so it must not be shut down. To stop, the server calls `withdraw`,
+    /// which has to end `accept` in this process only.
     ///
     /// # Errors
     /// When it is no Unix socket with a path.
@@ -137,21 +132,20 @@ impl Door {
         Self { listener, stopper, connections: Connections::Close }
     }
 
-    /// Where it is.
+    /// Returns the path of the socket.
     pub fn path(&self) -> &Path {
         &self.stopper.0.path
     }
 
-    /// With which it can be closed.
+    /// Returns a handle that stops it.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Answers requests until it is closed, then finishes what is in flight.
+    /// Serves requests until stopped, then finishes those in flight.
     ///
     /// # Errors
-    /// When requests can no longer be accepted, though nobody has asked for
-    /// that.
+    /// When accepting fails although it was not stopped.
     pub fn serve(
         self,
         behind: Behind,
@@ -159,8 +153,8 @@ impl Door {
         clock: Clock,
         events: Events,
     ) -> io::Result<()> {
-        // Room as well for those that workers are about to take, or the last
-        // of a burst would be sent away from workers with nothing to do.
+        // Room also for requests that workers are about to take; otherwise the last of a burst
+        // would be rejected while workers are idle.
         let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
         let prefix = if matches!(behind, Behind::Relay(_)) { "" } else { "admin-" };
         let pool = Pool {
@@ -184,10 +178,10 @@ impl Door {
         }
         let pulse = Pulse::feel(self.stopper(), pool.events.clone())?;
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
-        // Its drop would connect to the path and remove it, though it may be another's
-        // by then.
+        // Dropping it would connect to the path and remove it, though another process may own it by
+        // then.
         let server = ManuallyDrop::new(Arc::new(server));
-        // Nobody else sets it: a door serves once.
+        // Nobody else sets it: a server serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
         let mut intake = Intake::new(&server, sender, &pool);
         let mut result = intake.accept(&self.stopper, &pulse);
@@ -195,7 +189,7 @@ impl Door {
             intake.drain(settings.drain_timeout);
             result = Ok(());
         }
-        // Its drop would wait for its client; the process ends with this.
+        // Dropping it would wait for its client; the process ends with this.
         let _held = ManuallyDrop::new(intake.held.take());
         self.stopper.stop();
         result
@@ -203,25 +197,25 @@ impl Door {
 }
 
 impl Stopper {
-    /// Closes the door: new clients are refused from now on, or wait for whoever
-    /// takes a shared socket next.
+    /// Stops accepting: from now on new clients are refused, or wait for the next owner of a shared
+    /// socket.
     pub fn stop(&self) {
         if self.0.asked.swap(true, Ordering::SeqCst) {
             return;
         }
         match &self.0.socket {
             Socket::Own(socket, file) => {
-                // While it still listens: whoever starts next takes a file for its own
-                // only when nobody does, and then this is no longer touched.
+                // Remove the file while still listening: another process replaces the file only if
+                // nobody listens, and then it is no longer touched here.
                 if FileId::of(&self.0.path).is_ok_and(|found| found == *file) {
                     let _ = std::fs::remove_file(&self.0.path);
                 }
-                // It fails where it is closed already.
+                // It fails if the socket is closed already.
                 let _ = socket.shutdown(Shutdown::Read);
             }
             Socket::Shared(withdraw) => {
                 withdraw(&self.0.path);
-                // Whether or not that has woken `accept`: nobody shuts this socket.
+                // Needed even if that has woken `accept`, since this socket is not shut down.
                 let server = self.0.server.get().and_then(Weak::upgrade);
                 if let Some(server) = server {
                     server.unblock();
@@ -237,7 +231,7 @@ impl Stopper {
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path).or_else(|error| {
-        // Nobody listens on a file of another kind either; that is left alone.
+        // Nobody listens on other kinds of files either, but those must not be removed.
         let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
         let stale = error.kind() == io::ErrorKind::AddrInUse
             && is_socket
@@ -249,46 +243,46 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         std::fs::remove_file(path)?;
         UnixListener::bind(path)
     })?;
-    // For the proxy's group; the directory says who may get there at all.
+    // For the proxy's group; the directory restricts access further.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener)
 }
 
-/// A request, when it came, and what counts it as in flight, whatever becomes of
-/// the job.
+/// A request, the time of its arrival, and the permit that counts it as in flight until the job is
+/// dropped.
 struct Job {
     request: Request,
-    /// Whether its body was read to the end.
+    /// Whether its body was read completely.
     is_read: bool,
     id: RequestId,
     received: Now,
     _permit: Option<Permit>,
 }
 
-/// The workers and what they share.
+/// The state that the workers share.
 struct Pool {
     behind: Behind,
     jobs: Mutex<Receiver<Job>>,
-    /// Requests queued or being answered.
+    /// Requests queued or in progress.
     in_flight: Semaphore,
     /// Requests so far.
     accepted: AtomicUsize,
-    /// What one of them is called that has no name of its own, before its number.
+    /// The prefix of generated request IDs; a number follows.
     series: String,
     connections: Connections,
     clock: Clock,
     events: Events,
 }
 
-/// Takes requests from tiny_http, and never waits for the client of one: each goes
-/// to the queue or is refused, which is done elsewhere.
+/// Takes requests from tiny_http and queues or rejects them, without ever waiting for a client: a
+/// pool of threads sends the rejections.
 struct Intake<'a> {
     server: &'a Server,
     pool: &'a Pool,
-    /// Where jobs wait for a worker.
+    /// Jobs waiting for a worker.
     queue: SyncSender<Job>,
     refusals: Reserve<Job>,
-    /// For which there is no place but this. Nothing is taken before it has gone.
+    /// A job that could be neither queued nor rejected yet. Until it can, no other is taken.
     held: Option<Job>,
 }
 
@@ -303,12 +297,12 @@ impl<'a> Intake<'a> {
         Self { server, pool, queue, refusals, held: None }
     }
 
-    /// Takes requests until the door is closed or broken.
+    /// Takes requests until the server is stopped or fails.
     fn accept(&mut self, stopper: &Stopper, pulse: &Pulse) -> io::Result<()> {
         while !stopper.is_asked() {
-            // An error means that the accept loop inside tiny_http has ended.
+            // An error means that tiny_http's accept loop has ended.
             self.take_one(limits::PULSE)?;
-            // It may have ended without one, by a panic.
+            // A panic ends it without an error.
             if pulse.is_lost() {
                 return Err(io::Error::other("the accept thread of tiny_http has ended"));
             }
@@ -316,14 +310,14 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Finishes what has been accepted, for as long as `timeout`.
+    /// Finishes accepted requests for up to `timeout`.
     fn drain(&mut self, timeout: Duration) {
         let deadline = Deadline::after(timeout, self.pool.clock.now());
         let in_flight = || self.pool.in_flight.taken();
         while deadline.remaining(self.pool.clock.now()).is_some() {
             match self.take_one(POLL) {
                 Ok(false) if in_flight() == 0 => break,
-                // An error is the one that the accept loop left behind.
+                // An error is the one with which the accept loop ended.
                 _ => {}
             }
         }
@@ -336,8 +330,8 @@ impl<'a> Intake<'a> {
         self.pool.events.tell(&Event::new(level, "stopped").with("unanswered", left));
     }
 
-    /// Takes a request that comes within `patience`, or finds a place for the one
-    /// that is held; whether there was any.
+    /// Places the held job, or the next request that arrives within `patience`; returns whether
+    /// there was one.
     fn take_one(&mut self, patience: Duration) -> io::Result<bool> {
         let job = match self.held.take() {
             Some(job) => job,
@@ -353,9 +347,9 @@ impl<'a> Intake<'a> {
         Ok(true)
     }
 
-    /// Finds a place for `job`, or gives it back.
+    /// Queues or rejects `job`; returns it if neither is possible now.
     fn put(&self, job: Job) -> Option<Job> {
-        // Before a worker can have it.
+        // Before a worker can take it.
         self.pool.count(|metrics| metrics.requests_waiting.add(&[], 1));
         match self.queue.try_send(job) {
             Ok(()) => None,
@@ -367,22 +361,21 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// When a connection was last seen to be accepted, or could not be tried.
+/// The time of the last successful accept probe, or of the last one that could not be made.
 struct Pulse(Arc<Mutex<Instant>>);
 
 impl Pulse {
-    /// Connects now and then, says nothing, and sees that tiny_http closes the
-    /// connection, which takes its accept thread and one of those that it
-    /// starts. On the way it frees a client that tiny_http has queued behind a
-    /// busy thread. A connection that cannot be tried, as when the socket is not
-    /// this user's, says nothing about tiny_http.
+    /// Starts the accept probe: it connects regularly, sends nothing, and expects tiny_http to
+    /// close the connection, which takes its accept thread and one of its pool. This also frees
+    /// clients that tiny_http has queued behind a busy thread. If connecting fails, as when the
+    /// socket belongs to another user, that says nothing about tiny_http.
     fn feel(stopper: Stopper, events: Events) -> io::Result<Self> {
         let last = Arc::new(Mutex::new(Instant::now()));
         let felt = Arc::downgrade(&last);
         thread::Builder::new().name("pulse".to_owned()).spawn(move || {
             let mut warned = false;
             while let Some(last) = felt.upgrade() {
-                // Where nobody accepts, it is here that it waits for ever.
+                // If nobody accepts, this blocks forever.
                 let probed = probe(&stopper.0.path);
                 if let Probe::NotTried(error) = &probed
                     && !warned
@@ -408,11 +401,11 @@ impl Pulse {
     }
 }
 
-/// What a connection to oneself has shown.
+/// The result of a connection to our own socket.
 enum Probe {
-    /// It was accepted, and closed.
+    /// It was accepted and closed.
     Accepted,
-    /// It was made, and nobody accepted it.
+    /// It was made, but nobody accepted it.
     Unanswered,
     /// It could not be made.
     NotTried(io::Error),
@@ -436,8 +429,7 @@ impl Pool {
         matches!(self.behind, Behind::Relay(_))
     }
 
-    /// Counts what happens in front of the relay; what happens in front of the
-    /// metrics is not worth any.
+    /// Records metrics for the relay; requests to the admin endpoints are not counted.
     fn count(&self, count: impl FnOnce(&Metrics)) {
         if let Behind::Relay(api) = &self.behind {
             count(api.relay().metrics());
@@ -467,7 +459,7 @@ impl Pool {
                 self.count(|metrics| metrics.panics.add(&[], 1));
                 api::failure(500, api::PANICKED, "unknown")
             });
-            // A panic costs this answer, not the worker.
+            // A panic costs this response, not the worker.
             let _ = catch_unwind(AssertUnwindSafe(|| self.finish(job, response)));
             self.count(|metrics| metrics.workers_busy.subtract_one());
         }
@@ -495,7 +487,7 @@ impl Pool {
         api.handle(request, deadline)
     }
 
-    /// Sends the answer, and tells of it.
+    /// Sends the response and logs the request.
     fn finish(&self, job: Job, response: api::Response) {
         let now = self.clock.now();
         let took = now.monotonic.saturating_sub(job.received.monotonic);
@@ -516,8 +508,7 @@ impl Pool {
     }
 }
 
-/// How often a stopping service looks whether all is done, and one that is full
-/// whether there is a place.
+/// How often to check whether all requests are finished, or whether a held job can be placed.
 const POLL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
@@ -539,7 +530,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         assert!(matches!(probe(&path), Probe::Unanswered), "nobody accepts");
         let accepts = thread::spawn(move || {
-            // The one that was given up, and the next.
+            // The connection given up above, and the next.
             (0..2).for_each(|_| drop(listener.accept().unwrap()));
         });
         assert!(matches!(probe(&path), Probe::Accepted), "accepted and closed");

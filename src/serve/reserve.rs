@@ -1,5 +1,4 @@
-//! Threads for what a client can hold up for as long as it likes: each piece of
-//! work has one at once, or is given back.
+//! A thread pool for work that a client can block: each item gets a thread at once, or is returned.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use crate::flight::lock;
 use crate::limits;
 
-/// As many threads as there is work for, up to a number.
+/// A pool that starts threads on demand, up to a maximum.
 pub(super) struct Reserve<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -23,14 +22,14 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    /// Never more than threads are idle.
+    /// Never more than there are idle threads.
     items: VecDeque<T>,
     idle: usize,
     threads: usize,
 }
 
 impl<T: Send + 'static> Reserve<T> {
-    /// Up to `most` threads called `name` that do `work`.
+    /// Creates a pool of up to `most` threads called `name` that run `work`.
     pub(super) fn new(
         name: &'static str,
         most: usize,
@@ -41,8 +40,7 @@ impl<T: Send + 'static> Reserve<T> {
         Self(Arc::new(Shared { name, most, work, state, called: Condvar::new() }))
     }
 
-    /// Has `item` worked on by a thread that does nothing else meanwhile; gives it
-    /// back where no further one may be had.
+    /// Runs `work` on `item` at once on a thread of its own, or returns it if all threads are busy.
     pub(super) fn put(&self, item: T) -> Option<T> {
         let mut state = lock(&self.0.state);
         if state.items.len() >= state.idle {
@@ -80,7 +78,7 @@ impl<T> Shared<T> {
                 return;
             };
             drop(state);
-            // A panic costs this item, not the thread; it has been logged.
+            // A panic costs this item, not the thread; the panic hook has logged it.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.work)(item)));
             state = lock(&self.state);
             state.idle += 1;
@@ -88,7 +86,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// How long a thread with nothing to do is kept.
+/// How long an idle thread is kept.
 const REST: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -101,7 +99,7 @@ mod tests {
     fn each_has_a_thread_of_its_own_up_to_a_number_and_a_panic_costs_one() {
         let (sender, done) = channel();
         let reserve = Reserve::new("reserve", 3, move |(number, word): (usize, Receiver<()>)| {
-            // Held until its word is dropped.
+            // Blocked until its sender is dropped.
             let _ = word.recv();
             sender.send(number).unwrap();
             assert_ne!(number, 1, "the one that panics");
@@ -112,9 +110,9 @@ mod tests {
             words.push(Some(word));
             reserve.put((number, held)).map(|(number, _)| number)
         };
-        // At the bound, and one over it.
+        // At the limit, and one over it.
         assert_eq!([0, 1, 2, 3].map(&mut put), [None, None, None, Some(3)]);
-        // In whatever order they are let go.
+        // In any order of completion.
         for number in [2, 1, 0] {
             drop(words[number].take());
             assert_eq!(done.recv().unwrap(), number);
@@ -124,7 +122,7 @@ mod tests {
             let (word, held) = channel::<()>();
             drop(word);
             let mut item = Some((number, held));
-            // Its thread has said what it had to, and is back in an instant.
+            // Its thread has sent its number, and is idle in an instant.
             while let Some(back) = item {
                 assert!(start.elapsed() < Duration::from_secs(60));
                 item = reserve.put(back);

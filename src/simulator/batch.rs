@@ -1,4 +1,4 @@
-//! `$batch`: each request in it is answered as it would be alone.
+//! `$batch`: answers each part as it would a single request.
 
 use serde_json::{Map, Value, json};
 
@@ -32,7 +32,7 @@ pub(super) fn answer(
     if ids.len() < parts.len() {
         return error(400, "BadRequest", "Invalid batch payload: request ids must be unique.");
     }
-    // In any order, says the documentation.
+    // In any order, as documented.
     let answers = parts.iter().rev().map(|part| one(world, part, request, behaviour, now));
     let answers: Vec<Value> = answers.collect();
     respond(200, &json!({"responses": answers}))
@@ -81,7 +81,7 @@ fn inner(
     }
 }
 
-/// `retry-after` as `Retry-After`: the case varies there.
+/// Capitalises a header name: the case varies in batches.
 fn title(name: &str) -> String {
     let word = |word: &str| match word.split_at_checked(1) {
         Some((first, rest)) => first.to_uppercase() + rest,

@@ -1,5 +1,4 @@
-//! A Microsoft that fails, on purpose: one fault after the other as a test has
-//! written them down, or by the dice, and then always the same for one seed.
+//! Injected faults: scheduled one by one by a test, or random but repeatable for a seed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,24 +9,24 @@ use crate::error::TransportError;
 use crate::http::{Action, Request, Response};
 use crate::limits;
 
-/// What a request is for, as far as faults tell one from another.
+/// The kind of endpoint that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum On {
-    /// An access token.
+    /// The token endpoint.
     Token,
-    /// A list of alerts, or one alert.
+    /// The list of alerts, or one alert.
     Graph,
     /// A hunting query.
     Hunting,
     /// A batch as a whole.
     Batch,
-    /// One request in a batch, which can only be answered.
+    /// One request in a batch; it always has a response.
     Part,
 }
 
 impl On {
-    /// What `request` is for.
+    /// Returns the endpoint of `request`.
     pub fn of(request: &Request) -> Self {
         match request.action {
             Action::PostForm(_) | Action::PostFormBasic { .. } => Self::Token,
@@ -40,29 +39,29 @@ impl On {
     }
 }
 
-/// What becomes of one request.
+/// What happens to one request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing: it is answered as usual.
+    /// It is answered as usual.
     None,
-    /// It is answered with this instead.
+    /// This response replaces the usual one.
     Answer(Response),
-    /// It is not answered.
+    /// It fails without a response.
     Fail(TransportError),
-    /// It is answered as usual, after this long.
+    /// It is answered as usual after this delay.
     Slow(Duration),
-    /// Only the first half of the answer's bytes come, and nothing tells.
+    /// The response's body is cut in half without an error.
     Truncated,
-    /// This provider behind Graph does not answer: every other row of the page
-    /// is missing, and a header says so.
+    /// This provider behind Graph does not answer: every other row of the page is missing, and a
+    /// header says so.
     Silent(&'static str),
-    /// The page links on to this URL.
+    /// The page links to this URL as the next.
     Link(&'static str),
 }
 
 impl Fault {
-    /// An answer with a status, a body and perhaps a header.
+    /// A response with a status, a body and an optional header.
     pub fn answer(status: u16, header: Option<(&str, &str)>, body: &str) -> Self {
         let headers = header.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let headers = headers.into_iter().collect();
@@ -76,7 +75,7 @@ impl Fault {
     }
 }
 
-/// The faults that are to come.
+/// The scheduled faults.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     script: VecDeque<(On, Fault)>,
@@ -92,7 +91,7 @@ impl Schedule {
         self.dice = (percent > 0).then_some((Dice::new(seed), percent));
     }
 
-    /// What becomes of a request for `on`.
+    /// Returns the fault for a request to `on`.
     pub(super) fn next(&mut self, on: On) -> Fault {
         if let Some(at) = self.script.iter().position(|(wanted, _)| *wanted == on) {
             return self.script.remove(at).map_or(Fault::None, |(_, fault)| fault);
@@ -104,7 +103,7 @@ impl Schedule {
     }
 }
 
-/// One of all that Microsoft, and the way to it, has been seen to do.
+/// Returns a random one of the faults seen from Microsoft and the network.
 fn any(on: On, dice: &mut Dice) -> Fault {
     let host = || "graph.microsoft.com".to_owned();
     let reason = || "simulated".to_owned();
@@ -145,7 +144,7 @@ fn any(on: On, dice: &mut Dice) -> Fault {
     shared.iter().chain(graph).nth(picked).map_or(Fault::None, |fault| fault())
 }
 
-/// Spoils `response`, the usual answer, as `fault` says.
+/// Applies `fault` to `response`, the usual one.
 pub(super) fn spoil(fault: &Fault, mut response: Response) -> Response {
     match fault {
         Fault::Truncated => response.body.truncate(response.body.len() / 2),
@@ -180,18 +179,17 @@ fn change(response: &mut Response, change: impl FnOnce(&mut Value)) {
     }
 }
 
-/// Numbers that look random and are the same for one seed (SplitMix64, whose
-/// constants these are).
+/// A pseudo-random generator, repeatable for a seed (SplitMix64, with its constants).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Dice that fall as `seed` says.
+    /// Creates a generator from `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A number from 0 to `sides` - 1; 0 when there are no sides.
+    /// Returns a number below `sides`, or 0 if `sides` is 0.
     pub const fn below(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

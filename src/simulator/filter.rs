@@ -1,11 +1,11 @@
-//! `$filter`, as far as alerts_v2 documents it: comparisons of eight
-//! properties, joined by `and`, `or`, `not` and parentheses.
+//! `$filter` as documented for alerts_v2: comparisons of eight properties, joined by `and`, `or`,
+//! `not` and parentheses.
 
 use serde_json::Value;
 
 use crate::time::Timestamp;
 
-/// A filter that was understood.
+/// A parsed filter.
 #[derive(Debug)]
 pub(super) enum Filter {
     And(Box<Self>, Box<Self>),
@@ -45,10 +45,10 @@ const PROPERTIES: [(&str, bool); 8] = [
 ];
 
 impl Filter {
-    /// Understands `text`.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// The text of the service's refusal.
+    /// The service's error message.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut parser = Parser::of(text)?;
         let filter = parser.or()?;
@@ -58,8 +58,8 @@ impl Filter {
         }
     }
 
-    /// Whether `alert` passes. One without the property does: there is nothing
-    /// to hold against it, and a thin alert has to be able to arrive.
+    /// Returns whether `alert` matches. Alerts without the property match: minimal alerts must be
+    /// deliverable.
     pub(super) fn passes(&self, alert: &Value) -> bool {
         match self {
             Self::And(a, b) => a.passes(alert) && b.passes(alert),
@@ -127,7 +127,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-/// A string literal, in which a quote is doubled, and its length.
+/// Returns a string literal, in which quotes are doubled, and its length.
 fn quoted(text: &str) -> Option<(Token, usize)> {
     let mut value = String::new();
     let mut chars = text.char_indices().skip(1).peekable();
@@ -143,14 +143,14 @@ fn quoted(text: &str) -> Option<(Token, usize)> {
     None
 }
 
-/// Tokens in reverse, so that the next is the last.
+/// Tokens in reverse, so that the next one is the last.
 pub(super) struct Parser {
     pub(super) tokens: Vec<Token>,
 }
 
 impl Parser {
     /// # Errors
-    /// The text of the service's refusal, when `text` is not made of tokens.
+    /// The service's error message, when `text` has invalid tokens.
     pub(super) fn of(text: &str) -> Result<Self, String> {
         let mut tokens = tokens(text)?;
         tokens.reverse();
@@ -243,7 +243,7 @@ mod tests {
             ("assignedTo eq 'O''Brien'", Some(true)),
             ("classification eq null", Some(true)),
             ("lastUpdateDateTime ge 2026-11-20T08:00:00Z", Some(true)),
-            // Refused.
+            // Rejected.
             ("title eq 'x'", None),
             ("evidence/any(e: e/x eq 'y')", None),
             ("severity eq high", None),

@@ -75,7 +75,7 @@ fn lacking(required: &str, granted: &str) -> Response {
     error(403, "Forbidden", &message)
 }
 
-/// A page of the list; what an option is refused for, otherwise.
+/// Returns a page of the list, or the error message for an invalid option.
 fn list(
     tenant: &Tenant,
     target: &Target<'_>,
@@ -86,7 +86,7 @@ fn list(
         return Err(format!("Query option '{other}' is not allowed."));
     }
     let top = number(target, "$top", 100, usize::MAX)?.min(behaviour.page);
-    // A token of this server is a number of rows like any other.
+    // A skip token of this simulator is a number of rows.
     let skip = number(target, "$skip", 0, 500)? + number(target, "$skiptoken", 0, usize::MAX)?;
     let filter = target.option("$filter").map(Filter::parse).transpose()?;
     let passes = |alert: &&Value| filter.as_ref().is_none_or(|filter| filter.passes(alert));
@@ -107,7 +107,7 @@ fn list(
     Ok(respond(200, &Value::Object(body)))
 }
 
-/// The number that a query option says.
+/// Returns the number in a query option.
 pub(super) fn number(
     target: &Target<'_>,
     name: &str,
@@ -123,7 +123,7 @@ pub(super) fn number(
     }
 }
 
-/// The newest first, unless asked otherwise.
+/// Sorts the newest first by default.
 fn sort(rows: &mut [&Value], order: Option<&str>, behaviour: Order) -> Result<(), String> {
     let (property, ascending) = match (order, behaviour) {
         (Some(_), Order::Refused) => return Err("$orderby is not supported.".to_owned()),
@@ -163,13 +163,13 @@ fn one(tenant: &Tenant, id: &str, members: Members) -> Response {
     }
 }
 
-/// Graph's error document.
+/// Returns Graph's error document.
 pub(super) fn error(status: u16, code: &str, message: &str) -> Response {
     let inner = json!({"date": "2026-11-24T00:00:00"});
     respond(status, &json!({"error": {"code": code, "message": message, "innerError": inner}}))
 }
 
-/// Which members of evolving enumerations the client has asked for.
+/// The members of evolving enumerations that the client accepts.
 #[derive(Clone, Copy)]
 struct Members {
     all: bool,
@@ -188,11 +188,11 @@ impl Members {
     }
 }
 
-/// Query options that are taken; `$select` without effect.
+/// The allowed query options; `$select` has no effect.
 const OPTIONS: [&str; 7] =
     ["$filter", "$top", "$skip", "$count", "$orderby", "$select", "$skiptoken"];
 
-/// Members of `serviceSource` that need `Prefer: include-unknown-enum-members`.
+/// Members of `serviceSource` that require `Prefer: include-unknown-enum-members`.
 const GATED: [&str; 5] = [
     "microsoftDefenderForCloud",
     "microsoftSentinel",

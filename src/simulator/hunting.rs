@@ -1,5 +1,5 @@
-//! `runHuntingQuery`, over the tables that the alerts of a tenant would fill.
-//! It knows the three queries of the relay and refuses any other.
+//! `runHuntingQuery`, over tables filled from a tenant's alerts. It recognises the relay's three
+//! queries and rejects any other.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::{Behaviour, Tenant, at, respond};
 use crate::http::Response;
 use crate::time::Timestamp;
 
-/// Columns of a row, by name.
+/// A row: cells by column.
 type Row = BTreeMap<&'static str, String>;
 
-/// The answer to the query in `body`; what it is refused for, otherwise.
+/// Returns the response to the query in `body`, or an error message.
 pub(super) fn answer(
     tenant: &Tenant,
     body: &str,
@@ -60,7 +60,7 @@ fn find(query: &Query, evidence: Vec<Row>, numbers: &[u64], now: Timestamp) -> V
     newest(found.collect(), numbers)
 }
 
-/// The condition of [`FIND`].
+/// Returns whether a row matches the condition of [`FIND`].
 fn mentions(query: &Query, row: &Row) -> bool {
     let is = |list: &str, value: &str| query.list(list).iter().any(|known| known == value);
     let (name, device) = (lower(row, "FileName"), lower(row, "DeviceName"));
@@ -142,8 +142,8 @@ fn lower(row: &Row, name: &str) -> String {
     cell(row, name).to_lowercase()
 }
 
-/// The table `AlertEvidence`: a row for each piece of evidence, of the kinds that
-/// it is known to have.
+/// Returns the table `AlertEvidence`: a row for each piece of evidence of the kinds that it is
+/// known to have.
 fn evidence(tenant: &Tenant, behaviour: Behaviour) -> Vec<Row> {
     let mut rows = Vec::new();
     for alert in tenant.alerts.iter().filter(|alert| !is_legacy(alert)) {
@@ -169,14 +169,14 @@ fn evidence(tenant: &Tenant, behaviour: Behaviour) -> Vec<Row> {
     rows
 }
 
-/// The words that have been seen.
+/// Returns the entity type, one of those observed.
 fn entity_type(evidence: &Value) -> &'static str {
     let name = at(evidence, "/@odata.type").as_str().unwrap_or_default();
     let known = ENTITY_TYPES.iter().find(|(kind, _)| name.ends_with(kind));
     known.map_or("", |(_, word)| word)
 }
 
-/// SHA-1 and SHA-256 of each file, as the tables of devices have both.
+/// Returns SHA-1 and SHA-256 of each file, as in the device tables.
 fn twins(tenant: &Tenant) -> Vec<(String, String)> {
     let evidence = tenant.alerts.iter().filter_map(|alert| alert["evidence"].as_array()).flatten();
     let details = evidence.flat_map(|e| [&e["fileDetails"], &e["imageFile"]]);
@@ -212,7 +212,7 @@ const ENTITY_TYPES: [(&str, &str); 7] = [
     (".mailboxEvidence", "Mailbox"),
 ];
 
-/// Where the columns come from; of several, the last that is there.
+/// The sources of the columns; of several, the last that exists.
 const PATHS: [(&str, &str); 18] = [
     ("FileName", "/fileDetails/fileName"),
     ("FolderPath", "/fileDetails/filePath"),

@@ -1,11 +1,10 @@
-//! Kusto, as far as it takes to read the relay's queries: a lexer for all of the
-//! text, and the lists that a query begins with. What follows them is not
-//! interpreted but recognised, token by token.
+//! Kusto, as far as needed to recognise the relay's queries: a complete lexer and a parser of the
+//! lists at the beginning. The rest is not interpreted but compared token by token.
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
-    /// A name, a number, a span of time.
+    /// A name, a number or a timespan.
     Word(String),
     /// A string literal.
     Text(String),
@@ -13,20 +12,20 @@ pub(super) enum Token {
     Sign(char),
 }
 
-/// A query, taken apart.
+/// A parsed query.
 #[derive(Debug)]
 pub(super) struct Query {
     /// `let name = dynamic([...]);`
     pub(super) lists: Vec<(String, Vec<String>)>,
-    /// What follows.
+    /// The remaining tokens.
     pub(super) rest: Vec<Token>,
 }
 
 impl Query {
-    /// Understands `text`.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// The text of the service's refusal.
+    /// The service's error message.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut rest = tokens(text)?;
         rest.reverse();
@@ -38,14 +37,14 @@ impl Query {
         Ok(Self { lists, rest })
     }
 
-    /// The values of the list called `name`.
+    /// Returns the values of the list called `name`.
     pub(super) fn list(&self, name: &str) -> &[String] {
         let found = self.lists.iter().find(|(list, _)| list == name);
         found.map(|(_, values)| values.as_slice()).unwrap_or_default()
     }
 
-    /// Whether what follows the lists is `pattern`: the words that stand there for
-    /// `NUMBER`, if so. A span of time is a number too.
+    /// If the remaining tokens match `pattern`, returns the values at each `NUMBER`, which may be
+    /// timespans.
     pub(super) fn matches(&self, pattern: &str) -> Option<Vec<u64>> {
         let pattern = tokens(pattern).ok()?;
         let mut numbers = Vec::new();
@@ -62,7 +61,7 @@ impl Query {
     }
 }
 
-/// The next statement if it is a list. Tokens are in reverse.
+/// Parses the next statement if it is a list. Tokens are in reverse.
 fn list(rest: &mut Vec<Token>) -> Option<Result<(String, Vec<String>), String>> {
     let ahead: Vec<&Token> = rest.iter().rev().take(4).collect();
     let [Token::Word(word), Token::Word(name), Token::Sign('='), Token::Word(kind)] = *ahead else {
@@ -130,7 +129,7 @@ fn is_word(c: char) -> bool {
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
-/// The rest of a literal in which a backslash escapes.
+/// Reads the rest of a literal with backslash escapes.
 fn quoted(chars: &mut Chars<'_>) -> Result<Token, String> {
     let mut text = String::new();
     loop {
@@ -159,7 +158,7 @@ fn escaped(chars: &mut Chars<'_>) -> Result<char, String> {
     }
 }
 
-/// The rest of a literal in which a quote is doubled.
+/// Reads the rest of a literal in which quotes are doubled.
 fn verbatim(chars: &mut Chars<'_>) -> Result<Token, String> {
     let mut text = String::new();
     loop {

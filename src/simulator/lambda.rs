@@ -1,18 +1,18 @@
-//! `$filter` of the legacy API: comparisons with string literals, within the
-//! elements of a collection.
+//! `$filter` of the legacy API: comparisons with string literals, also within the elements of a
+//! collection.
 
 use serde_json::Value;
 
 use super::filter::{self, Token};
 
-/// A filter that was understood.
+/// A parsed filter.
 #[derive(Debug)]
 pub(super) enum Filter {
     And(Box<Self>, Box<Self>),
     Or(Box<Self>, Box<Self>),
-    /// A collection, and what one of its elements has to pass.
+    /// A collection, and the condition that one of its elements has to meet.
     Any(&'static str, Box<Self>),
-    /// A property, and what it has to be.
+    /// A property and its condition.
     Test(Property, Test),
 }
 
@@ -43,15 +43,15 @@ const COLLECTIONS: [(&str, &[&str]); 6] = [
     ("userStates", &["accountName", "domainName", "logonIp", "userPrincipalName"]),
 ];
 
-/// What an alert can be asked for outside its collections.
+/// The filterable properties outside the collections.
 const PROPERTIES: [&str; 6] =
     ["category", "severity", "status", "title", "vendorInformation/provider", "assignedTo"];
 
 impl Filter {
-    /// Understands `text`.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// The text of the service's refusal.
+    /// The service's error message.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut parser = Parser { text: filter::Parser::of(text)?, within: None };
         let filter = parser.or()?;
@@ -61,7 +61,7 @@ impl Filter {
         }
     }
 
-    /// Whether `alert`, or an element of one, passes.
+    /// Returns whether `alert`, or an element of one, matches.
     pub(super) fn passes(&self, alert: &Value) -> bool {
         match self {
             Self::And(a, b) => a.passes(alert) && b.passes(alert),
@@ -88,7 +88,7 @@ impl Property {
 
 struct Parser {
     text: filter::Parser,
-    /// The properties of the elements that are being asked for.
+    /// The properties of the enclosing collection's elements.
     within: Option<&'static [&'static str]>,
 }
 
@@ -155,7 +155,7 @@ impl Parser {
         Ok(Filter::Any(name, Box::new(inner)))
     }
 
-    /// A property, perhaps in `tolower(…)`, and what follows it without a space.
+    /// Parses a property, possibly in `tolower(…)`, and the rest of its word.
     fn operand(&mut self) -> Result<(Property, String), String> {
         let word = self.text.word()?;
         let folded = word == "tolower";
@@ -236,14 +236,14 @@ mod tests {
                 "networkConnections/any(x: x/sourceAddress eq '10.0.0.2' or x/destinationAddress eq '10.0.0.2')",
                 Some(true),
             ),
-            // Both of one element, not of two.
+            // Both conditions on one element, not on two.
             (
                 "networkConnections/any(x: (x/sourceAddress eq '10.0.0.1') and (x/destinationAddress eq '10.0.0.2'))",
                 Some(false),
             ),
             ("fileStates/any(x: x/name eq 'a') or severity eq 'high'", Some(true)),
             ("severity ne 'high'", Some(false)),
-            // Refused.
+            // Rejected.
             ("fileStates/any(x: x/name eq 'O'Brien.exe')", None),
             ("fileStates/any(x: x/name eq 'a'", None),
             ("fileStates/any(x: x/name eq a)", None),

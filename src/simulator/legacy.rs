@@ -9,12 +9,12 @@ use super::{Behaviour, Tenant, at, respond};
 use crate::http::Response;
 use crate::time::Timestamp;
 
-/// Whether `alert` is in the legacy form.
+/// Returns whether `alert` is in the legacy format.
 pub(super) fn is_legacy(alert: &Value) -> bool {
     alert.get("vendorInformation").is_some() || alert.get("eventDateTime").is_some()
 }
 
-/// A page of the list; what an option is refused for, otherwise.
+/// Returns a page of the list, or the error message for an invalid option.
 pub(super) fn list(
     tenant: &Tenant,
     target: &Target<'_>,
@@ -42,7 +42,7 @@ pub(super) fn list(
     Ok(respond(200, &Value::Object(body)))
 }
 
-/// `alert` as this API has it. What it has no place for is left out.
+/// Converts `alert` to the legacy format, which lacks some of its fields.
 pub fn legacy_form(alert: &Value) -> Value {
     if is_legacy(alert) {
         return alert.clone();
@@ -92,7 +92,7 @@ pub fn legacy_form(alert: &Value) -> Value {
     })
 }
 
-/// The path is that of the file, and not of its directory.
+/// Converts a file; the path is the file's, not its directory's.
 fn file(details: &Value) -> Value {
     let path = details["filePath"].as_str().zip(details["fileName"].as_str());
     let path = path.map(|(folder, name)| {
@@ -136,10 +136,10 @@ fn user(evidence: &Value) -> Value {
     })
 }
 
-/// How a piece of evidence is said here.
+/// A conversion of a piece of evidence.
 type Form = fn(&Value) -> Value;
 
-/// How evidence of the network is said as connections.
+/// The conversions of network evidence to connections.
 const CONNECTIONS: [(&str, Form); 4] = [
     ("ipEvidence", |e| json!({"destinationAddress": e["ipAddress"]})),
     ("dnsEvidence", |e| json!({"destinationDomain": e["domainName"]})),

@@ -31,7 +31,7 @@ pub(super) fn answer(
     }
 }
 
-/// AADSTS code, as the table of refusals has it.
+/// An AADSTS code from the table of errors.
 struct Refusal(u32);
 
 fn issue(world: &World, tenant: &str, request: &Request) -> Result<usize, Refusal> {
@@ -89,7 +89,7 @@ fn refuse(Refusal(code): Refusal) -> Response {
     )
 }
 
-/// Code, HTTP status, OAuth error and text.
+/// Code, HTTP status, OAuth error and message.
 const REFUSALS: [(u32, u16, &str, &str); 10] = [
     (70_003, 400, "unsupported_grant_type", "The app requested an unsupported grant type."),
     (90_002, 400, "invalid_request", "Tenant not found. Check the tenant identifier."),

@@ -1,10 +1,9 @@
-//! Microsoft in memory: a token endpoint and a Graph that behave as the real
-//! ones are documented and known to.
+//! Microsoft in memory: a token endpoint and a Graph that behave as documented and observed.
 //!
-//! It shares no code with what it tests: it takes requests apart and matches
-//! filters by itself, so that a wrong request fails here as it would there.
-//! It can be made to fail ([`faults`]). Served over loopback by `graph-relay demo`; used directly as a [`Transport`]
-//! by tests and embedders.
+//! It shares no code with what it tests: it parses requests and evaluates filters by itself, so
+//! that a wrong request fails here as it would there. Faults can be injected ([`faults`]).
+//! `graph-relay demo` serves it over loopback; tests and embedders use it directly as a
+//! [`Transport`].
 
 mod batch;
 pub mod faults;
@@ -30,41 +29,41 @@ use crate::time::{Clock, Timestamp};
 use faults::{Fault, On, Schedule, spoil};
 pub use legacy::legacy_form;
 
-/// How this Graph behaves, where the real one is known to differ with time
-/// and tenant.
+/// Behaviour in which the real Graph varies with time and tenant.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Behaviour {
-    /// Rows of a page, whatever `$top` asks for: it is clamped in silence.
+    /// The largest page; a larger `$top` is silently reduced to it.
     pub page: usize,
-    /// Whether a cut page links to the next.
+    /// Whether an incomplete page links to the next.
     pub next_link: bool,
-    /// What becomes of `$orderby`, which is not documented.
+    /// How the undocumented `$orderby` is handled.
     pub order: Order,
-    /// How long a token lasts.
+    /// The lifetime of a token.
     pub token_lifetime: Duration,
-    /// Whether hunting's table of evidence holds SHA-256, which it seldom does.
+    /// Whether the hunting evidence table holds SHA-256, which is rare.
     pub hunting_sha256: bool,
-    /// Whether the tenant has a licence for the tables of devices.
+    /// Whether the tenant is licensed for the device tables.
     pub device_tables: bool,
-    /// Whether batches are taken.
+    /// Whether batches are accepted.
     pub batches: bool,
 }
 
-/// What becomes of `$orderby`.
+/// How `$orderby` is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Order {
-    /// It is done.
+    /// It is applied.
     Honoured,
     /// It is ignored: the newest come first.
     Ignored,
-    /// It is refused with 400.
+    /// It is rejected with 400.
     Refused,
 }
 
 impl Default for Behaviour {
-    /// As alerts_v2 was last seen: `$orderby` honoured, no link, 1,000 rows.
+    /// Returns the behaviour of alerts_v2 as last observed: `$orderby` applied, no link, pages of
+    /// 1,000.
     fn default() -> Self {
         Self {
             page: 1_000,
@@ -122,7 +121,7 @@ impl Behaviour {
     }
 }
 
-/// A Microsoft of our own.
+/// A simulated Microsoft.
 pub struct Simulator {
     clock: Clock,
     behaviour: Behaviour,
@@ -132,7 +131,7 @@ pub struct Simulator {
 #[derive(Default)]
 struct World {
     tenants: Vec<Tenant>,
-    /// Whom a token was issued to, and until when it is good.
+    /// The tenant's index and the expiry of each issued token.
     tokens: HashMap<String, (usize, Timestamp)>,
     faults: Schedule,
     requests: u64,
@@ -141,25 +140,25 @@ struct World {
 
 struct Tenant {
     credentials: Credentials,
-    /// Why the credentials are refused, if they are (an AADSTS code).
+    /// The AADSTS code with which the credentials are rejected, if they are.
     refused: Option<u32>,
     /// Whether the application may read alerts.
     permitted: bool,
-    /// Whether it may hunt.
+    /// Whether it may run hunting queries.
     hunts: bool,
-    /// In the form of alerts_v2, or of the legacy API.
+    /// Alerts in the format of alerts_v2 or of the legacy API.
     alerts: Vec<Value>,
 }
 
 impl Simulator {
-    /// A Microsoft without tenants.
+    /// Creates a Microsoft without tenants.
     pub fn new(behaviour: Behaviour, clock: Clock) -> Self {
         Self { clock, behaviour, world: Mutex::default() }
     }
 
-    /// Adds a tenant whose application may read `alerts` and hunt. Alerts in the
-    /// form of alerts_v2 are offered by the legacy API too, in its form; those in
-    /// the legacy form by that alone.
+    /// Adds a tenant whose application may read `alerts` and hunt. The legacy API also serves
+    /// alerts in the format of alerts_v2, converted; alerts in the legacy format are served by that
+    /// API only.
     #[must_use]
     pub fn with_tenant(self, credentials: Credentials, alerts: Vec<Value>) -> Self {
         let tenant = Tenant { credentials, refused: None, permitted: true, hunts: true, alerts };
@@ -167,14 +166,12 @@ impl Simulator {
         self
     }
 
-    /// Replaces the alerts of the tenant of `credentials` by what `change`
-    /// makes of them.
+    /// Changes the alerts of the tenant of `credentials`.
     pub fn change_alerts(&self, credentials: &Credentials, change: impl FnOnce(&mut Vec<Value>)) {
         self.change(credentials, |tenant| change(&mut tenant.alerts));
     }
 
-    /// Has the token endpoint refuse `credentials` with an AADSTS code, or
-    /// accept them again.
+    /// Has the token endpoint reject `credentials` with an AADSTS code, or accept them again.
     pub fn refuse(&self, credentials: &Credentials, code: Option<u32>) {
         self.change(credentials, |tenant| tenant.refused = code);
     }
@@ -189,24 +186,22 @@ impl Simulator {
         self.change(credentials, |tenant| tenant.hunts = permitted);
     }
 
-    /// Makes every token that was issued invalid.
+    /// Revokes every issued token.
     pub fn revoke_tokens(&self) {
         self.world().tokens.clear();
     }
 
-    /// The next request for `on` that no other fault is scheduled for meets
-    /// `fault`.
+    /// Schedules `fault` for the next request to `on` that has none scheduled yet.
     pub fn schedule(&self, on: On, fault: Fault) {
         self.world().faults.push(on, fault);
     }
 
-    /// From now on, that many of a hundred requests meet a fault, as `seed` has
-    /// it.
+    /// From now on, makes `percent` of the requests fail, repeatably for `seed`.
     pub fn fail_at_random(&self, seed: u64, percent: u64) {
         self.world().faults.roll(seed, percent);
     }
 
-    /// Requests so far.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> u64 {
         self.world().requests
     }
@@ -287,16 +282,16 @@ fn respond(status: u16, body: &Value) -> Response {
     }
 }
 
-/// What stands at `pointer` in `value`, or null.
+/// Returns the value at `pointer` in `value`, or null.
 fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
-/// The constructed tenant: one alert or more for each of the 48 types of
-/// evidence, and observables of all seven types in them.
+/// Returns the alerts of the constructed tenant: at least one for each of the 48 types of evidence,
+/// with observables of all seven types.
 ///
 /// # Errors
-/// Never, unless the file that is compiled in has been broken.
+/// Never, unless the embedded file is broken.
 pub fn constructed_alerts() -> Result<Vec<Value>, serde_json::Error> {
     serde_json::from_str(include_str!("tenant.json"))
 }
@@ -340,7 +335,7 @@ fn each_string(value: &mut Value, act: &mut dyn FnMut(&mut String)) {
     }
 }
 
-/// Alerts as a JSON document: an array, or a Graph answer with `value`.
+/// Parses a JSON array of alerts, or a Graph response with `value`.
 ///
 /// # Errors
 /// When `json` is neither.
@@ -352,12 +347,11 @@ pub fn read_alerts(json: &[u8]) -> Result<Vec<Value>, String> {
     };
     match list {
         Value::Array(alerts) => Ok(alerts),
-        _ => Err("neither an array of alerts nor an answer of Graph".to_owned()),
+        _ => Err("neither a JSON array of alerts nor a Graph response".to_owned()),
     }
 }
 
-/// The earliest `createdDateTime` in `alerts`: how far back a relay has to look
-/// to see them all.
+/// Returns the earliest `createdDateTime`: how far back a relay has to look to see all of `alerts`.
 pub fn earliest(alerts: &[Value]) -> Option<Timestamp> {
     let created = alerts.iter().filter_map(|alert| alert.get("createdDateTime")?.as_str());
     created.filter_map(Timestamp::parse).min()

@@ -1,6 +1,6 @@
-//! Taking a URL apart, as a server does.
+//! Parses URLs as a server does.
 
-/// Path and query of a URL.
+/// The parts of a URL.
 pub(super) struct Target<'a> {
     /// Scheme and host.
     pub(super) origin: &'a str,
@@ -10,12 +10,12 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Takes `url` apart; `None` when it is not absolute or badly encoded.
+    /// Parses `url`; returns `None` if it is not absolute or badly encoded.
     pub(super) fn of(url: &'a str) -> Option<Self> {
         let host = url.find("://")? + 3;
         let end = url.get(host..)?.find('/')? + host;
         let (origin, rest) = url.split_at_checked(end)?;
-        // What follows a fragment mark never reaches a server.
+        // A fragment never reaches a server.
         let rest = rest.split('#').next()?;
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
@@ -26,25 +26,25 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// The query option called `name`.
+    /// Returns the query option called `name`.
     pub(super) fn option(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(option, _)| option == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The names of all query options.
+    /// Returns the names of all query options.
     pub(super) fn options(&self) -> impl Iterator<Item = &str> {
         self.query.iter().map(|(name, _)| name.as_str())
     }
 }
 
-/// The pairs of a form or query.
+/// Parses one pair of a form or query.
 pub(super) fn pair(text: &str) -> Option<(String, String)> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     Some((decode(name)?, decode(value)?))
 }
 
-/// Percent-decodes `text`; a plus is a space. `None` when that is no text.
+/// Percent-decodes `text`, with `+` as a space; returns `None` if the result is not UTF-8.
 pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -1,4 +1,4 @@
-//! The requests to IROH's API, and what its answers hold.
+//! The requests to XDR's API (IROH), and how its responses are read.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ use crate::cloud::BaseUrl;
 use crate::credentials::Secret;
 use crate::http::{Action, Request, Response, percent_encode};
 
-/// Where an organisation's XDR is.
+/// The region of an XDR organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Region {
     /// North America.
     Us,
     /// Europe.
     Eu,
-    /// Asia, the Pacific, Japan and China.
+    /// Asia-Pacific, Japan and China.
     Apjc,
 }
 
 impl Region {
-    /// By the word for it.
+    /// Returns the region called `word`.
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
             "us" => Some(Self::Us),
@@ -34,7 +34,7 @@ impl Region {
         }
     }
 
-    /// Where its API is.
+    /// Returns the base URL of the region's API.
     pub fn base(self) -> BaseUrl {
         BaseUrl::https(match self {
             Self::Us => "visibility.amp.cisco.com",
@@ -47,29 +47,29 @@ impl Region {
 /// An API client of XDR (Administration, API Clients).
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its id.
+    /// Its ID.
     pub id: String,
     /// Its password.
     pub password: Secret,
 }
 
-/// What is asked of the API with an access token.
+/// A request to the API that needs an access token.
 #[derive(Clone, Debug)]
 pub enum Call<'a> {
-    /// All modules.
+    /// List all modules.
     Instances,
-    /// All types of modules.
+    /// List all module types.
     Types,
-    /// Make a module.
+    /// Create a module.
     Add(&'a Value),
-    /// Change one.
+    /// Update the module with this ID.
     Edit(&'a str, &'a Value),
-    /// Remove one.
+    /// Delete the module with this ID.
     Remove(&'a str),
 }
 
 impl Call<'_> {
-    /// As a request.
+    /// Returns the HTTP request.
     pub fn request(&self, base: &BaseUrl, token: Secret) -> Request {
         let instance = |id: &str| format!("{INSTANCES}/{}", percent_encode(id));
         let json = |body: &Value| Secret::new(body.to_string());
@@ -85,7 +85,7 @@ impl Call<'_> {
 }
 
 impl fmt::Display for Call<'_> {
-    /// The method and the path.
+    /// Writes the method and the path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Instances => write!(f, "GET {INSTANCES}"),
@@ -97,7 +97,7 @@ impl fmt::Display for Call<'_> {
     }
 }
 
-/// The request for an access token.
+/// Returns the request for an access token.
 pub fn token_request(base: &BaseUrl, client: &Client) -> Request {
     Request {
         url: base.join("/iroh/oauth2/token"),
@@ -110,45 +110,45 @@ pub fn token_request(base: &BaseUrl, client: &Client) -> Request {
     }
 }
 
-/// The access token of an answer.
+/// Returns the access token in a response.
 ///
 /// # Errors
-/// That there is none.
+/// When there is none.
 pub fn token_of(response: &Response) -> Result<Secret, Problem> {
     #[derive(Deserialize)]
     struct Wire {
         access_token: Box<str>,
     }
     let wire: Wire = read(response, "access token")?;
-    // It goes into a header.
+    // The token becomes a header.
     if wire.access_token.is_empty() || !wire.access_token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Problem::Unexpected("access token"));
     }
     Ok(Secret::new(wire.access_token))
 }
 
-/// The modules of an answer. One that cannot be read is a fault: what is not seen
-/// would be made a second time.
+/// Returns the modules in a response. A malformed one is an error: skipped, it might be created a
+/// second time.
 ///
 /// # Errors
-/// That it is no list of modules.
+/// When the response is not a list of modules.
 pub fn instances_of(response: &Response) -> Result<Vec<Instance>, Problem> {
     read(response, "list of modules")
 }
 
-/// A type of modules.
+/// A module type.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ModuleType {
-    /// Its id.
+    /// Its ID.
     pub id: String,
-    /// What it is called.
+    /// Its title.
     pub title: String,
 }
 
-/// The types of an answer.
+/// Returns the module types in a response.
 ///
 /// # Errors
-/// That it is no list of types.
+/// When the response is not a list of types.
 pub fn types_of(response: &Response) -> Result<Vec<ModuleType>, Problem> {
     read(response, "list of types")
 }

@@ -1,5 +1,5 @@
-//! What a module should be: a settings file of either form that the `relay` tool
-//! has had, checked and filled in.
+//! The desired state of a module: a settings file in either format of the `relay` tool, validated
+//! and with its placeholders filled in.
 
 use std::fmt;
 
@@ -9,43 +9,40 @@ use super::expansion::expand;
 use super::{CUSTOM_RELAY, Lookup, Object};
 use crate::credentials::Secret;
 
-/// A settings file in the later form, not filled in yet.
+/// A settings file in the newer format, with its placeholders.
 pub struct SettingsFile(Object);
 
-/// By what a module is found: there is no other key that both a file and XDR
-/// know.
+/// The name and type that identify a module: the only key that both a file and XDR know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its name.
     pub name: String,
-    /// The id of its type.
+    /// The ID of its type.
     pub module_type_id: String,
 }
 
-/// What a module should be.
+/// The desired state of a module.
 #[derive(Clone, PartialEq)]
 pub struct Definition {
-    /// By what it is found.
+    /// Its name and type.
     pub identity: Identity,
-    /// Who sees it: `global`, `org` or `user`.
+    /// Its visibility: `global`, `org` or `user`.
     pub visibility: String,
-    /// Its settings, the token for the relay among them. One that is `null` is
-    /// not to be there.
+    /// Its settings, including the relay's token. `null` means that the setting is to be removed.
     pub(crate) settings: Object,
-    /// What else a module may have: `enabled`, `external_references` and
-    /// `parent_id`.
+    /// Other fields: `enabled`, `external_references` and `parent_id`.
     pub(crate) further: Object,
 }
 
 impl SettingsFile {
-    /// Reads a file of either form. `module_type_id` comes before the one in it.
+    /// Parses a file in either format. `module_type_id` overrides the one in the file.
     ///
     /// # Errors
-    /// What is wrong with it, without anything that it holds.
+    /// What is wrong, without any of the file's contents.
     pub fn parse(text: &str, module_type_id: Option<&str>) -> Result<Self, String> {
         let mut file: Object = serde_json::from_str(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            format!("is no JSON object at line {line}, column {column}")
+            format!("is not a JSON object: see line {line}, column {column}")
         })?;
         if file.contains_key("config") || file.contains_key("record") {
             modernise(&mut file, module_type_id.is_some())?;
@@ -56,21 +53,20 @@ impl SettingsFile {
         Ok(Self(file))
     }
 
-    /// By what the module is found; nothing else is filled in.
+    /// Returns the module's name and type, with only the name's placeholders filled in.
     ///
     /// # Errors
-    /// All that is wrong with name and type.
+    /// All problems with them.
     pub fn identity(&self, lookup: Lookup<'_>) -> Result<Identity, Vec<String>> {
         let mut problems = Vec::new();
         let identity = self.read_identity(lookup, &mut problems);
         if problems.is_empty() { Ok(identity) } else { Err(problems) }
     }
 
-    /// All that the module should be.
+    /// Returns the desired state.
     ///
     /// # Errors
-    /// All that is wrong with it, each with the name of its field, without a
-    /// value.
+    /// All problems, each with the name of its field and without its value.
     pub fn definition(&self, lookup: Lookup<'_>) -> Result<Definition, Vec<String>> {
         let mut problems = Vec::new();
         let identity = self.read_identity(lookup, &mut problems);
@@ -92,7 +88,7 @@ impl SettingsFile {
                 "enabled" | "external_references" | "parent_id" => {
                     further.insert(key.clone(), value.clone());
                 }
-                _ => problems.push(format!("{key} is no field of a module")),
+                _ => problems.push(format!("{key} is not a field of a module")),
             }
         }
         if problems.is_empty() {
@@ -111,7 +107,7 @@ impl SettingsFile {
         let module_type_id = self.text("module_type_id").unwrap_or_default().to_owned();
         for (field, value) in [("name", &name), ("module_type_id", &module_type_id)] {
             if value.trim().is_empty() {
-                problems.push(format!("{field} must be a text that is not empty"));
+                problems.push(format!("{field} must be a non-empty string"));
             }
         }
         Identity { name, module_type_id }
@@ -123,10 +119,10 @@ impl SettingsFile {
 }
 
 impl Definition {
-    /// The body that makes such a module.
+    /// Returns the request body that creates the module.
     pub fn body(&self) -> Value {
         let mut body = self.further.clone();
-        // There is nothing yet that a `null` could remove.
+        // In a new module there is nothing for `null` to remove.
         let mut settings = self.settings.clone();
         settings.retain(|_, value| !value.is_null());
         body.retain(|_, value| !value.is_null());
@@ -137,7 +133,7 @@ impl Definition {
         body.into()
     }
 
-    /// The texts that must not be seen, wherever they come back.
+    /// Returns the strings that must be withheld wherever they occur.
     pub fn secrets(&self) -> Vec<Secret> {
         let hidden = self.settings.iter().filter(|(key, _)| *key != "url" && *key != "auth-type");
         hidden.filter_map(|(_, value)| value.as_str()).map(Secret::new).collect()
@@ -145,20 +141,20 @@ impl Definition {
 }
 
 impl fmt::Debug for Definition {
-    /// Without the settings: the token is in them.
+    /// Omits the settings, which include the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Definition {{ {:?} }}", self.identity)
     }
 }
 
-/// The form of the first era: `config` for `settings`, `record` for the type, and
-/// tags, which XDR no longer has.
+/// Converts the older format: `config` is now `settings`, `record` is now the type, and tags no
+/// longer exist.
 fn modernise(file: &mut Object, has_type: bool) -> Result<(), String> {
     let record = file.remove("record");
     if !has_type && record.is_some_and(|record| record != FIRST_RECORD) {
         return Err(format!(
-            "has a record other than {FIRST_RECORD}, which has no type of its own any more; \
-             give its type by --module-type-id"
+            "has a record other than {FIRST_RECORD}, whose type is unknown; give it with \
+             --module-type-id"
         ));
     }
     file.remove("tags");
@@ -170,7 +166,7 @@ fn modernise(file: &mut Object, has_type: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// The texts directly in `settings`, as the `relay` tool did it.
+/// Fills in the strings directly in `settings`, as the `relay` tool did.
 fn fill_in(settings: &mut Object, lookup: Lookup<'_>, problems: &mut Vec<String>) {
     for (key, value) in settings {
         if let Value::String(text) = value {
@@ -186,21 +182,22 @@ fn complaints(settings: &Object) -> Vec<String> {
     let mut complaints = Vec::new();
     let url = settings.get("url").and_then(Value::as_str).unwrap_or_default();
     let host = url.strip_prefix("https://").unwrap_or_default();
-    // XDR sends the token there: not in the clear, and nothing secret in the
-    // URL, which is shown.
+    // XDR sends the token to this URL, so it must be encrypted. The URL is displayed, so it must
+    // hold no credentials.
     if host.is_empty() || !url.bytes().all(|b| b.is_ascii_graphic() && b != b'@') {
-        complaints.push("settings.url must begin with https:// and hold no user".to_owned());
+        complaints
+            .push("settings.url must begin with https:// and contain no credentials".to_owned());
     }
     let apis = settings.get("supported-apis").and_then(Value::as_array);
     let known = |api: &Value| api.as_str().is_some_and(|api| SUPPORTED_APIS.contains(&api));
     if !apis.is_some_and(|apis| !apis.is_empty() && apis.iter().all(known)) {
         let all = SUPPORTED_APIS.join(", ");
-        complaints.push(format!("settings.supported-apis must be a list of some of {all}"));
+        complaints.push(format!("settings.supported-apis must be a list with some of {all}"));
     }
     complaints
 }
 
-/// What a relay can be asked, by the names of XDR.
+/// XDR's names for the relay's endpoints.
 const SUPPORTED_APIS: [&str; 6] = [
     "health",
     "deliberate/observables",
@@ -210,7 +207,7 @@ const SUPPORTED_APIS: [&str; 6] = [
     "respond/trigger",
 ];
 
-/// What the settings files of the first era named the custom relay.
+/// The custom relay's name in the older format.
 const FIRST_RECORD: &str = "relay-module.module/RelayModule+Custom+CS";
 
 #[cfg(test)]
@@ -271,24 +268,28 @@ mod tests {
         let body = defined(&file, None).unwrap().body();
         assert_eq!(body["enabled"], false);
         assert!(body.get("parent_id").is_none() && body["settings"].get("gone").is_none());
-        // No deeper than the old tool went.
+        // No deeper, as in the `relay` tool.
         assert_eq!(body["settings"]["extra"], json!({"deep": "${URL}"}));
     }
 
     #[test]
     fn what_is_wrong_with_a_file_is_told_by_field() {
         let rows: [(&str, Value, &str); 12] = [
-            ("/name", json!(""), "name must be a text that is not empty"),
-            ("/name", json!("$NAMES"), "name wants NAMES, which is not set"),
-            ("/module_type_id", json!(null), "module_type_id must be a text that is not empty"),
+            ("/name", json!(""), "name must be a non-empty string"),
+            ("/name", json!("$NAMES"), "name needs NAMES, which is not set"),
+            ("/module_type_id", json!(null), "module_type_id must be a non-empty string"),
             ("/visibility", json!("all"), "visibility must be global, org or user"),
             ("/settings/url", json!("http://relay.example"), "settings.url must begin with https"),
             ("/settings/url", json!("https://u:p@relay.example"), "settings.url must begin with"),
             ("/settings/url", json!("https://"), "settings.url must begin with https"),
-            ("/settings/auth-type", json!("$"), "settings.auth-type has a $ that no name follows"),
+            ("/settings/auth-type", json!("$"), "settings.auth-type has a $ without a name"),
             ("/settings/authorization-header", json!("Bearer $JTW"), "settings.authorization-head"),
-            ("/settings/supported-apis", json!([]), "settings.supported-apis must be a list of"),
-            ("/settings/supported-apis", json!(["x"]), "settings.supported-apis must be a list of"),
+            ("/settings/supported-apis", json!([]), "settings.supported-apis must be a list with"),
+            (
+                "/settings/supported-apis",
+                json!(["x"]),
+                "settings.supported-apis must be a list with",
+            ),
             ("/settings/supported-apis", json!("health"), "settings.supported-apis must be"),
         ];
         for (pointer, value, expected) in rows {
@@ -300,14 +301,14 @@ mod tests {
         }
         let mut file = later();
         file["nmae"] = json!("x");
-        assert_eq!(defined(&file, None).unwrap_err(), ["nmae is no field of a module"]);
+        assert_eq!(defined(&file, None).unwrap_err(), ["nmae is not a field of a module"]);
         let record = json!({"name": "x", "record": "other"});
         assert!(defined(&record, None).unwrap_err()[0].starts_with("has a record other than"));
-        // All that is wrong is told at once.
+        // All problems are reported at once.
         assert_eq!(defined(&json!({}), None).unwrap_err().len(), 6);
         for text in ["", "[]", "{", "\"hunter2\""] {
             let problem = SettingsFile::parse(text, None).err().unwrap();
-            assert!(problem.starts_with("is no JSON object at line 1"), "{problem}");
+            assert!(problem.starts_with("is not a JSON object: see line 1"), "{problem}");
         }
     }
 

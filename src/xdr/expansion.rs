@@ -1,13 +1,13 @@
-//! The placeholders of a settings file, in the grammar of Python's
-//! `string.Template`, by which the `relay` tool filled them in.
+//! Fills in the placeholders of a settings file, in the grammar of Python's `string.Template`,
+//! which the `relay` tool used.
 
 use super::Lookup;
 
-/// Replaces `$NAME` and `${NAME}` by their values, and `$$` by a dollar sign.
-/// What a value holds is not looked at again.
+/// Replaces `$NAME` and `${NAME}` by their values, and `$$` by a dollar sign. Values are not
+/// expanded again.
 ///
 /// # Errors
-/// What is wrong, to be read after the name of the field; no value is in it.
+/// What is wrong, phrased to follow the field's name, without any value.
 pub(crate) fn expand(text: &str, lookup: Lookup<'_>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -19,9 +19,9 @@ pub(crate) fn expand(text: &str, lookup: Lookup<'_>) -> Result<String, String> {
             continue;
         }
         let (name, after) = placeholder(tail)
-            .ok_or("has a $ that no name follows; a dollar sign is written as $$")?;
+            .ok_or("has a $ without a name after it; write a dollar sign as $$")?;
         let value = lookup(name).map_err(|problem| format!("cannot be filled in: {problem}"))?;
-        let value = value.ok_or_else(|| format!("wants {name}, which is not set"))?;
+        let value = value.ok_or_else(|| format!("needs {name}, which is not set"))?;
         expanded.push_str(value.expose());
         rest = after;
     }
@@ -29,7 +29,7 @@ pub(crate) fn expand(text: &str, lookup: Lookup<'_>) -> Result<String, String> {
     Ok(expanded)
 }
 
-/// The name after a dollar sign, and what follows it.
+/// Splits the text after a dollar sign into a name and the rest.
 fn placeholder(tail: &str) -> Option<(&str, &str)> {
     let braced = tail.strip_prefix('{');
     let text = braced.unwrap_or(tail);
@@ -64,7 +64,7 @@ mod tests {
             ("${COLOR}ish", "redish"),
             ("a $COLOR-${COLOR} b", "a red-red b"),
             ("$$COLOR costs $$5", "$COLOR costs $5"),
-            // What a value holds is no placeholder.
+            // Values are not expanded again.
             ("$_x9", "$COLOR $"),
             ("é${COLOR}é", "éredé"),
         ];
@@ -75,10 +75,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_filled_in_is_named() {
-        let no_name = "has a $ that no name follows; a dollar sign is written as $$";
+        let no_name = "has a $ without a name after it; write a dollar sign as $$";
         let rows = [
-            ("$COLOUR", "wants COLOUR, which is not set"),
-            ("${color}", "wants color, which is not set"),
+            ("$COLOUR", "needs COLOUR, which is not set"),
+            ("${color}", "needs color, which is not set"),
             ("a $", no_name),
             ("$5", no_name),
             ("${}", no_name),

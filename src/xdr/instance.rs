@@ -1,4 +1,4 @@
-//! A module as XDR has it.
+//! A module as it exists in XDR.
 
 use std::fmt;
 
@@ -8,16 +8,15 @@ use serde_json::Value;
 use super::definition::{Definition, Identity};
 use super::{Object, masked};
 
-/// A module as XDR has it. What this program does not need to understand is kept
-/// as it came.
+/// A module as it exists in XDR. Fields that this program does not use are kept unchanged.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "Object")]
 pub struct Instance {
-    /// Its id.
+    /// Its ID.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The id of its type.
+    /// The ID of its type.
     pub module_type_id: String,
     rest: Object,
 }
@@ -28,7 +27,7 @@ impl TryFrom<Object> for Instance {
     fn try_from(mut rest: Object) -> Result<Self, Self::Error> {
         let mut take = |name: &str| match rest.remove(name) {
             Some(Value::String(text)) => Ok(text),
-            _ => Err("a module without an id, a name or a type"),
+            _ => Err("a module lacks an id, a name or a type"),
         };
         let (id, name, module_type_id) = (take("id")?, take("name")?, take("module_type_id")?);
         Ok(Self { id, name, module_type_id, rest })
@@ -36,22 +35,22 @@ impl TryFrom<Object> for Instance {
 }
 
 impl Instance {
-    /// Whether it is what a file is about.
+    /// Returns whether the module has this name and type.
     pub fn is(&self, identity: &Identity) -> bool {
         self.name == identity.name && self.module_type_id == identity.module_type_id
     }
 
-    /// Whether it is switched on, where XDR says so.
+    /// Returns whether it is enabled, if XDR reports that.
     pub fn enabled(&self) -> Option<bool> {
         self.rest.get("enabled").and_then(Value::as_bool)
     }
 
-    /// Who sees it, where XDR says so.
+    /// Returns its visibility, if XDR reports it.
     pub fn visibility(&self) -> Option<&str> {
         self.rest.get("visibility").and_then(Value::as_str)
     }
 
-    /// All of it that may be seen.
+    /// Returns its fields, with secrets hidden.
     pub fn shown(&self) -> Value {
         let mut all = self.rest.clone();
         all.insert("id".to_owned(), self.id.clone().into());
@@ -60,8 +59,8 @@ impl Instance {
         masked(&all.into())
     }
 
-    /// The least that makes it what it should be; empty when it is that. A
-    /// setting that the file does not name is left as it is.
+    /// Returns the smallest change that produces the desired state, empty if there is none.
+    /// Settings that the file does not name stay as they are.
     pub fn patch(&self, definition: &Definition) -> Object {
         let mut patch = Object::new();
         let Identity { name, module_type_id } = &definition.identity;
@@ -82,14 +81,13 @@ impl Instance {
 }
 
 impl fmt::Debug for Instance {
-    /// Without the settings: the token is in them.
+    /// Omits the settings, which include the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Instance {{ {}, {:?} }}", self.id, self.name)
     }
 }
 
-/// The members of `wanted` that are not so in `current`. Not being there is the
-/// same as `null`.
+/// Returns the members of `wanted` that differ in `current`. A missing member equals `null`.
 fn changes(wanted: &Object, current: Option<&Object>) -> Object {
     let is_so = |key: &str, value: &Value| {
         current.and_then(|current| current.get(key)).unwrap_or(&Value::Null) == value
@@ -128,7 +126,7 @@ mod tests {
             },
         });
         let rows = [
-            // Neither who sees it nor what the file does not name counts.
+            // Neither the visibility nor what the file does not name counts.
             ("/id", json!("2"), json!({})),
             ("/name", json!("Other"), json!({"name": "Graph"})),
             ("/module_type_id", json!("u"), json!({"module_type_id": "t"})),

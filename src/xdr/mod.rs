@@ -1,8 +1,8 @@
-//! Cisco XDR's side of the relay: how a module that calls it is described,
-//! found, made, changed and removed.
+//! Cisco XDR's side: how the module that calls the relay is described, found, created, updated and
+//! deleted.
 //!
-//! The API is IROH's (`/iroh/iroh-int`), whose description is the source for
-//! every field here; the settings files are those of the `relay` tool.
+//! The API is IROH's (`/iroh/iroh-int`), whose description is the source of every field here. The
+//! settings files are those of the `relay` tool.
 
 pub mod api;
 pub mod definition;
@@ -15,27 +15,26 @@ use serde_json::{Map, Value};
 
 use crate::credentials::Secret;
 
-/// Where the value of a placeholder comes from: the environment, as a rule. Its
-/// errors are those of a value that cannot be read.
+/// Looks up the value of a placeholder, normally in the environment. An error means that the value
+/// cannot be read.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Result<Option<Secret>, String>;
 
 /// A JSON object.
 pub(crate) type Object = Map<String, Value>;
 
-/// The type of module that calls a relay of one's own, in every region.
+/// The type of the module that calls a custom relay, in every region.
 pub const CUSTOM_RELAY: &str = "a14ae422-01b6-5013-9876-695ff1b0ebe0";
 
-/// A type of module for this relay, for an organisation that may make its own:
-/// what `POST /iroh/iroh-int/module-type` takes. Each instance has a URL and a
-/// token, as with Cisco's "Generic Serverless Relay".
+/// A module type for this relay, for organisations that may create their own: the body of `POST
+/// /iroh/iroh-int/module-type`. Each module has a URL and a token, as with Cisco's "Generic
+/// Serverless Relay".
 pub const MODULE_TYPE: &str = include_str!("module_type.json");
 
-/// The settings file that is used where there is none: the `relay` tool's
-/// example.
+/// The default settings file: the example of the `relay` tool.
 pub const BUILT_IN: &str = include_str!("relay_settings.json");
 
-/// `settings` as it may be shown. What is not known to be harmless is hidden: the
-/// module's token is among it.
+/// Returns `settings` for display. Anything not known to be harmless is hidden, such as the
+/// module's token.
 pub fn masked(body: &Value) -> Value {
     let mut body = body.clone();
     let settings = body.get_mut("settings").and_then(Value::as_object_mut);

@@ -1,46 +1,46 @@
-//! What is to be done about a module, decided before anything is.
+//! Decides what to do about a module before anything is done.
 
 use serde_json::Value;
 
 use super::definition::{Definition, Identity};
 use super::instance::Instance;
 
-/// What is to be done.
+/// The action to take.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub enum Plan {
-    /// To make it, of this body.
+    /// Create the module with this body.
     Add(Value),
-    /// To change it.
+    /// Update it.
     Edit {
-        /// Which.
+        /// Its ID.
         id: String,
-        /// By what.
+        /// The changes.
         patch: Value,
     },
-    /// To remove it.
+    /// Delete it.
     Remove {
-        /// Which.
+        /// Its ID.
         id: String,
     },
-    /// Nothing.
+    /// Do nothing.
     Nothing(Reason),
 }
 
-/// Why nothing is to be done.
+/// Why there is nothing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It exists already.
     Exists,
     /// It does not exist.
     Missing,
-    /// It is what it should be.
+    /// It is up to date.
     Unchanged,
-    /// There is more than one; their ids.
+    /// Several modules match; their IDs.
     Ambiguous(Vec<String>),
 }
 
-/// To have the module.
+/// Plans to create the module.
 pub fn add(definition: &Definition, instances: &[Instance]) -> Plan {
     if instances.iter().any(|instance| instance.is(&definition.identity)) {
         return Plan::Nothing(Reason::Exists);
@@ -48,7 +48,7 @@ pub fn add(definition: &Definition, instances: &[Instance]) -> Plan {
     Plan::Add(definition.body())
 }
 
-/// To have the module as it should be.
+/// Plans to update the module.
 pub fn edit(definition: &Definition, found: Result<&Instance, Reason>) -> Plan {
     match found {
         Err(reason) => Plan::Nothing(reason),
@@ -62,7 +62,7 @@ pub fn edit(definition: &Definition, found: Result<&Instance, Reason>) -> Plan {
     }
 }
 
-/// To have it no longer.
+/// Plans to delete the module.
 pub fn remove(found: Result<&Instance, Reason>) -> Plan {
     match found {
         Err(reason) => Plan::Nothing(reason),
@@ -70,10 +70,10 @@ pub fn remove(found: Result<&Instance, Reason>) -> Plan {
     }
 }
 
-/// The one instance that is meant.
+/// Returns the module that matches.
 ///
 /// # Errors
-/// That there is none, or more than one.
+/// When none or several match.
 pub fn find<'a>(identity: &Identity, instances: &'a [Instance]) -> Result<&'a Instance, Reason> {
     let found: Vec<&Instance> = instances.iter().filter(|i| i.is(identity)).collect();
     match *found {
@@ -83,10 +83,10 @@ pub fn find<'a>(identity: &Identity, instances: &'a [Instance]) -> Result<&'a In
     }
 }
 
-/// The instance of this id.
+/// Returns the module with this ID.
 ///
 /// # Errors
-/// That there is none.
+/// When there is none.
 pub fn find_by_id<'a>(id: &str, instances: &'a [Instance]) -> Result<&'a Instance, Reason> {
     instances.iter().find(|instance| instance.id == id).ok_or(Reason::Missing)
 }
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn what_is_done_depends_on_what_is_there() {
         let ours = definition();
-        // One of the name with another type, and one of the type with another name.
+        // One with the same name and another type, and one with the same type and another name.
         let others = vec![instance("1", "Graph", "u"), instance("2", "Other", "t")];
         let mut one = others.clone();
         one.push(instance("3", "Graph", "t"));

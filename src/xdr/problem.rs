@@ -1,4 +1,4 @@
-//! Why XDR's API did not do what it was asked, in words for whoever asked.
+//! The errors of XDR's API, in words for the user.
 
 use std::fmt;
 
@@ -8,36 +8,36 @@ use crate::credentials::Secret;
 use crate::error::{TransportError, foreign};
 use crate::http::Response;
 
-/// Why it was not done.
+/// Why a request to XDR failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The API client's id or password is wrong, or it belongs to another region.
+    /// The API client's ID or password is wrong, or it belongs to another region.
     Client,
     /// The API client lacks a scope.
     Scope,
-    /// There is no such thing, or no such API at this URL.
+    /// The module or the API does not exist at this URL.
     NotFound,
     /// Too many requests.
     Throttled {
-        /// XDR's `Retry-After`, bounded.
+        /// XDR's `Retry-After`, truncated.
         retry_after: Option<String>,
     },
-    /// Another status.
+    /// Another error status.
     Status {
-        /// Which.
+        /// The status.
         status: u16,
-        /// What XDR says about it, bounded.
+        /// XDR's message, truncated.
         said: String,
     },
-    /// The answer is not what the API's description says; what was expected.
+    /// The response has an unexpected form; holds what was expected.
     Unexpected(&'static str),
-    /// There was no answer.
+    /// No response arrived.
     Transport(TransportError),
 }
 
 impl Problem {
-    /// What an answer that is no success means. Nothing in it that comes near to
-    /// one of `secrets` is repeated.
+    /// Returns the error that a response means. Text that could contain part of one of `secrets` is
+    /// withheld.
     pub fn of(response: &Response, secrets: &[Secret]) -> Self {
         match response.status {
             401 => Self::Client,
@@ -49,7 +49,7 @@ impl Problem {
     }
 }
 
-/// `error` and `error_description` of an answer.
+/// Returns `error` and `error_description` of a response.
 fn said(body: &[u8], secrets: &[Secret]) -> String {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -60,8 +60,8 @@ fn said(body: &[u8], secrets: &[Secret]) -> String {
     let wire: Wire = serde_json::from_slice(body).unwrap_or_default();
     let text = [wire.error, wire.error_description];
     let text = text.join(": ").trim_matches([':', ' ']).to_owned();
-    // A validator that quotes what it refuses would quote the token. The beginning
-    // of one is enough to withhold all: it may have been cut there.
+    // An error that quotes rejected input would quote the token. Even the beginning of a secret
+    // withholds the whole text, since the quote may have been cut there.
     let words = secrets.iter().flat_map(|secret| secret.expose().split_whitespace());
     let mut beginnings = words.filter_map(|word| word.get(..WORD));
     if beginnings.any(|beginning| text.contains(beginning)) {
@@ -70,7 +70,7 @@ fn said(body: &[u8], secrets: &[Secret]) -> String {
     if text.is_empty() { "no reason given".to_owned() } else { foreign(&text) }
 }
 
-/// Bytes of a secret that are too many to be there by chance.
+/// The length in bytes from which a match with part of a secret is no coincidence.
 const WORD: usize = 8;
 
 impl From<TransportError> for Problem {
@@ -85,44 +85,44 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client => f.write_str(
-                "XDR refused the API client: make sure that TR_API_CLIENT_ID and \
-                 TR_API_CLIENT_PASSWORD are right, and of this --region",
+                "XDR rejected the API client: check TR_API_CLIENT_ID, TR_API_CLIENT_PASSWORD \
+                 and --region",
             ),
             Self::Scope => f.write_str(
-                "the API client may not do this: it needs the scope integration, for modules \
+                "the API client lacks permission: give it the scope integration \
                  (module-instance:read and :write)",
             ),
-            Self::NotFound => f.write_str("XDR knows no such module, or has no such API here"),
+            Self::NotFound => f.write_str("no such module in XDR, or no such API at this URL"),
             Self::Throttled { retry_after: Some(after) } if is_number(after) => {
-                write!(f, "too many requests: XDR asks to come back in {after} s")
+                write!(f, "too many requests: retry in {after} s")
             }
             Self::Throttled { retry_after: Some(after) } => {
-                write!(f, "too many requests: XDR asks to come back at {after}")
+                write!(f, "too many requests: retry at {after}")
             }
             Self::Throttled { retry_after: None } => {
-                f.write_str("too many requests: XDR asks to come back later, and does not say when")
+                f.write_str("too many requests: retry later; XDR does not say when")
             }
             Self::Status { status, said } => write!(f, "XDR answered {status}: {said}"),
-            Self::Unexpected(expected) => write!(f, "XDR's answer holds no {expected}"),
+            Self::Unexpected(expected) => write!(f, "XDR's response holds no {expected}"),
             Self::Transport(error) => match error {
-                TransportError::Resolve { host } => write!(f, "{host} has no address here"),
+                TransportError::Resolve { host } => write!(f, "cannot resolve {host}"),
                 TransportError::Connect { host, reason } => {
-                    write!(f, "no connection to {host}: {reason}")
+                    write!(f, "cannot connect to {host}: {reason}")
                 }
                 TransportError::Proxy { proxy, reason } => {
-                    write!(f, "no connection by the proxy {proxy}: {reason}")
+                    write!(f, "cannot connect through the proxy {proxy}: {reason}")
                 }
                 TransportError::Tls { reason } => {
-                    write!(f, "no trust in XDR's certificate: {reason}")
+                    write!(f, "XDR's certificate is not trusted: {reason}")
                 }
                 TransportError::Timeout { after } => {
                     write!(f, "XDR did not answer within {} s", after.as_secs())
                 }
-                TransportError::TooLarge { .. } => f.write_str("XDR's answer is too large"),
+                TransportError::TooLarge { .. } => f.write_str("XDR's response is too large"),
                 TransportError::Broken { reason } => {
                     write!(
                         f,
-                        "the connection to XDR broke: {reason}; see what it did by module list"
+                        "the connection to XDR broke: {reason}; check the result with module list"
                     )
                 }
             },
@@ -149,17 +149,17 @@ mod tests {
     #[test]
     fn every_refusal_says_whose_move_it_is() {
         let rows = [
-            (401, "", "", "XDR refused the API client: make sure that TR_API_CLIENT_ID"),
-            (403, "", "", "the API client may not do this: it needs the scope integration"),
-            (404, "", r#"{"error":"module_instance_not_found"}"#, "XDR knows no such module"),
-            (429, "120", "", "too many requests: XDR asks to come back in 120"),
+            (401, "", "", "XDR rejected the API client: check TR_API_CLIENT_ID"),
+            (403, "", "", "the API client lacks permission: give it the scope integration"),
+            (404, "", r#"{"error":"module_instance_not_found"}"#, "no such module in XDR"),
+            (429, "120", "", "too many requests: retry in 120"),
             (
                 429,
                 "Tue, 24 Nov 2026 16:00:00 GMT",
                 "",
-                "too many requests: XDR asks to come back at Tue, 24 Nov 2026 16:00:00 GMT",
+                "too many requests: retry at Tue, 24 Nov 2026 16:00:00 GMT",
             ),
-            (429, "", "", "too many requests: XDR asks to come back later, and does not say"),
+            (429, "", "", "too many requests: retry later; XDR does not say when"),
             (
                 400,
                 "",
@@ -188,24 +188,24 @@ mod tests {
         let host = || "h.example".to_owned();
         let reason = || "why".to_owned();
         let rows = [
-            (TransportError::Resolve { host: host() }, "h.example has no address here"),
+            (TransportError::Resolve { host: host() }, "cannot resolve h.example"),
             (
                 TransportError::Connect { host: host(), reason: reason() },
-                "no connection to h.example: why",
+                "cannot connect to h.example: why",
             ),
             (
                 TransportError::Proxy { proxy: host(), reason: reason() },
-                "no connection by the proxy h.example: why",
+                "cannot connect through the proxy h.example: why",
             ),
-            (TransportError::Tls { reason: reason() }, "no trust in XDR's certificate: why"),
+            (TransportError::Tls { reason: reason() }, "XDR's certificate is not trusted: why"),
             (
                 TransportError::Timeout { after: std::time::Duration::from_secs(60) },
                 "XDR did not answer within 60 s",
             ),
-            (TransportError::TooLarge { bound: 1 }, "XDR's answer is too large"),
+            (TransportError::TooLarge { bound: 1 }, "XDR's response is too large"),
             (
                 TransportError::Broken { reason: reason() },
-                "the connection to XDR broke: why; see what it did by module list",
+                "the connection to XDR broke: why; check the result with module list",
             ),
         ];
         for (error, expected) in rows {
