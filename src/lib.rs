@@ -1,10 +1,9 @@
-//! Answers "has Microsoft seen this observable?" with CTIM sightings.
+//! A relay between Cisco XDR and Microsoft Graph Security: looks up observables in
+//! Microsoft's alerts and returns CTIM sightings.
 //!
-//! A relay between Cisco Threat Response / XDR and Microsoft Graph Security, as
-//! a library. The program of the same name is this library with its edges
-//! joined; to embed it, take [`relay::Relay`] and give it a
-//! [`Transport`](http::Transport), a [`Clock`](time::Clock) and somewhere to put
-//! [`Events`](event::Events):
+//! The program of the same name is built on this library. To embed it, create a
+//! [`relay::Relay`] with a [`Transport`](http::Transport), a [`Clock`](time::Clock)
+//! and a log ([`Events`](event::Events)):
 //!
 //! ```
 //! use std::sync::Arc;
@@ -26,10 +25,10 @@
 //!     application: "app".to_owned(),
 //!     secret: Secret::new("secret"),
 //! };
-//! // A clock that stands still, so that this example is true for ever.
+//! // A fixed clock, so this example always has the same result.
 //! let wall = Timestamp::parse("2026-11-21T00:00:00Z").ok_or("no time")?;
 //! let clock = Clock::new(move || Now { wall, monotonic: Duration::ZERO }, |_| {});
-//! // Microsoft in memory; `graph_relay::transport::UreqTransport` asks the real one.
+//! // A simulated Microsoft; `graph_relay::transport::UreqTransport` calls the real one.
 //! let alerts = simulator::constructed_alerts()?;
 //! let transport = Simulator::new(Behaviour::default(), clock.clone())
 //!     .with_tenant(credentials.clone(), alerts);
@@ -53,24 +52,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/embed.rs` has a `Transport` of its own and, with `default-features =
-//! false`, none of the edges and nothing of what they need: no HTTP library, no
-//! TLS, and no code that opens a socket or reads the environment.
+//! `examples/embed.rs` implements its own `Transport`. With `default-features = false`
+//! the edges are left out: no HTTP library, no TLS, and no code that opens a socket or
+//! reads the environment.
 //!
-//! In scope: the relay protocol as bytes ([`api`]), who may ask ([`trust`]), Graph
-//! ([`graph`]), the index ([`index`]), the mapping ([`mapping`]), registering with
-//! XDR ([`registrar`]), and edges for HTTP in ([`guard`], [`serve`]) and out ([`transport`]).
+//! In scope: the relay protocol ([`api`]), authentication of callers ([`trust`]), Graph
+//! ([`graph`]), the index ([`index`]), the mapping to CTIM ([`mapping`]), registering
+//! the module in XDR ([`registrar`]), and HTTP, inbound ([`guard`], [`serve`]) and
+//! outbound ([`transport`]).
 //!
-//! Out of scope: TLS towards callers, anything on disk, other vendors, and
-//! changing anything at Microsoft.
+//! Out of scope: TLS towards callers, anything on disk, other vendors, and changing
+//! anything at Microsoft.
 //!
-//! The modules stand in layers, and a file names nothing of a higher one: words,
-//! rules, flow, surface, edges. Below the edges there is no socket, clock,
-//! environment or file. `tests/house.rs` holds that sentence.
+//! The modules form layers, and each imports only from its own layer or lower ones:
+//! words, rules, flow, surface, edges. Below the edges there is no socket, clock,
+//! environment or file. `tests/house.rs` checks this.
 
 #![forbid(unsafe_code)]
 
-// Words: what everybody talks about.
+// Words: types that every layer uses.
 pub mod alert;
 pub mod cloud;
 pub mod credentials;
@@ -87,7 +87,7 @@ pub mod shortfall;
 pub mod time;
 pub mod uuid;
 
-// Rules: functions of values.
+// Rules: pure functions.
 pub mod env_file;
 mod fields;
 #[cfg(feature = "edges")]
@@ -108,7 +108,7 @@ mod targets;
 mod texts;
 pub mod xdr;
 
-// Flow: what happens when.
+// Flow: state, and the order of calls.
 mod crew;
 mod flight;
 mod hunt;
@@ -128,11 +128,11 @@ pub mod trust;
 mod upstream;
 mod walk;
 
-// Surface: the protocol.
+// Surface: the relay protocol.
 pub mod admin;
 pub mod api;
 
-// Edges: each translates between the above and one thing outside.
+// Edges: each connects the layers above to one external interface.
 #[cfg(feature = "edges")]
 pub mod cli;
 #[cfg(feature = "edges")]
@@ -150,5 +150,5 @@ pub mod serve;
 #[cfg(feature = "edges")]
 pub mod transport;
 
-// Microsoft in memory.
+// A simulated Microsoft, in memory.
 pub mod simulator;
