@@ -1,26 +1,25 @@
-//! Which Microsoft is asked: the login host, the Graph host and the portal of
-//! one cloud, which always go together.
+//! Microsoft's clouds: the login host, Graph host and portal of each.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::invalid_value::InvalidValue;
 
-/// The start of a URL, up to and without the slash before a path.
+/// Scheme and authority of a URL, without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Box<str>);
 
 impl BaseUrl {
-    /// Accepts `https://host[:port]`, and `http://` for loopback alone.
+    /// Parses `https://host[:port]`; `http://` is accepted for loopback only.
     ///
     /// # Errors
-    /// What is wrong with it, in words for whoever configured it.
+    /// Says what is wrong, to be read after the variable's name.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let text = text.strip_suffix('/').unwrap_or(text);
         let (scheme, authority) = text.split_once("://").ok_or("must begin with https://")?;
         let host = match authority.rsplit_once(':') {
             Some((host, port)) => {
-                port.parse::<u16>().map_err(|_| "has a port that is no number up to 65535")?;
+                port.parse::<u16>().map_err(|_| "must have a port number up to 65535")?;
                 host
             }
             None => authority,
@@ -40,32 +39,32 @@ impl BaseUrl {
         Ok(Self(text.to_ascii_lowercase().into()))
     }
 
-    /// That of a `host` which this program knows.
+    /// Returns the HTTPS URL of a `host` that is known to be valid.
     pub(crate) fn https(host: &str) -> Self {
         Self(format!("https://{host}").into())
     }
 
-    /// The URL of `path`, which begins with a slash.
+    /// Returns the URL of `path`, which begins with a slash.
     pub fn join(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
 
-    /// The text of it.
+    /// Returns the URL as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The host, with the port if that is given.
+    /// Returns the host, and the port if there is one.
     pub fn authority(&self) -> &str {
         self.0.split_once("://").map_or(&self.0, |(_, authority)| authority)
     }
 
-    /// Whether it is on this machine.
+    /// Returns whether the host is loopback.
     pub fn is_loopback(&self) -> bool {
         is_loopback(host_of(self.authority()))
     }
 
-    /// Whether `url` is on this very host, port and scheme.
+    /// Returns whether `url` has this scheme, host and port.
     pub fn is_origin_of(&self, url: &str) -> bool {
         let end = self.0.len();
         url.get(..end).is_some_and(|head| head.eq_ignore_ascii_case(&self.0))
@@ -73,7 +72,7 @@ impl BaseUrl {
     }
 }
 
-/// The host of `host[:port]`.
+/// Returns the host of `host[:port]`.
 fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
@@ -92,46 +91,46 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-/// One of Microsoft's clouds, or a stand-in for it.
+/// The endpoints of one of Microsoft's clouds, or of a substitute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cloud {
-    /// Where tokens come from.
+    /// The token endpoint's base URL.
     pub login: BaseUrl,
-    /// Where alerts come from, without the version.
+    /// Graph's base URL, without the version.
     pub graph: BaseUrl,
-    /// What the token is asked for. Stays the real cloud's when `graph` is
-    /// overridden, as by a private link.
+    /// The scope of the access token. Stays the real cloud's when `graph` is
+    /// overridden, as for a private link.
     pub scope: String,
-    /// Where people look at alerts.
+    /// The portal's base URL, for links to alerts.
     pub portal: BaseUrl,
 }
 
 impl Cloud {
-    /// Whether `host` is one that a cloud brings with it, which nobody has configured.
+    /// Returns whether `host` belongs to a built-in cloud rather than to the configuration.
     pub fn is_built_in(host: &str) -> bool {
         [Self::global(), Self::gcc_high(), Self::dod(), Self::china()]
             .iter()
             .any(|cloud| [&cloud.login, &cloud.graph].iter().any(|url| url.authority() == host))
     }
 
-    /// The public cloud, and GCC.
+    /// Returns the public cloud, which also serves GCC.
     pub fn global() -> Self {
         Self::of("login.microsoftonline.com", "graph.microsoft.com", "security.microsoft.com")
     }
 
-    /// US Government L4.
+    /// Returns the US Government L4 cloud.
     pub fn gcc_high() -> Self {
         Self::of("login.microsoftonline.us", "graph.microsoft.us", "security.microsoft.us")
     }
 
-    /// US Government L5.
+    /// Returns the US Government L5 cloud.
     pub fn dod() -> Self {
         Self::of("login.microsoftonline.us", "dod-graph.microsoft.us", "security.apps.mil")
     }
 
-    /// China, operated by 21Vianet. It offers the legacy alerts alone, and has no
-    /// Defender portal: its alerts are those of Azure.
+    /// Returns the cloud in China, operated by 21Vianet. It has only the legacy alerts
+    /// API and no Defender portal; its alerts are in the Azure portal.
     pub fn china() -> Self {
         Self::of("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "portal.azure.cn")
     }

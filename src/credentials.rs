@@ -1,5 +1,5 @@
-//! What a caller's token says about whom to ask, in types that cannot be
-//! printed, compared by accident or put into a URL unchecked.
+//! The Microsoft credentials in a caller's token, in types that cannot be printed
+//! or put into a URL unchecked.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use sha2::{Digest, Sha256};
 
 use crate::cloud::Cloud;
 
-/// Text that must never be seen: it has no `Display`, no `Serialize`, and its
-/// `Debug` says nothing, not even the length.
+/// Text that must never be logged: it has no `Display`, no `Serialize`, and its
+/// `Debug` reveals nothing, not even the length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Keeps `text` from view.
+    /// Wraps `text`.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends or signs it.
+    /// Returns the text, to be sent, signed with or hashed.
     ///
     /// `tests/house.rs` lists the files that may call this.
     pub fn expose(&self) -> &str {
@@ -32,23 +32,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A tenant by GUID or by domain name: nothing else fits into the path of the
-/// token endpoint without changing it (D-12).
+/// A tenant's GUID or domain name. Anything else could change the path of the token
+/// endpoint's URL (D-12).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantId(Box<str>);
 
 impl TenantId {
-    /// Accepts a GUID or a domain name of at least two labels.
+    /// Parses a GUID, or a domain name of at least two labels.
     pub fn parse(text: &str) -> Option<Self> {
         (is_guid(text) || is_domain(text)).then(|| Self(text.to_ascii_lowercase().into()))
     }
 
-    /// The tenant as it goes into a URL.
+    /// Returns the tenant in lower case, safe in a URL.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is a domain name rather than a GUID.
+    /// Returns whether it is a domain name rather than a GUID.
     pub fn is_domain(&self) -> bool {
         !is_guid(&self.0)
     }
@@ -75,7 +75,7 @@ fn is_domain(text: &str) -> bool {
 pub struct Credentials {
     /// The tenant.
     pub tenant: TenantId,
-    /// The application (client) id, as registered in Entra.
+    /// The application (client) ID, as registered in Entra.
     pub application: String,
     /// The application's client secret.
     pub secret: Secret,
@@ -87,8 +87,8 @@ impl Credentials {
         Self { tenant, application: application.into(), secret }
     }
 
-    /// Under which everything that belongs to these credentials is kept. The
-    /// secret is part of it, so that a wrong one finds nothing of another's.
+    /// Returns the key under which tokens and alerts are cached. It includes the
+    /// secret, so a wrong secret finds nothing that the right one has loaded.
     pub fn key(&self, cloud: &Cloud) -> CredentialKey {
         let parts = [
             cloud.login.as_str(),

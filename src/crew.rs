@@ -1,4 +1,4 @@
-//! Much to do, by a few at a time.
+//! A bounded parallel map over a slice.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +7,8 @@ use std::thread;
 use crate::event::RequestId;
 use crate::flight::lock;
 
-/// Does `work` on each of `items`, on this thread and up to `width` - 1 others:
-/// what has come of each, in their order, and `None` where it has panicked.
+/// Applies `work` to each of `items` on this thread and up to `width` - 1 others.
+/// Returns the results in order, with `None` where `work` panicked.
 pub(crate) fn each<T: Sync, R: Send>(
     items: &[T],
     width: usize,
@@ -24,7 +24,7 @@ pub(crate) fn each<T: Sync, R: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..width.min(items.len()) {
-            // With fewer threads it takes longer, and is done all the same.
+            // If no thread can be started, the others do its share.
             let worker = thread::Builder::new().name("crew".to_owned());
             let _ = worker.spawn_scoped(scope, RequestId::carry(guarded(&take_turns)));
         }
@@ -44,7 +44,7 @@ fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     items.get(place).map(|item| (place, item))
 }
 
-/// Takes turns again after a panic, which has cost one item.
+/// Continues with the next item after a panic.
 fn guarded(take_turns: &(impl Fn() + Sync)) -> impl Fn() + Send {
     move || while std::panic::catch_unwind(std::panic::AssertUnwindSafe(take_turns)).is_err() {}
 }

@@ -1,8 +1,8 @@
-//! What can go wrong, grouped by whose move it is, and the one table that
-//! turns it into the words of the relay protocol.
+//! The errors of a request, grouped by who can fix them, and their codes in the
+//! relay protocol.
 //!
-//! `Display` is for the log (`error_display.rs`). The message on the wire is a text
-//! of its own ([`Error::message`]).
+//! `Display` is for the log (`error_display.rs`). [`Error::message`] is the text for the
+//! analyst.
 
 use std::time::Duration;
 
@@ -13,78 +13,76 @@ pub use crate::invalid_value::InvalidValue;
 use crate::limits;
 use crate::time::Timestamp;
 
-/// An item of `errors` in an answer.
+/// An item of `errors` in a response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WireError {
-    /// `fatal`: no data. `warning`: there is data, and it may be incomplete.
+    /// `fatal`: no data. `warning`: the data may be incomplete.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Cisco's word for what happened.
+    /// Cisco's code for the failure.
     pub code: &'static str,
-    /// One plain sentence for the analyst.
+    /// The text for the analyst.
     pub message: String,
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request's body; the caller has to send another.
+    /// The request body is invalid.
     InvalidArgument(InvalidArgument),
-    /// The request's token; the module's settings have to change.
+    /// The request's token was refused: check the module's settings in XDR.
     Authorization(AuthorizationError),
-    /// The credentials in the token, or the token endpoint.
+    /// The token endpoint issued no token, usually because of the credentials.
     Login(LoginProblem),
-    /// An answer of Graph that is no success.
+    /// Graph returned an error.
     Graph(Problem),
-    /// An answer of the legacy alerts API that is no success, and is likely to be
-    /// the end of it.
+    /// The legacy alerts API returned an error that suggests it has been switched off.
     Retired(Problem),
-    /// Microsoft may not be asked again yet.
+    /// Calls to Microsoft are paused.
     Throttled {
-        /// When it may.
+        /// When they resume.
         until: Timestamp,
-        /// What it has answered with; 429 also when that is only to be expected.
+        /// The status that caused it; 429 also for the relay's own rate limit.
         status: u16,
     },
-    /// No answer at all.
+    /// No response was received.
     Transport(TransportError),
-    /// Microsoft spoke, but not the language this program knows.
+    /// Microsoft's response does not have the expected form.
     UnexpectedAnswer(UnexpectedAnswer),
-    /// The request's time was up before there was anything to answer with.
+    /// The request's deadline passed before there was any data.
     Deadline {
-        /// What was still going on.
+        /// What the relay was doing, after "the relay was still".
         waiting_for: &'static str,
     },
-    /// This process could not do it: no thread could be started, or one
-    /// panicked.
+    /// A fault of this process: a thread could not be started, or panicked.
     Internal {
-        /// What it could not do.
+        /// What failed, after "the relay could not".
         what: &'static str,
     },
 }
 
-/// What is wrong with a request's body.
+/// What is wrong with a request body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidArgument {
     /// It is larger than [`limits::BODY`].
     BodyTooLarge,
-    /// It did not arrive whole.
+    /// It is incomplete.
     BodyIncomplete,
-    /// It is not JSON; where that shows.
+    /// It is not JSON.
     NotJson {
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
         column: usize,
     },
-    /// It is JSON of another shape; the complaints in the form of the
-    /// original's schema library.
+    /// It is JSON of the wrong structure; the text has the form of the original's
+    /// schema library.
     Shape(String),
-    /// It holds more than [`limits::OBSERVABLES`].
+    /// It has more than [`limits::OBSERVABLES`] items.
     TooManyObservables(usize),
-    /// The value of this item is longer than [`limits::VALUE`].
+    /// The value of the item at this index is longer than [`limits::VALUE`].
     ValueTooLong(usize),
 }
 
@@ -94,81 +92,81 @@ pub enum InvalidArgument {
 pub enum AuthorizationError {
     /// There is no `Authorization` header.
     HeaderMissing,
-    /// It is not `Bearer` and a token.
+    /// The header is not `Bearer` and a token.
     WrongType,
     /// The token is not a signed JWT in compact form.
     WrongStructure,
-    /// Its header names an algorithm that is not configured.
+    /// The token's algorithm is not configured.
     WrongAlgorithm {
-        /// Which would be, in a sentence.
+        /// A sentence that names the configured ones.
         expected: &'static str,
     },
-    /// No configured key has signed it.
+    /// No configured key verifies the signature.
     WrongSignature,
-    /// The published key that it names has not signed it.
+    /// The published key that the token names does not verify the signature.
     WrongPublishedSignature,
-    /// It does not say which host publishes its key.
+    /// The token has no `jwks_host`.
     HostMissing,
-    /// The host that it names is not one whose keys are believed.
+    /// The token's `jwks_host` is not in `RELAY_JWKS_HOSTS`.
     WrongHost,
-    /// The host publishes no such key.
+    /// The host does not publish the token's `kid`.
     UnknownKey,
-    /// The host's keys could not be had.
+    /// The host's keys could not be fetched.
     KeysUnavailable {
         /// The host, as configured.
         host: String,
     },
-    /// It has expired.
+    /// The token has expired.
     Expired {
         /// Its `exp`.
         exp: Timestamp,
     },
-    /// It is not valid yet.
+    /// The token is not valid yet.
     NotYetValid {
         /// Its `nbf`.
         nbf: Timestamp,
     },
-    /// It is meant for somebody else.
+    /// The token's `aud` is not `RELAY_AUDIENCE`.
     WrongAudience,
-    /// A claim is missing or not what it should be.
+    /// A claim is missing or has the wrong type.
     WrongPayload {
         /// The claim.
         claim: &'static str,
     },
     /// `tenant_id` is neither a GUID nor a domain name.
     WrongTenant,
-    /// The tenant is not one of those that are served.
+    /// The tenant is not in `RELAY_TENANTS`.
     TenantNotServed,
 }
 
-/// An answer of the token endpoint that holds no token.
+/// An error response of the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginProblem {
     /// The HTTP status.
     pub status: u16,
-    /// Whether it is OAuth's error document; anything else is not the endpoint
-    /// speaking but something on the way to it.
+    /// Whether it is an OAuth error document; anything else comes from a proxy or
+    /// gateway in between.
     pub is_document: bool,
-    /// The number behind `AADSTS`, where there is one.
+    /// The number after `AADSTS`, if any.
     pub code: Option<u32>,
-    /// The first sentence of the description, bounded.
+    /// The first sentence of the description, truncated.
     pub message: String,
-    /// The tenant that was asked for.
+    /// The tenant in the request.
     pub tenant: TenantId,
 }
 
-/// An answer of Graph that is no success.
+/// An error response of Graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
-    /// Graph's `error.code`, bounded; may be empty.
+    /// Graph's `error.code`, truncated; may be empty.
     pub code: String,
-    /// Graph's `error.message`, bounded; may be empty.
+    /// Graph's `error.message`, truncated; may be empty.
     pub message: String,
 }
 
-/// Why there is no answer at all.
+/// Why no response was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportError {
@@ -177,43 +175,43 @@ pub enum TransportError {
         /// The host.
         host: String,
     },
-    /// No connection to the host.
+    /// The connection to the host failed.
     Connect {
         /// The host.
         host: String,
-        /// What the system said, bounded.
+        /// The system's error text, truncated.
         reason: String,
     },
-    /// No connection to the proxy, or the proxy makes none to the host.
+    /// The connection to the proxy failed, or the proxy's to the host.
     Proxy {
         /// The proxy's host and port.
         proxy: String,
-        /// What it or the system said, bounded.
+        /// The error text of the proxy or the system, truncated.
         reason: String,
     },
-    /// No trust in the host's certificate, or no common TLS.
+    /// The host's certificate is not trusted, or the TLS handshake failed.
     Tls {
-        /// What the TLS library said, bounded.
+        /// The TLS library's error text, truncated.
         reason: String,
     },
-    /// The time for one call was up.
+    /// The call timed out.
     Timeout {
-        /// The time it had.
+        /// The timeout.
         after: Duration,
     },
-    /// The answer is larger than one may be.
+    /// The response exceeds the size limit.
     TooLarge {
-        /// The bytes that it may have.
+        /// The limit in bytes.
         bound: u64,
     },
-    /// The connection broke, or what came was not HTTP.
+    /// The connection was lost, or the response was not HTTP.
     Broken {
-        /// What the client said, bounded.
+        /// The HTTP client's error text, truncated.
         reason: String,
     },
 }
 
-/// What was expected of an answer and not found.
+/// The part of a response that is missing or malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnexpectedAnswer {
@@ -227,21 +225,21 @@ pub enum UnexpectedAnswer {
     NextLink,
     /// The rows of a hunting query.
     Rows,
-    /// What became of the parts of a batch.
+    /// The responses of a batch.
     Batch,
 }
 
 impl Error {
-    /// When others take all the places of those who may wait.
+    /// No permit was left to wait for Microsoft.
     pub const BUSY: Self =
-        Self::Deadline { waiting_for: "answering others who wait for Microsoft" };
+        Self::Deadline { waiting_for: "answering other requests that wait for Microsoft" };
 
-    /// The error as an item of `errors`, for an answer without data.
+    /// Returns the error as an item of `errors`, for a response without data.
     pub fn wire(&self) -> WireError {
         WireError { kind: "fatal", code: self.code(), message: self.message() }
     }
 
-    /// Whether Microsoft refuses the credentials, or what they may do.
+    /// Returns whether Microsoft rejected the credentials or their permissions.
     pub const fn is_refusal(&self) -> bool {
         match self {
             Self::Login(problem) => problem.is_refusal(),
@@ -250,7 +248,7 @@ impl Error {
         }
     }
 
-    /// Cisco's word for it.
+    /// Returns Cisco's code for the error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::InvalidArgument(_) => "invalid argument",
@@ -272,7 +270,7 @@ impl Error {
     }
 }
 
-/// The original's words by HTTP status.
+/// Returns the original's code for an HTTP status.
 fn status_code(status: u16, client_error: &'static str) -> &'static str {
     match status {
         400 if client_error == "unknown" => "invalid argument",
@@ -288,39 +286,39 @@ fn status_code(status: u16, client_error: &'static str) -> &'static str {
 }
 
 impl LoginProblem {
-    /// Whether Microsoft refused the credentials, rather than having trouble.
+    /// Returns whether Microsoft rejected the credentials, rather than failing itself.
     pub const fn is_refusal(&self) -> bool {
         self.is_document && matches!(self.status, 400..=499) && self.status != 429
     }
 }
 
 impl Problem {
-    /// The application role of which one is missing, if that is the trouble: the
-    /// least of those that Graph's text lists.
+    /// Returns the missing application permission, if that is the cause: the least
+    /// privileged one that Graph's text lists.
     pub fn missing_role(&self) -> Option<&'static str> {
         if self.status != 403 {
             return None;
         }
-        // The legacy API names none.
+        // The legacy API names no permission.
         if ["valid permissions", "valid roles"].iter().any(|text| self.message.contains(text)) {
             return Some("SecurityEvents.Read.All");
         }
         let is_about_roles = self.message.contains("application roles");
-        // Behind the roles that are required stand those that it has.
+        // The text lists the required roles first, then those of the application.
         let required = self.message.split_once("required roles:").map_or("", |(_, rest)| rest);
         let required = required.split(", application roles").next().unwrap_or_default();
         let named = ROLES.into_iter().find(|role| required.contains(role));
         is_about_roles.then(|| named.unwrap_or("SecurityAlert.Read.All"))
     }
 
-    /// Whether the tenant lacks the product, or has not set it up. The status
-    /// does not tell (403, 404 and 401 have all been seen); only the text does.
+    /// Returns whether the tenant has no licence for the product or has not set it
+    /// up. Only the text says so: 401, 403 and 404 have all been seen.
     pub fn is_missing_licence(&self) -> bool {
         let text = self.message.to_lowercase();
         matches!(self.status, 401 | 403 | 404) && UNLICENSED.iter().any(|word| text.contains(word))
     }
 
-    /// Whatever Graph said; it is known to say nothing at times.
+    /// Returns Graph's message, or else its code; Graph sometimes sends neither.
     pub fn text(&self) -> &str {
         [&self.message, &self.code]
             .into_iter()
@@ -329,16 +327,16 @@ impl Problem {
     }
 }
 
-/// The roles of which one is enough for what the relay asks, the least first.
+/// The permissions that the relay may need, least privileged first.
 const ROLES: [&str; 3] =
     ["SecurityAlert.Read.All", "ThreatHunting.Read.All", "SecurityEvents.Read.All"];
 
-/// What Microsoft's products say where there is no licence for them.
+/// Phrases in the errors of Microsoft's products that are not licensed or set up.
 const UNLICENSED: [&str; 5] =
     ["not provisioned", "account mode is inactive", "not onboarded", "license", "licence"];
 
-/// The first [`limits::FOREIGN_TEXT`] bytes of what somebody else wrote, on
-/// one line and without control characters.
+/// Returns the first [`limits::FOREIGN_TEXT`] bytes of untrusted text, with control
+/// characters replaced by spaces.
 pub fn foreign(text: &str) -> String {
     let end = text.floor_char_boundary(limits::FOREIGN_TEXT);
     let (head, tail) = text.split_at(end);

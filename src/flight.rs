@@ -1,12 +1,11 @@
-//! One at a time: whoever needs what is already being fetched waits for that,
-//! instead of fetching it again.
+//! Single flight: concurrent callers share the fetch that is in progress.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::Error;
 
-/// Something that is done by one at a time.
+/// A task that runs at most once at a time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flight(Arc<Shared>);
 
@@ -19,34 +18,34 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     under_way: bool,
-    /// How many have ended.
+    /// Number of runs that have ended.
     ended: u64,
-    /// How the last one ended.
+    /// The error of the last run, if it failed.
     last: Option<Error>,
 }
 
-/// Whose turn it is.
+/// A caller's role.
 pub(crate) enum Turn {
-    /// The caller's; everybody else waits for it.
+    /// Runs the task; other callers wait for it.
     Lead(Lead),
-    /// Somebody else's, who will have ended when this has been waited for.
+    /// Waits for the run in progress, with this ticket.
     Follow(Ticket),
 }
 
-/// The duty to do it, and to say how it ended. Dropped without a word, as by a
-/// panic, it ends as a failure.
+/// Obliges its owner to run the task and report the result. Dropped without a
+/// result, as by a panic, it reports a failure.
 #[derive(Debug)]
 pub(crate) struct Lead {
     shared: Arc<Shared>,
     result: Result<(), Error>,
 }
 
-/// The right to learn how one flight ended.
+/// Identifies one run to wait for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket(u64);
 
 impl Flight {
-    /// Takes the lead if nobody has it.
+    /// Becomes the leader if no run is in progress.
     pub(crate) fn join(&self) -> Turn {
         let mut state = lock(&self.0.state);
         if std::mem::replace(&mut state.under_way, true) {
@@ -54,12 +53,12 @@ impl Flight {
         }
         Turn::Lead(Lead {
             shared: Arc::clone(&self.0),
-            result: Err(Error::Internal { what: "finish what it had begun" }),
+            result: Err(Error::Internal { what: "complete a task because of an internal fault" }),
         })
     }
 
-    /// Waits until the flight of `ticket` has ended; `None` when that takes
-    /// longer than `patience`.
+    /// Waits until the run of `ticket` has ended; returns `None` if that takes longer
+    /// than `patience`.
     pub(crate) fn wait(&self, ticket: Ticket, patience: Duration) -> Option<Result<(), Error>> {
         let state = lock(&self.0.state);
         let (state, _) = self
@@ -73,12 +72,12 @@ impl Flight {
 }
 
 impl Lead {
-    /// With which this very flight can be waited for.
+    /// Returns the ticket of this run.
     pub(crate) fn ticket(&self) -> Ticket {
         Ticket(lock(&self.shared.state).ended)
     }
 
-    /// Ends it and wakes everybody who waits.
+    /// Ends the run with `result` and wakes all waiting callers.
     pub(crate) fn end(mut self, result: Result<(), Error>) {
         self.result = result;
     }
@@ -95,8 +94,8 @@ impl Drop for Lead {
     }
 }
 
-/// Locks `mutex`. What a panicking thread leaves behind is whole: nothing here
-/// is changed in more than one step while a panic is possible.
+/// Locks `mutex`, ignoring poisoning. Data is consistent after a panic, since no
+/// update has more than one step in which a panic is possible.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -110,7 +109,7 @@ mod tests {
     fn lead(flight: &Flight) -> Lead {
         match flight.join() {
             Turn::Lead(lead) => lead,
-            Turn::Follow(_) => panic!("somebody else leads"),
+            Turn::Follow(_) => panic!("another caller leads"),
         }
     }
 

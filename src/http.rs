@@ -1,4 +1,4 @@
-//! Outbound HTTP as data, and the one trait of this crate: [`Transport`].
+//! Outbound HTTP requests and responses, and [`Transport`], which sends them.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,36 +7,36 @@ use crate::credentials::Secret;
 use crate::error::TransportError;
 use crate::time::Timestamp;
 
-/// A request to Microsoft, or, to register a module, to Cisco.
+/// A request to Microsoft, or to XDR when a module is registered.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The whole URL, percent-encoded.
+    /// The full URL, percent-encoded.
     pub url: String,
-    /// The access token to send as `Authorization: Bearer`.
+    /// The access token, sent as `Authorization: Bearer`.
     pub bearer: Option<Secret>,
-    /// Further headers, names in lower case; nothing secret among them.
+    /// Further headers, names in lower case. None is secret.
     pub headers: Vec<(String, String)>,
-    /// What to do, and with which body.
+    /// The method and body.
     pub action: Action,
 }
 
-/// The method of a [`Request`], with its body where it has one.
+/// The method of a [`Request`], and its body if it has one.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// `GET`.
     Get,
     /// `POST` of `application/x-www-form-urlencoded`: a token request, whose
-    /// body holds the client secret.
+    /// body contains the client secret.
     PostForm(Secret),
-    /// `POST` of JSON: a question that does not fit into a URL. It changes nothing,
-    /// and so can be asked again like a `GET`.
+    /// `POST` of a query as JSON. It changes nothing, so it can be retried like a
+    /// `GET`.
     PostQuery(String),
-    /// `POST` of a form as a client that gives its name and password by
-    /// `Authorization: Basic` (RFC 6749 section 2.3.1).
+    /// `POST` of a form, with the client's ID and password as `Authorization: Basic`
+    /// (RFC 6749 section 2.3.1).
     PostFormBasic {
-        /// The name and the password with a colon between them.
+        /// ID and password, separated by a colon.
         client: Secret,
-        /// The form, which holds no secret.
+        /// The form, which contains no secret.
         form: &'static str,
     },
     /// `POST` of `application/json`.
@@ -48,7 +48,7 @@ pub enum Action {
 }
 
 impl Request {
-    /// The first header called `name` (in lower case).
+    /// Returns the first header named `name` (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         first(&self.headers, name)
     }
@@ -58,7 +58,7 @@ fn first<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
 }
 
-/// An answer, whatever its status.
+/// A response of any status.
 #[derive(Clone, Default)]
 pub struct Response {
     /// The status code.
@@ -70,21 +70,21 @@ pub struct Response {
 }
 
 impl Response {
-    /// The first header called `name` (in lower case).
+    /// Returns the first header named `name` (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         first(&self.headers, name)
     }
 }
 
 impl Response {
-    /// When it was sent, by the sender's clock.
+    /// Returns the time in its `Date` header.
     pub fn date(&self) -> Option<Timestamp> {
         self.header("date").and_then(Timestamp::parse_http)
     }
 
-    /// How long to wait before asking again, if the answer says so: seconds,
-    /// whole as a rule but seen with a fraction, or a date (RFC 9110 section
-    /// 10.2.3), which is taken by the sender's own clock where that is known.
+    /// Returns the time to wait according to `Retry-After` (RFC 9110 section 10.2.3):
+    /// seconds, which Microsoft also sends with a fraction, or a date, which is
+    /// compared with the sender's `Date` if there is one.
     pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         let text = self.header("retry-after")?.trim();
         if let Some(date) = Timestamp::parse_http(text) {
@@ -97,26 +97,25 @@ impl Response {
 }
 
 impl fmt::Debug for Response {
-    /// Without headers and body: an answer may hold an access token.
+    /// Omits headers and body, which may contain an access token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Response {{ status: {}, {} bytes }}", self.status, self.body.len())
     }
 }
 
-/// Carries a request to where its URL says and the answer back.
+/// Sends one HTTP request and returns the response.
 ///
-/// An implementation makes one attempt: it follows no redirect, repeats
-/// nothing, and gives every status as a [`Response`].
+/// An implementation makes a single attempt: it follows no redirect, does not
+/// retry, and returns every status as a [`Response`].
 pub trait Transport: Send + Sync {
-    /// Sends `request` and returns the answer, whole, within `timeout`.
+    /// Sends `request` and returns the complete response within `timeout`.
     ///
     /// # Errors
-    /// When there is no answer: see [`TransportError`] for which is which.
+    /// Fails if there is no response; see [`TransportError`].
     fn send(&self, request: &Request, timeout: Duration) -> Result<Response, TransportError>;
 }
 
-/// The words of the statuses that occur (RFC 9110 section 15). They are for
-/// people; programs read the number.
+/// Returns the reason phrase of a status that the relay sends (RFC 9110 section 15).
 pub(crate) const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -137,7 +136,7 @@ pub(crate) const fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Percent-encodes everything but the unreserved characters of RFC 3986.
+/// Percent-encodes all but the unreserved characters of RFC 3986.
 pub fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -169,7 +168,7 @@ mod tests {
             ("2.128", None, Some(2_128)),
             ("Sun, 06 Nov 1994 08:49:47 GMT", None, Some(10_000)),
             ("Sun, 06 Nov 1994 08:49:27 GMT", None, Some(0)),
-            // By the clock of whoever wrote the date.
+            // By the sender's clock.
             ("Sun, 06 Nov 1994 08:49:47 GMT", Some("Sun, 06 Nov 1994 08:49:45 GMT"), Some(2_000)),
             // Not times to wait.
             ("", None, None),

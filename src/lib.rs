@@ -1,35 +1,34 @@
-//! Answers "has Microsoft seen this observable?" with CTIM sightings.
+//! A relay between Cisco XDR and Microsoft Graph Security: looks up observables in
+//! Microsoft's alerts and returns CTIM sightings.
 //!
-//! A relay between Cisco Threat Response / XDR and Microsoft Graph Security, as
-//! a library. The program of the same name is this library with its edges
-//! joined. To embed it, take [`Relay`] and give it a [`Transport`], a [`Clock`] and
-//! somewhere to put [`Events`]; what an embedder needs is re-exported here, and
-//! whatever may grow is `#[non_exhaustive]`, with a constructor or `with_…`.
 //!
-//! With `default-features = false` there are none of the edges and nothing of what
-//! they need: no HTTP library, no TLS, and no code that opens a socket or reads the
-//! environment. `examples/embed.rs`:
+//! The program of the same name is built on this library. To embed it, create a [`Relay`]
+//! with a [`Transport`], a [`Clock`] and a log ([`Events`]). What an embedder needs is
+//! re-exported here; types that may grow are `#[non_exhaustive]`, with a constructor or
+//! `with_…`.
+//!
+//! With `default-features = false` the edges are left out: no HTTP library, no TLS, and no
+//! code that opens a socket or reads the environment. `examples/embed.rs`:
 //!
 //! ```
 #![doc = include_str!("../examples/embed.rs")]
 //! ```
 //!
-//! In scope: the relay protocol as bytes ([`api`]), who may ask ([`trust`]), Graph
-//! ([`graph`]), the index ([`index`]), the mapping ([`mapping`]), and behind the
-//! feature `edges`: registering with XDR, and HTTP in (`guard`, `serve`) and out
-//! (`transport`).
+//! In scope: the relay protocol ([`api`]), authentication of callers ([`trust`]), Graph
+//! ([`graph`]), the index ([`index`]), the mapping to CTIM ([`mapping`]), and behind the
+//! feature `edges`: registering the module in XDR, and HTTP, inbound (`guard`, `serve`) and
+//! outbound (`transport`).
 //!
-//! Out of scope: TLS towards callers, anything on disk, other vendors, and
-//! changing anything at Microsoft.
+//! Out of scope: TLS towards callers, anything on disk, other vendors, and changing
+//! anything at Microsoft.
 //!
-//! The modules stand in layers, and a file names nothing of a higher one: words,
-//! rules, flow, surface, edges. Below the edges there is no socket, clock,
-//! environment or file. `tests/house.rs` holds that sentence. One edge is always there:
-//! the file with [`Clock::system`].
+//! The modules form layers, and each imports only from its own layer or lower ones:
+//! words, rules, flow, surface, edges. Below the edges there is no socket, clock,
+//! environment or file, except the file with [`Clock::system`]. `tests/house.rs` checks this.
 
 #![forbid(unsafe_code)]
 
-// Words: what everybody talks about.
+// Words: types that every layer uses.
 pub mod alert;
 pub mod cloud;
 pub mod credentials;
@@ -48,7 +47,7 @@ pub mod shortfall;
 pub mod time;
 pub mod uuid;
 
-// Rules: functions of values.
+// Rules: pure functions.
 pub mod env_file;
 mod fields;
 #[cfg(feature = "edges")]
@@ -70,7 +69,7 @@ mod texts;
 #[cfg(feature = "edges")]
 pub mod xdr;
 
-// Flow: what happens when.
+// Flow: state, and the order of calls.
 mod crew;
 mod flight;
 mod hunt;
@@ -91,11 +90,11 @@ pub mod trust;
 mod upstream;
 mod walk;
 
-// Surface: the protocol.
+// Surface: the relay protocol.
 pub mod admin;
 pub mod api;
 
-// Edges: each translates between the above and one thing outside.
+// Edges: each connects the layers above to one external interface.
 #[cfg(feature = "edges")]
 pub mod cli;
 #[cfg(feature = "edges")]
@@ -114,7 +113,7 @@ mod system_clock;
 #[cfg(feature = "edges")]
 pub mod transport;
 
-// Microsoft in memory.
+// A simulated Microsoft, in memory.
 pub mod simulator;
 
 // What an embedder needs.

@@ -1,5 +1,7 @@
-//! The sentences that analysts read: one for each way to fail, plain, with what
-//! to mend where that is known, and the original's words where it had any.
+//! The error texts for analysts: one for each failure, with what to do where that
+//! is known. Texts begin as the original's did, since people may match on them.
+//!
+//! `docs/troubleshooting.md` explains each text; `tests/house.rs` compares them.
 
 use crate::cloud::Cloud;
 use crate::error::{
@@ -8,7 +10,7 @@ use crate::error::{
 use crate::limits;
 
 impl Error {
-    /// One plain sentence for the analyst.
+    /// Returns the text for the analyst.
     pub fn message(&self) -> String {
         match self {
             Self::InvalidArgument(error) => error.message(),
@@ -42,15 +44,15 @@ impl InvalidArgument {
                 limits::BODY
             ),
             Self::BodyIncomplete => {
-                "Invalid JSON payload received. The body did not arrive whole.".to_owned()
+                "Invalid JSON payload received. The body was incomplete.".to_owned()
             }
             Self::NotJson { line, column } => format!(
-                "Invalid JSON payload received. It is not JSON at line {line}, column {column}."
+                "Invalid JSON payload received. Syntax error at line {line}, column {column}."
             ),
             Self::Shape(complaints) => format!("Invalid JSON payload received. {complaints}"),
             Self::TooManyObservables(count) => format!(
-                "Invalid JSON payload received. It holds {count} observables; \
-                 at most {} can be looked up at once.",
+                "Invalid JSON payload received. It has {count} observables; at most {} can be \
+                 looked up at once.",
                 limits::OBSERVABLES
             ),
             Self::ValueTooLong(index) => format!(
@@ -92,7 +94,7 @@ impl AuthorizationError {
                                   GUID or one of its domain names"
                 .to_owned(),
             Self::TenantNotServed => "This relay does not serve the tenant_id in JWT payload. \
-                                      Make sure it is written as in RELAY_TENANTS"
+                                      Make sure RELAY_TENANTS has it in the same spelling"
                 .to_owned(),
         }
     }
@@ -105,8 +107,8 @@ impl LoginProblem {
             500.. => return UNAVAILABLE.to_owned() + LATER,
             status if !self.is_document => {
                 return format!(
-                    "Unexpected response from Microsoft's token endpoint, or from something on \
-                     the way to it (HTTP {status})."
+                    "Unexpected response from Microsoft's token endpoint or from a proxy in \
+                     between (HTTP {status})."
                 );
             }
             _ => {}
@@ -127,7 +129,7 @@ impl LoginProblem {
             }
             Some(7_000_216 | 7_000_218) => "The client secret is missing".to_owned(),
             Some(70_011 | 1_002_012) => {
-                "The scope was refused. Make sure RELAY_CLOUD is the cloud of this tenant"
+                "Microsoft refused the scope. Make sure RELAY_CLOUD is the tenant's cloud"
                     .to_owned()
             }
             _ => self.message.clone(),
@@ -150,30 +152,30 @@ impl Problem {
         }
         if self.is_missing_licence() {
             return format!(
-                "The tenant has no licence for the Microsoft Defender product that is asked, or \
-                 has not set it up; the application's permission is not the reason: {text} \
-                 (HTTP {}).",
+                "The tenant has no licence for the Microsoft Defender product that the relay \
+                 queries, or has not set it up; the application's permissions are not the cause: \
+                 {text} (HTTP {}).",
                 self.status
             );
         }
         match self.status {
             400 => format!(
-                "Microsoft Graph Security does not understand the relay's question, which is a \
-                 fault and no all-clear: {text} (HTTP 400)."
+                "Microsoft Graph Security rejected the relay's query. This is a fault, not a \
+                 clean result: {text} (HTTP 400)."
             ),
             401 => format!("Authorization failed: {text}"),
             403 => format!(
-                "Microsoft Graph Security refuses to show this tenant's alerts, though the \
-                 credentials are good: {text} (HTTP 403)."
+                "Microsoft Graph Security denied access to this tenant's alerts, although the \
+                 credentials are valid: {text} (HTTP 403)."
             ),
             404 => format!(
-                "Microsoft Graph Security has no list of alerts at this place, which is a fault \
-                 and no all-clear. Make sure that Microsoft Defender is set up in the tenant, \
-                 and that RELAY_CLOUD and RELAY_GRAPH_URL are right: {text} (HTTP 404)."
+                "Microsoft Graph Security has no list of alerts at this URL. This is a fault, \
+                 not a clean result. Make sure that Microsoft Defender is set up in the tenant \
+                 and that RELAY_CLOUD and RELAY_GRAPH_URL are correct: {text} (HTTP 404)."
             ),
             410 => format!(
-                "Microsoft has withdrawn the list of alerts that the relay asks for, so nothing \
-                 can be found: {text} (HTTP 410)."
+                "Microsoft has withdrawn the list of alerts that the relay reads. This is a \
+                 fault, not a clean result: {text} (HTTP 410)."
             ),
             429 => TOO_MANY.to_owned() + LATER,
             503 => UNAVAILABLE.to_owned() + LATER,
@@ -190,7 +192,9 @@ impl TransportError {
             Self::Resolve { host } => unable_to_connect(host, "its name could not be resolved"),
             Self::Connect { host, reason } => unable_to_connect(host, reason),
             Self::Proxy { proxy, reason } => {
-                format!("Unable to connect Microsoft Graph Security by the proxy {proxy}: {reason}")
+                format!(
+                    "Unable to connect Microsoft Graph Security through the proxy {proxy}: {reason}"
+                )
             }
             Self::Tls { reason } => format!("Unable to verify SSL certificate: {reason}"),
             Self::Timeout { after } => format!(
@@ -200,14 +204,14 @@ impl TransportError {
             Self::TooLarge { bound } => format!(
                 "Unexpected response from Microsoft Graph Security: more than {bound} bytes"
             ),
-            Self::Broken { .. } => "The connection to Microsoft Graph Security broke. \
+            Self::Broken { .. } => "The connection to Microsoft Graph Security was interrupted. \
                                     Please try again later."
                 .to_owned(),
         }
     }
 }
 
-/// The original's sentence, which blames the URL, where one was configured.
+/// Blames the URL, as the original did, only if the host was configured.
 fn unable_to_connect(host: &str, reason: &str) -> String {
     if Cloud::is_built_in(host) {
         return format!("Unable to connect Microsoft Graph Security at {host}: {reason}");
@@ -218,12 +222,13 @@ fn unable_to_connect(host: &str, reason: &str) -> String {
     )
 }
 
-/// The token holds the secret, so that a new secret means a new token.
-const SIGN_AGAIN: &str = "sign a new token with it (graph-relay token sign) and put that into \
-                          the module's settings in XDR; docs/tokens.md has the steps";
-/// What there is to say of the legacy API when it has nothing to show.
-pub(crate) const RETIRED: &str = "Microsoft has retired the alerts API that is asked here (RELAY_ALERT_SOURCE=legacy; announced \
-     for 15 October 2026), so that nothing found is no all-clear: set alerts_v2 or hunting.";
+/// The token contains the client secret, so a new secret needs a new token.
+const SIGN_AGAIN: &str = "sign a new token with it (graph-relay token sign) and put the token \
+                          into the module's settings in XDR; see docs/tokens.md";
+pub(crate) const RETIRED: &str = "Microsoft has retired the alerts API in use \
+                                  (RELAY_ALERT_SOURCE=legacy), as announced for 15 October 2026. \
+                                  An empty result is not a clean result; set RELAY_ALERT_SOURCE \
+                                  to alerts_v2 or hunting.";
 const TOO_MANY: &str = "Too many requests to Microsoft Graph Security have been made.";
 const UNAVAILABLE: &str = "Service temporarily unavailable.";
 const LATER: &str = " Please try again later.";

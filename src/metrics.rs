@@ -1,9 +1,7 @@
-//! What has happened so far, counted for whoever watches over the relay, and
-//! written in the text format that Prometheus and its kin read.
+//! Metrics in the Prometheus text format.
 //!
-//! The values of a label are words of this program, all of them listed here. So
-//! the number of series is known, and no tenant, no secret and nothing that a
-//! stranger wrote can be among them.
+//! All label values are listed here, so the number of series is fixed and no
+//! tenant, secret or untrusted text can become a label.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,26 +9,25 @@ use std::time::Duration;
 
 use Kind::{Counter, Gauge, Histogram};
 
-/// A metric: its name, its meaning, and what has been counted.
+/// A metric and its values.
 pub struct Metric {
-    /// The name of its samples, for a histogram without what they end in.
+    /// The name; a histogram's samples append `_bucket`, `_count` and `_sum`.
     pub name: &'static str,
-    /// What it is, in one sentence.
+    /// The help text, one sentence.
     pub help: &'static str,
     kind: Kind,
     labels: &'static [Label],
     cells: Vec<AtomicU64>,
 }
 
-/// The name of a label and all its values; what is none of them counts as the
-/// last.
+/// A label and its values; unknown values count as the last one.
 type Label = (&'static str, &'static [&'static str]);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Counter,
     Gauge,
-    /// Of seconds, up to these milliseconds.
+    /// Durations, exported in seconds, with these bucket bounds in milliseconds.
     Histogram(&'static [u64]),
 }
 
@@ -47,7 +44,7 @@ const ENDPOINTS: &[&str] = &[
 ];
 const OUTCOMES: &[&str] =
     &["ok", "incomplete", "refused", "failed", "not_found", "busy", "internal_error"];
-/// Cisco's words, as `error.rs` uses them.
+/// Cisco's codes, as used in errors and warnings.
 const CODES: &[&str] = &[
     "gateway timeout",
     "too-many-messages-warning",
@@ -65,17 +62,16 @@ const CODES: &[&str] = &[
 const CALLS: &[&str] = &["token", "graph", "hunting"];
 const STATUSES: &[&str] =
     &["2xx", "3xx", "4xx", "429", "5xx", "timeout", "unreachable", "proxy", "tls", "broken"];
-/// Bounds in milliseconds, up to the longest that a request or a call may take.
+/// Bounds in milliseconds, up to the longest timeout of a request or call.
 const LATENCIES: &[u64] =
     &[5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 60_000];
-/// In milliseconds, around the default of 30 s that alerts are current.
+/// Bounds in milliseconds, around the default of `RELAY_FRESH_FOR`, 30 s.
 const AGES: &[u64] = &[1_000, 5_000, 15_000, 30_000, 60_000, 120_000, 300_000, 900_000, 3_600_000];
 
-/// Declares [`Metrics`]: a row for each metric, with its field, kind, name, meaning
-/// and labels.
+/// Declares [`Metrics`]: one row per metric with field, kind, name, help and labels.
 macro_rules! metrics {
     ($($field:ident: $kind:expr, $name:literal, $help:literal, $labels:expr;)+) => {
-        /// Everything that is counted.
+        /// All metrics of the process.
         pub struct Metrics {
             $(#[doc = $help] pub $field: Metric,)+
         }
@@ -89,7 +85,7 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// All of them.
+            /// Returns all metrics.
             pub fn all(&self) -> Vec<&Metric> {
                 vec![$(&self.$field),+]
             }
@@ -102,72 +98,72 @@ metrics! {
         "Requests answered, by endpoint and outcome.",
         &[("endpoint", ENDPOINTS), ("outcome", OUTCOMES)];
     request_duration: Histogram(LATENCIES), "graph_relay_request_duration_seconds",
-        "Time from a request's coming to its answer's going.",
+        "Request duration.",
         &[("endpoint", &["observe", "health", "other"])];
     warnings: Counter, "graph_relay_warnings_total",
-        "Warnings in answers, each a reason why something may be missing.",
+        "Warnings in responses; each means that alerts may be missing.",
         &[("code", CODES)];
     requests_waiting: Gauge, "graph_relay_requests_waiting",
-        "Requests that wait for a worker.",
+        "Requests waiting for a worker thread.",
         &[];
     workers: Gauge, "graph_relay_workers",
-        "Workers that there are.",
+        "Configured worker threads.",
         &[];
     workers_busy: Gauge, "graph_relay_workers_busy",
-        "Workers that are at work on a request.",
+        "Worker threads handling a request.",
         &[];
     panics: Counter, "graph_relay_panics_total",
-        "Requests given up by a fault of the relay; the log has the place.",
+        "Requests that panicked; see the log.",
         &[];
     sightings: Counter, "graph_relay_sightings_total",
-        "Sightings in answers.",
+        "Sightings returned.",
         &[];
     sightings_dropped: Counter, "graph_relay_sightings_dropped_total",
-        "Sightings left out of answers, for CTR_ENTITIES_LIMIT or for the answer's size.",
+        "Sightings left out because of CTR_ENTITIES_LIMIT or the response size.",
         &[("reason", &["limit", "size"])];
     token_fetches: Counter, "graph_relay_token_fetches_total",
-        "Access tokens asked for; refused means by Microsoft, for the credentials.",
+        "Access token requests; refused means that Microsoft rejected the credentials.",
         &[("outcome", &["ok", "refused", "failed"])];
     calls: Counter, "graph_relay_calls_total",
-        "Calls to Microsoft, each attempt, by status or by what came instead of one.",
+        "Calls to Microsoft including retries, by status or kind of failure.",
         &[("kind", CALLS), ("status", STATUSES)];
     call_duration: Histogram(LATENCIES), "graph_relay_call_duration_seconds",
-        "Time of a call to Microsoft.",
+        "Duration of calls to Microsoft.",
         &[("kind", CALLS)];
     retries: Counter, "graph_relay_retries_total",
-        "Calls to Microsoft made again, by why.",
+        "Retried calls to Microsoft, by reason.",
         &[("kind", CALLS), ("reason", &["busy", "broken"])];
     throttles: Counter, "graph_relay_throttles_total",
-        "Calls refused with 429 by Microsoft, or held back by the relay to prevent that.",
+        "Calls rejected by Microsoft with 429, or delayed or refused by the relay's own rate limit.",
         &[("by", &["microsoft", "relay"])];
     walks: Counter, "graph_relay_walks_total",
-        "Walks through a tenant's alerts: crawls of the window, refreshes of what changed.",
+        "Crawls of a tenant's look-back window, and refreshes of its changed alerts.",
         &[("kind", &["crawl", "refresh"]), ("outcome", &["ok", "failed"])];
     index_tenants: Gauge, "graph_relay_index_tenants",
         "Tenants in memory.",
         &[];
     index_alerts: Gauge, "graph_relay_index_alerts",
-        "Alerts in memory, of all tenants.",
+        "Alerts in memory, for all tenants.",
         &[];
     index_age: Histogram(AGES), "graph_relay_index_age_seconds",
-        "Age of the alerts from which a look-up was answered.",
+        "Age of the alerts used to answer a look-up.",
         &[];
     alerts_dropped: Counter, "graph_relay_alerts_dropped_total",
-        "Alerts not kept: unreadable, no room (RELAY_MAX_ALERTS), or out of the window.",
+        "Alerts not kept: unreadable, above RELAY_MAX_ALERTS, or older than the window.",
         &[("reason", &["unreadable", "memory", "window"])];
     log_lines_dropped: Counter, "graph_relay_log_lines_dropped_total",
         "Log lines not written, because standard error took no more or failed.",
         &[];
     start_time: Gauge, "graph_relay_start_time_seconds",
-        "When the process was started, in seconds since 1970.",
+        "Start time of the process since the Unix epoch, in seconds.",
         &[];
     build: Gauge, "graph_relay_build_info",
-        "Which program this is.",
+        "Build information.",
         &[("version", &[env!("CARGO_PKG_VERSION")])];
 }
 
 impl Metrics {
-    /// All of them as text.
+    /// Renders all metrics in the Prometheus text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
         for metric in self.all() {
@@ -184,23 +180,23 @@ impl Metric {
         Self { name, help, kind, labels, cells }
     }
 
-    /// Counts `count` more, under these values of the labels.
+    /// Adds `count` to the series with these label values.
     pub fn add(&self, values: &[&str], count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.cell(values, 0, |cell| cell.fetch_add(count, Ordering::Relaxed));
     }
 
-    /// Counts one less of what goes up and down.
+    /// Decrements a gauge.
     pub fn subtract_one(&self) {
         self.cell(&[], 0, |cell| cell.fetch_sub(1, Ordering::Relaxed));
     }
 
-    /// Says how much there is of what goes up and down, or is counted elsewhere.
+    /// Sets a gauge, or a counter that is counted elsewhere.
     pub fn set(&self, value: u64) {
         self.cell(&[], 0, |cell| cell.swap(value, Ordering::Relaxed));
     }
 
-    /// Counts one that took this long.
+    /// Records a duration in a histogram.
     pub fn observe(&self, values: &[&str], took: Duration) {
         let Histogram(bounds) = self.kind else { return };
         let within = |bound: &u64| took <= Duration::from_millis(*bound);
@@ -221,7 +217,7 @@ impl Metric {
         }
     }
 
-    /// What its kind is called.
+    /// Returns the metric's type as Prometheus names it.
     pub const fn kind(&self) -> &'static str {
         match self.kind {
             Counter => "counter",
@@ -230,7 +226,7 @@ impl Metric {
         }
     }
 
-    /// Its labels, and their values.
+    /// Returns the labels and their values.
     pub const fn labels(&self) -> &'static [(&'static str, &'static [&'static str])] {
         self.labels
     }
@@ -261,7 +257,7 @@ impl Metric {
         }
     }
 
-    /// The labels of a series, each as `name="value"`.
+    /// Returns the labels of a series, each as `name="value"`.
     fn labels_of(&self, series: usize) -> Vec<String> {
         let mut rest = series;
         let mut labels = Vec::new();
@@ -276,12 +272,11 @@ impl Metric {
 }
 
 impl Kind {
-    /// Cells of one series.
+    /// Returns the number of cells per series.
     const fn width(self) -> usize {
         match self {
             Self::Counter | Self::Gauge => 1,
-            // A bucket for each bound, one for the rest, and the sum in
-            // microseconds.
+            // One bucket per bound, one for +Inf, and the sum in microseconds.
             Self::Histogram(bounds) => bounds.len() + 2,
         }
     }

@@ -1,17 +1,17 @@
-//! How many may do something at once: a counting semaphore that never blocks.
-//! Whoever gets no permit is turned away, or does with less.
+//! A counting semaphore that never blocks: without a permit, the caller refuses the
+//! work or does it with fewer threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A number of permits.
+/// A fixed number of permits.
 #[derive(Debug)]
 pub(crate) struct Semaphore {
     taken: Arc<AtomicUsize>,
     permits: usize,
 }
 
-/// One of them, given back when dropped.
+/// A permit, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<AtomicUsize>);
 
@@ -20,24 +20,24 @@ impl Semaphore {
         Self { taken: Arc::default(), permits }
     }
 
-    /// A permit, if one is left.
+    /// Acquires a permit if one is free.
     pub(crate) fn try_acquire(&self) -> Option<Permit> {
         self.try_acquire_up_to(self.permits)
     }
 
-    /// A permit, if fewer than `most` are taken.
+    /// Acquires a permit if fewer than `most` are taken.
     pub(crate) fn try_acquire_up_to(&self, most: usize) -> Option<Permit> {
         let next = |taken| (taken < most.min(self.permits)).then_some(taken + 1);
         self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok()?;
         Some(Permit(Arc::clone(&self.taken)))
     }
 
-    /// How many there are.
+    /// Returns the total number of permits.
     pub(crate) const fn permits(&self) -> usize {
         self.permits
     }
 
-    /// How many are taken.
+    /// Returns the number of permits taken.
     #[cfg(feature = "edges")]
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::SeqCst)

@@ -1,5 +1,7 @@
-//! What may be missing from an answer. A false "nothing found" is the costliest
-//! thing a relay can say, so each of these goes to the analyst as a warning.
+//! The warnings of an incomplete answer. A false "nothing found" is the relay's
+//! costliest mistake, so everything that may be missing is reported to the analyst.
+//!
+//! `docs/troubleshooting.md` explains each text; `tests/house.rs` compares them.
 
 use std::sync::Arc;
 
@@ -13,27 +15,27 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shortfall {
-    /// The first crawl is not through; older alerts are still to come.
+    /// The first crawl is still running.
     Loading {
-        /// How many have come.
+        /// Alerts loaded so far.
         alerts: usize,
-        /// All that are newer are among them, if anything is known.
+        /// All alerts after this time are loaded, if that is known.
         back_to: Option<Timestamp>,
-        /// Where the window begins.
+        /// Start of the look-back window.
         window: Timestamp,
     },
-    /// The crawl of the window failed part of the way.
+    /// The first crawl failed part-way.
     Interrupted {
-        /// How many have come.
+        /// Alerts loaded so far.
         alerts: usize,
-        /// All that are newer are among them, if anything is known.
+        /// All alerts after this time are loaded, if that is known.
         back_to: Option<Timestamp>,
-        /// Where the window begins.
+        /// Start of the look-back window.
         window: Timestamp,
-        /// What happened.
+        /// The cause.
         why: Error,
     },
-    /// The refresh is not through by the request's deadline.
+    /// The refresh did not finish by the request's deadline.
     Refreshing {
         /// When the alerts were last known to be complete.
         as_of: Timestamp,
@@ -42,112 +44,111 @@ pub enum Shortfall {
     Stale {
         /// When the alerts were last known to be complete.
         as_of: Timestamp,
-        /// What happened.
+        /// The cause.
         why: Error,
     },
-    /// The tenant has more alerts than are kept.
+    /// The tenant has more alerts than the index keeps.
     Cut {
-        /// How many are kept.
+        /// Alerts in the index.
         kept: usize,
-        /// The oldest of them.
+        /// Time of the oldest of them.
         back_to: Timestamp,
     },
     /// Providers behind Graph did not answer.
     Partial {
-        /// When that was first so.
+        /// When Graph first reported it.
         since: Timestamp,
-        /// Which, as far as Graph names them.
+        /// The providers that Graph names; may be empty.
         providers: Vec<String>,
     },
-    /// The list was paged in a way that leaves doubt.
+    /// Microsoft's paging was inconsistent.
     Doubtful,
-    /// Some observables could not be asked for, or not to the end.
+    /// The queries for some observables failed, or did not finish.
     Unanswered {
         /// The observables.
         observables: Vec<Observable>,
-        /// What happened.
+        /// The cause.
         why: Error,
     },
-    /// The look-back is longer than the reach of hunting.
+    /// `RELAY_LOOKBACK` is longer than advanced hunting reaches.
     Reach {
         /// How far back it reaches.
         back_to: Timestamp,
     },
-    /// Hunting has found more than is read.
+    /// Hunting found more rows than the relay reads.
     Rows {
-        /// The oldest that was read.
+        /// Time of the oldest row read.
         back_to: Timestamp,
     },
-    /// Alerts that hunting names were not read.
+    /// Alerts found by hunting were not fetched.
     NotRead {
-        /// How many.
+        /// Number of alerts.
         alerts: usize,
-        /// What happened; nothing when there are more than are read at once.
+        /// The cause; `None` if they exceed [`limits::HUNTED_ALERTS`].
         why: Option<Error>,
     },
-    /// Alerts that hunting names are not there.
+    /// Alerts found by hunting do not exist in Graph.
     Gone {
         /// Their ids.
         alerts: Vec<Arc<str>>,
     },
-    /// Alerts that hunting names do not hold what was asked for.
+    /// Alerts found by hunting do not contain the observable.
     Unconfirmed {
         /// Their ids.
         alerts: Vec<Arc<str>>,
     },
-    /// Hashes could not be looked for as devices have reported them.
+    /// The SHA-1 of these hashes could not be looked up in the device tables.
     Unbridged {
         /// The hashes.
         observables: Vec<Observable>,
     },
     /// The legacy API has more alerts than are shown.
     More {
-        /// How many are shown for each.
+        /// Alerts shown per observable.
         limit: usize,
         /// The observables.
         observables: Vec<Observable>,
     },
-    /// The legacy API has shown nothing, which may be the end of it.
+    /// The legacy API returned no alert at all: it may have been switched off.
     Retired,
-    /// The legacy API leaves out whoever does not understand its filters.
+    /// The legacy API skips providers that do not support its filters.
     Unfiltered {
-        /// Whether only the places were searched that the original knew.
+        /// Whether only the original's filter was accepted.
         plain: bool,
     },
-    /// Alerts that could not be read at all.
+    /// Alerts that could not be parsed.
     Unreadable {
-        /// How many.
+        /// Number of alerts.
         alerts: usize,
     },
     /// More alerts mention an observable than are shown.
     TooMany {
-        /// How many are shown for each.
+        /// Alerts shown per observable.
         limit: usize,
         /// The observables, and how many alerts mention each.
         observables: Vec<(Observable, usize)>,
     },
-    /// The answer would have been larger than the way back can carry.
+    /// The complete answer would exceed the size limit.
     TooLarge {
         /// Sightings in the answer.
         kept: usize,
-        /// Sightings that there are.
+        /// Sightings found.
         found: usize,
     },
-    /// Values that are not what their type says, and so were not searched.
+    /// Values that are not valid for their type, and so were not searched.
     NotSearched {
-        /// The observables: type and value.
+        /// Type and value of each observable.
         observables: Vec<(&'static str, String)>,
     },
 }
 
 impl Shortfall {
-    /// The shortfall as an item of `errors`.
+    /// Returns the warning as an item of `errors`.
     pub fn wire(&self) -> WireError {
         WireError { kind: "warning", code: self.code(), message: self.message() }
     }
 
-    /// What to say of observables that could not be asked for: one sentence for
-    /// each kind of reason.
+    /// Groups observables whose queries failed into one warning per error code.
     pub(crate) fn unanswered(failed: Vec<(Observable, Error)>) -> Vec<Self> {
         let mut groups: Vec<(Vec<Observable>, Error)> = Vec::new();
         for (observable, why) in failed {
@@ -189,80 +190,78 @@ impl Shortfall {
         match self {
             Self::Loading { alerts, back_to, window } => format!(
                 "The alerts since {window} are still being loaded from Microsoft; {}. \
-                 Please ask again in a minute.",
+                 Please try again in a minute.",
                 so_far(*alerts, *back_to)
             ),
             Self::Interrupted { alerts, back_to, window, why } => format!(
-                "The alerts since {window} could not all be loaded from Microsoft; {}. {}",
+                "Some alerts since {window} could not be loaded from Microsoft; {}. {}",
                 so_far(*alerts, *back_to),
                 why.message()
             ),
             Self::Refreshing { as_of } => format!(
-                "Microsoft has not answered in time; alerts that are new or changed since \
-                 {as_of} are not in this answer."
+                "Microsoft did not answer in time; alerts created or changed since {as_of} may \
+                 be missing from this answer."
             ),
             Self::Stale { as_of, why } => format!(
-                "Alerts that are new or changed since {as_of} are not in this answer. {}",
+                "Alerts created or changed since {as_of} may be missing from this answer. {}",
                 why.message()
             ),
             Self::Cut { kept, back_to } => format!(
-                "Only the newest {kept} alerts are searched; alerts before {back_to} are not in \
-                 this answer (RELAY_MAX_ALERTS)."
+                "Only the newest {kept} alerts are searched (RELAY_MAX_ALERTS); alerts before \
+                 {back_to} are missing from this answer."
             ),
             Self::Partial { since, providers } => {
                 let who = match providers.is_empty() {
-                    true => "a provider that it does not name".to_owned(),
+                    true => "an unnamed provider".to_owned(),
                     false => first_three(providers.iter().cloned()),
                 };
                 format!(
-                    "Microsoft Graph had no answer from {who} at {since}; alerts from there may \
-                     be missing from this answer."
+                    "Microsoft Graph received no answer from {who} at {since}; alerts from there \
+                     may be missing from this answer."
                 )
             }
-            Self::Doubtful => "Microsoft listed its alerts in a way that leaves doubt whether \
-                               all of them were seen; some may be missing from this answer."
+            Self::Doubtful => "Microsoft's paging was inconsistent; some alerts may be missing \
+                               from this answer. The relay reads them again within minutes."
                 .to_owned(),
-            Self::Unanswered { observables, why } => format!(
-                "Not searched, or not to the end: {}. {}",
-                named(observables),
-                why.message()
-            ),
+            Self::Unanswered { observables, why } => {
+                format!("Not searched, or only in part: {}. {}", named(observables), why.message())
+            }
             Self::Reach { back_to } => format!(
-                "Microsoft's hunting reaches back 30 days; alerts before {back_to} are not in this \
-                 answer (RELAY_LOOKBACK)."
+                "Microsoft's advanced hunting reaches back 30 days, less than RELAY_LOOKBACK; \
+                 alerts before {back_to} are missing from this answer."
             ),
             Self::Rows { back_to } => format!(
-                "Microsoft's hunting has found more than can be read; alerts before {back_to} may \
-                 be missing from this answer. Please ask for less at once."
+                "Microsoft's advanced hunting found more than the relay can read; alerts before \
+                 {back_to} may be missing from this answer. {FEWER}"
             ),
             Self::NotRead { alerts, why: None } => format!(
-                "{alerts} more alerts were found than are read for one request ({}); they are not \
-                 in this answer. Please ask for less at once.",
+                "Only {} alerts are fetched for one request; {alerts} more were found and are \
+                 missing from this answer. {FEWER}",
                 limits::HUNTED_ALERTS
             ),
             Self::NotRead { alerts, why: Some(why) } => format!(
-                "{alerts} of the alerts that were found could not be read and are not in this \
+                "{alerts} of the alerts found could not be fetched and are missing from this \
                  answer. {}",
                 why.message()
             ),
             Self::Gone { alerts } => format!(
-                "Microsoft's hunting names alerts that it does not show; they are not in this \
-                 answer: {}.",
+                "Microsoft's advanced hunting lists alerts that Microsoft Graph does not return; \
+                 they are missing from this answer: {}.",
                 first_three(alerts.iter().map(|id| foreign(id)))
             ),
             Self::Unconfirmed { alerts } => format!(
-                "Microsoft's hunting names alerts in which the relay does not find what was asked \
-                 for; they are not in this answer, and the portal shows them: {}.",
+                "Microsoft's advanced hunting lists alerts in which the relay did not find the \
+                 observable; they are missing from this answer. Check them in the portal: {}.",
                 first_three(alerts.iter().map(|id| foreign(id)))
             ),
             Self::Unbridged { observables } => format!(
-                "Searched only where Microsoft's hunting keeps SHA-256, which is in few alerts; \
-                 the tables that would lead further need a licence for Defender for Endpoint: {}.",
+                "Searched by SHA-256 only, which few alerts in Microsoft's advanced hunting \
+                 contain; a search by SHA-1 needs a licence for Microsoft Defender for Endpoint: \
+                 {}.",
                 named(observables)
             ),
             Self::More { limit, observables } => format!(
-                "Microsoft has more alerts than are shown, which is {limit} for each observable: \
-                 {}.",
+                "Microsoft has more alerts than are shown ({limit} for each observable): {}.",
                 named(observables)
             ),
             Self::Retired => RETIRED.to_owned(),
@@ -271,7 +270,8 @@ impl Shortfall {
                 format!("{UNFILTERED}{places}")
             }
             Self::Unreadable { alerts } => format!(
-                "{alerts} of Microsoft's alerts could not be read and are not in this answer."
+                "{alerts} of Microsoft's alerts could not be parsed and are missing from this \
+                 answer."
             ),
             Self::TooMany { limit, observables } => {
                 let each = |(observable, count): &(Observable, usize)| {
@@ -279,20 +279,19 @@ impl Shortfall {
                     format!("{count} for {} {value}", observable.kind().word())
                 };
                 format!(
-                    "More alerts were found than are shown, which is the newest {limit} for each \
-                     observable: {}.",
+                    "More alerts were found than are shown (the newest {limit} for each \
+                     observable): {}.",
                     first_three(observables.iter().map(each))
                 )
             }
             Self::TooLarge { kept, found } => format!(
-                "More alerts were found than are shown: an answer with all {found} sightings is \
-                 too large to be sent, so it holds the newest {kept}. Please ask for fewer \
-                 observables at once."
+                "More alerts were found than fit into one answer: it has the newest {kept} of \
+                 {found} sightings. {FEWER}"
             ),
             Self::NotSearched { observables } => {
                 let each = |(kind, value): &(&str, String)| format!("{kind} {}", foreign(value));
                 format!(
-                    "Not searched, because the value is not what its type says: {}.",
+                    "Not searched, because the value is not valid for its type: {}.",
                     first_three(observables.iter().map(each))
                 )
             }
@@ -300,14 +299,14 @@ impl Shortfall {
     }
 }
 
-/// The providers that the original's README names, and its own remark that there
-/// may be others.
-const UNFILTERED: &str = "The alerts API that is asked here (RELAY_ALERT_SOURCE=legacy) leaves out \
-                          providers that cannot be asked by observable, such as Office 365 \
-                          Security and Compliance and, in part, Microsoft Defender ATP; their \
-                          alerts are not in this answer.";
-const PLAINLY: &str = " It understands the simplest questions alone, so that only one place of \
-                       each alert was searched, in the spelling that was asked.";
+const FEWER: &str = "Please look up fewer observables at once.";
+/// Names the providers of the original's README, which says that there may be others.
+const UNFILTERED: &str = "The alerts API in use (RELAY_ALERT_SOURCE=legacy) leaves out providers \
+                          that cannot be searched by observable, such as Office 365 Security and \
+                          Compliance and, in part, Microsoft Defender ATP; their alerts are \
+                          missing from this answer.";
+const PLAINLY: &str = " It accepts only simple filters, so only one property of each alert was \
+                       searched, in the exact spelling given.";
 
 fn named(observables: &[Observable]) -> String {
     let each = |observable: &Observable| {
@@ -319,13 +318,13 @@ fn named(observables: &[Observable]) -> String {
 fn so_far(alerts: usize, back_to: Option<Timestamp>) -> String {
     match back_to {
         Some(back_to) => {
-            format!("so far {alerts} have been searched, among them all after {back_to}")
+            format!("so far {alerts} have been searched, including all after {back_to}")
         }
         None => format!("so far {alerts} have been searched"),
     }
 }
 
-/// The first three of them and how many more: a message has to be readable.
+/// Lists the first three items and counts the rest, to keep a message readable.
 fn first_three(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.collect();
     let mut text = items.iter().take(3).cloned().collect::<Vec<_>>().join(", ");

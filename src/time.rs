@@ -1,7 +1,7 @@
-//! Points in time, spans of time, and the clock that is handed around.
+//! Points in time, durations as text, deadlines, and the injected [`Clock`].
 //!
-//! Nothing below the edges reads a clock of its own: whoever needs the time is
-//! given a [`Clock`], and a test gives one that stands still.
+//! Nothing below the edges reads the system's clock: code that needs the time is
+//! given a [`Clock`], which tests replace.
 
 use std::fmt;
 use std::io::Write as _;
@@ -10,35 +10,35 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::invalid_value::InvalidValue;
 
-/// A point in time in UTC, as precise as Microsoft Graph writes it (100 ns).
+/// A point in time in UTC, in steps of 100 ns as in Microsoft Graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From steps of 100 ns since 1970-01-01T00:00:00Z.
+    /// Creates it from steps of 100 ns since 1970-01-01T00:00:00Z.
     pub(crate) const fn from_ticks(ticks: i64) -> Self {
         Self(ticks)
     }
 
-    /// Steps of 100 ns since 1970-01-01T00:00:00Z.
+    /// Returns the steps of 100 ns since 1970-01-01T00:00:00Z.
     pub(crate) const fn ticks(self) -> i64 {
         self.0
     }
 
-    /// From whole seconds since 1970-01-01T00:00:00Z.
+    /// Creates it from whole seconds since 1970-01-01T00:00:00Z.
     pub const fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(TICKS_PER_SECOND))
     }
 
-    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down.
+    /// Returns the whole seconds since 1970-01-01T00:00:00Z, rounded down.
     pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(TICKS_PER_SECOND)
     }
 
-    /// Reads an RFC 3339 time with any number of fraction digits.
+    /// Parses an RFC 3339 time with any number of fraction digits.
     ///
-    /// `None` for anything else, and for times outside 1970 to 2525, which CTIM
-    /// cannot hold: Graph writes the year 1 where it means "never".
+    /// Returns `None` for anything else, and for times outside CTIM's range, 1970 to
+    /// 2525: Graph writes the year 1 for "never".
     pub fn parse(text: &str) -> Option<Self> {
         let (date, rest) = text.split_at_checked(10)?;
         let (time, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
@@ -53,52 +53,52 @@ impl Timestamp {
         in_range.then(|| Self(seconds * TICKS_PER_SECOND + ticks))
     }
 
-    /// Reads a time as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`, or in one
-    /// of the two obsolete forms of RFC 9110 section 5.6.7.
+    /// Parses an HTTP date: `Sun, 06 Nov 1994 08:49:37 GMT`, or one of the two
+    /// obsolete forms of RFC 9110 section 5.6.7.
     pub fn parse_http(text: &str) -> Option<Self> {
         let since = httpdate::parse_http_date(text.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(Self::from_unix_seconds(0).plus(since)).filter(|time| *time <= LATEST)
     }
 
-    /// The time as HTTP writes it.
+    /// Formats it as an HTTP date.
     pub fn http(self) -> String {
-        // The library panics past the year 9999.
+        // The library panics after the year 9999.
         let since = self.min(LATEST).since(Self::from_unix_seconds(0));
         httpdate::fmt_http_date(UNIX_EPOCH + since)
     }
 
-    /// How much later it is than `other`; nothing if it is not.
+    /// Returns the time since `other`, or zero if that is later.
     pub fn since(self, other: Self) -> Duration {
         let ticks = u64::try_from(self.0.saturating_sub(other.0)).unwrap_or_default();
         Duration::from_nanos(ticks.saturating_mul(100))
     }
 
-    /// This much later.
+    /// Returns the time that is `span` later.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(ticks(span)))
     }
 
-    /// This much earlier.
+    /// Returns the time that is `span` earlier.
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(ticks(span)))
     }
 
-    /// Whole milliseconds since 1970-01-01T00:00:00Z, as precise as CTIM is.
+    /// Returns the whole milliseconds since 1970-01-01T00:00:00Z, CTIM's precision.
     pub const fn unix_milliseconds(self) -> i64 {
         self.0.div_euclid(TICKS_PER_SECOND / 1_000)
     }
 
-    /// The time as CTIM wants it: `2026-01-31T23:59:59.000Z`.
+    /// Formats it as CTIM requires: `2026-01-31T23:59:59.000Z`.
     pub fn ctim(self) -> String {
         str::from_utf8(&self.ctim_text()).unwrap_or_default().to_owned()
     }
 
-    /// The same, as ASCII.
+    /// Like [`ctim`](Self::ctim), as ASCII.
     pub(crate) fn ctim_text(self) -> [u8; 24] {
         let ((year, month, day), [hour, minute, second]) = self.calendar();
         let millis = self.0.rem_euclid(TICKS_PER_SECOND) / 10_000;
         let mut text = [b'0'; 24];
-        // It fits up to the year 9999; CTIM's time ends in 2525.
+        // It fits up to the year 9999; CTIM's range ends in 2525.
         let _ = write!(
             text.as_mut_slice(),
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
@@ -106,14 +106,14 @@ impl Timestamp {
         text
     }
 
-    /// The time as an OData literal, losing nothing: `2026-01-31T23:59:59.0000000Z`.
+    /// Formats it as an OData literal in full precision: `2026-01-31T23:59:59.0000000Z`.
     pub fn odata(self) -> String {
         let ((year, month, day), [hour, minute, second]) = self.calendar();
         let fraction = self.0.rem_euclid(TICKS_PER_SECOND);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:07}Z")
     }
 
-    /// Year, month and day, and hour, minute and second.
+    /// Returns year, month and day, and hour, minute and second.
     fn calendar(self) -> ((i64, i64, i64), [i64; 3]) {
         let seconds = self.unix_seconds();
         let clock = seconds.rem_euclid(86_400);
@@ -122,14 +122,14 @@ impl Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// To the second, for people: `2026-01-31 23:59:59 UTC`.
+    /// For people, to the second: `2026-01-31 23:59:59 UTC`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((year, month, day), [hour, minute, second]) = self.calendar();
         write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
     }
 }
 
-/// The `N` numbers of `text` between separators, digits only.
+/// Parses three numbers between separators, digits only.
 fn fields(text: &str, separator: char) -> Option<[i64; 3]> {
     let mut parts = text.split(separator).map(digits);
     let all = [parts.next()??, parts.next()??, parts.next()??];
@@ -142,7 +142,7 @@ fn digits(text: &str) -> Option<i64> {
         .flatten()
 }
 
-/// Splits `.1234567Z` into ticks and `Z`; digits beyond the seventh are dropped.
+/// Splits `.1234567Z` into ticks and `Z`; drops digits after the seventh.
 fn fraction(text: &str) -> Option<(i64, &str)> {
     let Some(rest) = text.strip_prefix('.') else {
         return Some((0, text));
@@ -153,7 +153,7 @@ fn fraction(text: &str) -> Option<(i64, &str)> {
     (!all.is_empty()).then_some((digits(&seven)?, zone))
 }
 
-/// Seconds east of UTC of `Z`, `+01:00` or `+0100`.
+/// Parses `Z`, `+01:00` or `+0100` into seconds east of UTC.
 fn offset(zone: &str) -> Option<i64> {
     if zone.eq_ignore_ascii_case("z") {
         return Some(0);
@@ -168,7 +168,7 @@ fn offset(zone: &str) -> Option<i64> {
     (hours <= 23 && minutes <= 59).then(|| sign * (hours * 3_600 + minutes * 60))
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar, if it exists.
+/// Returns the days from 1970-01-01 to a Gregorian date, if the date exists.
 fn days_since_1970([year, month, day]: [i64; 3]) -> Option<i64> {
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let length = match month {
@@ -180,7 +180,7 @@ fn days_since_1970([year, month, day]: [i64; 3]) -> Option<i64> {
     if !(1..=length).contains(&day) {
         return None;
     }
-    // Years are counted from March, so that the leap day is the last of its year.
+    // Years start in March, so the leap day is the last day of its year.
     let year = year - i64::from(month <= 2);
     let month_from_march = (month + 9) % 12;
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
@@ -188,7 +188,7 @@ fn days_since_1970([year, month, day]: [i64; 3]) -> Option<i64> {
     Some(year * 365 + leap_days + day_of_year - DAYS_TO_1970)
 }
 
-/// The year, month and day that lie `days` after 1970-01-01.
+/// Returns the year, month and day that are `days` after 1970-01-01.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_TO_1970;
     let era = days.div_euclid(DAYS_OF_400_YEARS);
@@ -206,10 +206,10 @@ fn ticks(span: Duration) -> i64 {
     i64::try_from(span.as_nanos() / 100).unwrap_or(i64::MAX)
 }
 
-/// Reads a span of time such as `500ms`, `30s`, `15m`, `12h` or `30d`.
+/// Parses a duration such as `500ms`, `30s`, `15m`, `12h` or `30d`.
 ///
 /// # Errors
-/// What is wrong with it, in words for whoever typed it.
+/// Says what is wrong, to be read after the variable's name.
 pub fn parse_span(text: &str) -> Result<Duration, InvalidValue> {
     const RULE: &str = "must be a whole number and a unit: 500ms, 30s, 15m, 12h or 30d";
     let end = text.find(|c: char| !c.is_ascii_digit()).ok_or(RULE)?;
@@ -227,7 +227,7 @@ pub fn parse_span(text: &str) -> Result<Duration, InvalidValue> {
     Ok(Duration::from_millis(total))
 }
 
-/// Writes a span as [`parse_span`] reads it, in the largest unit that fits.
+/// Formats a duration for [`parse_span`], in the largest unit that fits.
 pub fn render_span(span: Duration) -> String {
     let milliseconds = span.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
@@ -239,28 +239,27 @@ pub fn render_span(span: Duration) -> String {
     }
 }
 
-/// One reading of both clocks.
+/// The current time by both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// The time of day, for whatever is compared with times from outside.
+    /// The time of day, to compare with times from outside.
     pub wall: Timestamp,
-    /// The time since a fixed point of this process, never set back: for
-    /// deadlines.
+    /// The time since a fixed point of this process, for deadlines. Never goes back.
     pub monotonic: Duration,
 }
 
 impl Now {
-    /// How long ago `earlier` was, by the clock that says longer. Where the
-    /// process or its machine is stopped and goes on, as on Lambda, the
-    /// monotonic clock may have stood still; the other may be set back.
+    /// Returns the time since `earlier` by the clock that shows more. While a process
+    /// is suspended, as on Lambda, the monotonic clock may stand still; the time of
+    /// day may be set back.
     pub fn since(self, earlier: Self) -> Duration {
         let monotonic = self.monotonic.saturating_sub(earlier.monotonic);
         monotonic.max(self.wall.since(earlier.wall))
     }
 }
 
-/// Tells the time, and lets it pass. [`Clock::system`] reads the system's clocks
-/// and sleeps.
+/// An injected clock that tells the time and waits. [`Clock::system`] uses the system's
+/// clocks and sleeps.
 #[derive(Clone)]
 pub struct Clock {
     read: Arc<dyn Fn() -> Now + Send + Sync>,
@@ -268,8 +267,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that reads itself from `read`; `pass` returns when that much
-    /// time has gone by.
+    /// Creates a clock: `read` returns the time, `pass` blocks for a duration.
     pub fn new(
         read: impl Fn() -> Now + Send + Sync + 'static,
         pass: impl Fn(Duration) + Send + Sync + 'static,
@@ -277,7 +275,7 @@ impl Clock {
         Self { read: Arc::new(read), pass: Arc::new(pass) }
     }
 
-    /// Both times, now.
+    /// Returns the current time by both clocks.
     pub fn now(&self) -> Now {
         (self.read)()
     }
@@ -297,14 +295,14 @@ impl fmt::Debug for Clock {
 /// How one clock differs from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skew {
-    /// It is that much later there, or not at all.
+    /// This clock is behind the other by this much, which may be zero.
     Behind(Duration),
-    /// It is that much earlier there, or not at all.
+    /// This clock is ahead of the other by this much, which may be zero.
     Ahead(Duration),
 }
 
 impl Skew {
-    /// How much that is.
+    /// Returns the difference.
     pub const fn span(self) -> Duration {
         match self {
             Self::Behind(span) | Self::Ahead(span) => span,
@@ -312,26 +310,26 @@ impl Skew {
     }
 }
 
-/// The moment by which a request has to be answered.
+/// The time by which a request must be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Duration);
 
 impl Deadline {
-    /// `span` from `now`.
+    /// Creates the deadline that is `span` after `now`.
     pub fn after(span: Duration, now: Now) -> Self {
         Self(now.monotonic.saturating_add(span))
     }
 
-    /// What is left of it, or `None` when it has passed.
+    /// Returns the time left, or `None` once it has passed.
     pub fn remaining(self, now: Now) -> Option<Duration> {
         self.0.checked_sub(now.monotonic).filter(|left| !left.is_zero())
     }
 }
 
 const TICKS_PER_SECOND: i64 = 10_000_000;
-/// 2525-01-01T00:00:00Z, the end of CTIM's time.
+/// 2525-01-01T00:00:00Z, the end of CTIM's range.
 const LATEST: Timestamp = Timestamp::from_unix_seconds(17_514_144_000);
-/// From 0000-03-01 to 1970-01-01.
+/// Days from 0000-03-01 to 1970-01-01.
 const DAYS_TO_1970: i64 = 719_468;
 const DAYS_OF_400_YEARS: i64 = 146_097;
 
@@ -354,7 +352,7 @@ mod tests {
             ("2000-02-29T00:00:00Z", Some("2000-02-29T00:00:00.000Z")),
             ("2026-02-29T00:00:00Z", None),
             ("2100-02-29T00:00:00Z", None),
-            // The ends of CTIM's time, and .NET's "never".
+            // The ends of CTIM's range, and .NET's "never".
             ("1970-01-01T00:00:00Z", Some("1970-01-01T00:00:00.000Z")),
             ("2525-01-01T00:00:00Z", Some("2525-01-01T00:00:00.000Z")),
             ("1969-12-31T23:59:59Z", None),

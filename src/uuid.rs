@@ -1,13 +1,11 @@
-//! UUIDs (RFC 9562) from bytes that come from elsewhere: random ones, or the
-//! digest of what is named.
+//! UUIDs (RFC 9562), from random bytes or from a digest.
 
-/// A UUID of version 4: `bytes` are random.
+/// Returns a version 4 UUID of random `bytes`.
 pub fn random(bytes: [u8; 16]) -> String {
     uuid(bytes, 0x40)
 }
 
-/// A UUID of version 8: `digest` is of what it names, so that the same thing
-/// has the same name tomorrow.
+/// Returns a version 8 UUID of a `digest`: the same content has the same UUID.
 pub fn named(digest: [u8; 16]) -> String {
     uuid(digest, 0x80)
 }

@@ -41,7 +41,7 @@ fn a_demo_of_a_file_of_alerts() {
     let (code, out, _) = run(&["demo", "--once", "--alerts", path.to_str().unwrap()], &[]);
     assert_eq!(code, 0);
     assert!(out.contains("ip 192.0.2.1: 1 sighting") && out.contains("From 2001"), "{out}");
-    assert!(out.contains("warning: 1 of Microsoft's alerts could not be read"), "{out}");
+    assert!(out.contains("warning: 1 of Microsoft's alerts could not be parsed"), "{out}");
     std::fs::write(&path, "nonsense").unwrap();
     let (code, _, err) = run(&["demo", "--once", "--alerts", path.to_str().unwrap()], &[]);
     assert_eq!(code, 1);

@@ -62,7 +62,7 @@ fn a_value_that_cannot_be_of_its_type_is_told_and_the_others_are_answered() {
     assert_eq!(ids(&answer).len(), 2);
     assert_eq!(errors(&answer), ["warning invalid argument"]);
     let message = messages(&answer);
-    assert!(message.ends_with("not what its type says: sha256 abc, ip AzureAD."), "{message}");
+    assert!(message.ends_with("not valid for its type: sha256 abc, ip AzureAD."), "{message}");
 }
 
 #[test]
@@ -196,8 +196,8 @@ fn a_bad_body_is_told_as_the_original_did() {
     let world = World::new();
     let header = format!("Bearer {}", token(&credentials()));
     let rows = [
-        ("", "It is not JSON at line 1, column 0."),
-        ("{", "It is not JSON at line 1, column 1."),
+        ("", "Syntax error at line 1, column 0."),
+        ("{", "Syntax error at line 1, column 1."),
         ("{}", r#"{"_schema": ["Invalid input type."]}"#),
         (r#"[{"type":"ip"}]"#, r#"{"0": {"value": ["Missing data for required field."]}}"#),
         (r#"[{"type":"ip","value":""}]"#, r#"{"0": {"value": ["Field may not be blank."]}}"#),
@@ -210,7 +210,7 @@ fn a_bad_body_is_told_as_the_original_did() {
     }
     let many: Vec<_> = (0..=limits::OBSERVABLES).map(|_| IP).collect();
     let answer = world.observe(&many);
-    let message = "Invalid JSON payload received. It holds 1001 observables; at most 1000 can be \
+    let message = "Invalid JSON payload received. It has 1001 observables; at most 1000 can be \
                    looked up at once.";
     assert_eq!(answer, fatal("invalid argument", message));
     let long = "x".repeat(limits::VALUE + 1);
@@ -231,7 +231,7 @@ fn odd_json_is_taken_for_what_it_says_or_told() {
     {
         let answer = ask(&body);
         assert_eq!(errors(&answer), ["fatal invalid argument"]);
-        assert!(messages(&answer).contains("It is not JSON at line 1"), "{answer}");
+        assert!(messages(&answer).contains("Syntax error at line 1"), "{answer}");
     }
     assert_eq!(errors(&ask(&deep(100))), ["fatal invalid argument"]);
     // A name may hold nearly anything; no alert has this one.
@@ -247,7 +247,7 @@ fn a_body_that_did_not_arrive_is_told() {
     let header = format!("Bearer {}", token(&credentials()));
     for (why, message) in [
         (InvalidArgument::BodyTooLarge, "The body is larger than 1048576 bytes."),
-        (InvalidArgument::BodyIncomplete, "The body did not arrive whole."),
+        (InvalidArgument::BodyIncomplete, "The body was incomplete."),
     ] {
         let request = Request {
             method: "POST",
@@ -303,7 +303,7 @@ fn the_limit_is_per_observable_newest_first_and_told() {
     assert_eq!(errors(&answer), ["warning too-many-messages-warning"]);
     let message = messages(&answer);
     assert!(
-        message.contains("the newest 100 for each observable: 120 for ip 192.0.2.1."),
+        message.contains("the newest 100 for each observable): 120 for ip 192.0.2.1."),
         "{message}"
     );
     assert_eq!(answer["data"]["sightings"]["count"], 130);
@@ -373,8 +373,8 @@ fn an_answer_is_no_larger_than_the_guard_takes() {
     let answer = world.api.handle(request, relay.deadline(relay.now())).body;
     assert!(answer.len() > limits::REPLY / 2, "{} bytes", answer.len());
     assert!(answer.len() <= limits::REPLY - limits::HEAD, "{} bytes", answer.len());
-    let said = "all 10000 sightings is too large to be sent";
-    assert!(String::from_utf8(answer).unwrap().contains(said));
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("of 10000 sightings. Please look up fewer observables at once."));
 }
 
 #[test]
@@ -401,10 +401,7 @@ fn an_answer_fits_the_room_there_is_and_every_observable_keeps_its_newest() {
         assert_eq!(errors(&answer), ["warning too-many-messages-warning"]);
         let found = ids(&answer);
         let message = messages(&answer);
-        let expected = format!(
-            "all 15 sightings is too large to be sent, so it holds the newest {}",
-            found.len()
-        );
+        let expected = format!("it has the newest {} of 15 sightings", found.len());
         assert!(message.contains(&expected), "{message}");
         assert_eq!(answer["data"]["sightings"]["count"], found.len());
         // The newest of each, before the second of any.
@@ -481,9 +478,9 @@ fn what_microsofts_side_says_reaches_the_analyst_in_the_originals_words() {
                     .to_owned(),
             ),
             "permission denied",
-            "The tenant has no licence for the Microsoft Defender product that is asked, or has not \
-             set it up; the application's permission is not the reason: Account is not provisioned \
-             (HTTP 403).",
+            "The tenant has no licence for the Microsoft Defender product that the relay queries, \
+             or has not set it up; the application's permissions are not the cause: Account is not \
+             provisioned (HTTP 403).",
         ),
         (
             Step::Fail(TransportError::Connect { host: host(), reason: reason() }),

@@ -60,7 +60,7 @@ fn numbers(answer: &Value) -> Vec<usize> {
 /// Sees that all are in `answer` that are said to be, and no more are than is said.
 fn check(answer: &Value) {
     let (found, message) = (numbers(answer), messages(answer));
-    let searched = format!("so far {} have been searched, among them all after ", found.len());
+    let searched = format!("so far {} have been searched, including all after ", found.len());
     assert!(message.contains(&searched), "{message}");
     let (_, rest) = message.split_once(&searched).unwrap();
     // It is cut off after the second.

@@ -166,8 +166,8 @@ fn table() -> Vec<Row> {
         Row::told("400", times(2, status(400)), 2, "invalid argument", "does not understand"),
         Row::told("a redirect", vec![status(302)], 1, "unknown", "HTTP 302"),
         // Answers that are none.
-        Row::told("no body", vec![status(200)], 1, "unknown", "is no list of alerts"),
-        Row::told("half a body", vec![Fault::Truncated], 1, "unknown", "is no list of alerts"),
+        Row::told("no body", vec![status(200)], 1, "unknown", "is not a list of alerts"),
+        Row::told("half a body", vec![Fault::Truncated], 1, "unknown", "is not a list of alerts"),
         Row::told("not JSON", vec![Fault::answer(200, None, "<html>")], 1, "unknown", "no list"),
         Row::fine(
             "too large at 1,000",

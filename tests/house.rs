@@ -362,6 +362,44 @@ fn the_readme_lists_every_variable_as_the_program_does() {
     }
 }
 
+/// The sentences in the string literals of `code`, with `…` for each placeholder.
+fn sentences(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut rest = code;
+    while let Some((_, literal)) = rest.split_once('"') {
+        let quote = literal.match_indices('"').find(|(at, _)| !literal[..*at].ends_with('\\'));
+        let end = quote.unwrap().0;
+        let lines = literal[..end].replace("\\\"", "\"");
+        let text: String = lines.split("\\\n").map(str::trim_start).collect();
+        let text = text.replace("{{", "\u{1}").replace("}}", "\u{2}");
+        let parts = text.split('{').map(|part| part.split_once('}').map_or(part, |(_, tail)| tail));
+        let text = parts.collect::<Vec<_>>().join("…").replace('\u{1}', "{").replace('\u{2}', "}");
+        if text.split(' ').filter(|word| word.chars().any(char::is_alphabetic)).count() > 2 {
+            found.insert(text.trim().to_owned());
+        }
+        rest = &literal[end + 1..];
+    }
+    found
+}
+
+#[test]
+fn the_document_on_troubleshooting_has_every_text_for_the_analyst_and_no_other() {
+    let code = sources().into_iter().map(|(_, _, code)| code);
+    let texts = code.filter(|code| code.contains("fn message(&self) -> String")).map(|code| {
+        let uses = code.split("fn message(&self) -> String").skip(1);
+        uses.flat_map(sentences).collect::<BTreeSet<_>>()
+    });
+    let given: BTreeSet<String> = texts.flatten().collect();
+    let document = read("docs/troubleshooting.md");
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    let first = rows.map(|row| row.split(" | ").next().unwrap());
+    let quoted = first.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let quoted: BTreeSet<String> = quoted.map(str::to_owned).collect();
+    let missing: Vec<_> = given.difference(&quoted).collect();
+    let stale: Vec<_> = quoted.difference(&given).collect();
+    assert!(missing.is_empty() && stale.is_empty(), "missing: {missing:#?}, stale: {stale:#?}");
+}
+
 #[test]
 fn the_document_on_modules_has_the_variables_and_the_built_in_file() {
     let document = read("docs/module.md");

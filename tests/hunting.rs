@@ -68,8 +68,11 @@ fn more_alerts_than_may_be_read_in_a_minute_are_told_and_come_when_asked_again()
     assert_eq!(ids(&answer).len(), 120);
     let told = ["warning too-many-messages-warning", "warning too many requests"];
     assert_eq!(errors(&answer), told);
-    assert!(messages(&answer).contains("30 more alerts were found than are read"), "{answer}");
-    assert!(messages(&answer).contains("80 of the alerts that were found could not"), "{answer}");
+    assert!(
+        messages(&answer).contains("Only 200 alerts are fetched for one request; 30 more"),
+        "{answer}"
+    );
+    assert!(messages(&answer).contains("80 of the alerts found could not be fetched"), "{answer}");
     assert_eq!(count(&world.wire.requests(), "batch"), 6);
     world.clock.pass(250);
     let answer = world.observe(&asked);
@@ -92,7 +95,7 @@ fn each_observable_has_its_newest_alerts_read_before_another_has_its_second() {
     let found = ids(&answer);
     assert_eq!((found.len(), found[0].as_str(), found[50].as_str()), (51, "many299", "old"));
     assert_eq!(errors(&answer), ["warning too-many-messages-warning"]);
-    assert!(messages(&answer).contains("newest 50 for each observable: 300 for ip"), "{answer}");
+    assert!(messages(&answer).contains("newest 50 for each observable): 300 for ip"), "{answer}");
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn one_alert_that_is_gone_or_busy_costs_no_other() {
     // The parts are answered in reverse.
     assert_eq!(ids(&answer), ["a000", "a001"]);
     assert_eq!(errors(&answer), ["warning not found"]);
-    assert!(messages(&answer).ends_with("they are not in this answer: a002."), "{answer}");
+    assert!(messages(&answer).ends_with("they are missing from this answer: a002."), "{answer}");
 
     // Busy: only that one is asked for again, and not before it may be.
     let world = hunting(alerts).build();
@@ -141,7 +144,7 @@ fn an_alert_that_stays_busy_or_is_refused_is_told() {
         let (count, code) = told.split_once(' ').unwrap();
         assert_eq!(ids(&answer).len(), if count == "1" { 1 } else { 0 });
         assert_eq!(errors(&answer), [format!("warning {code}")]);
-        let message = format!("{count} of the alerts that were found could not be read");
+        let message = format!("{count} of the alerts found could not be fetched");
         assert!(messages(&answer).starts_with(&message), "{answer}");
     }
 }
@@ -236,8 +239,8 @@ fn what_hunting_names_is_matched_again_here() {
     assert_eq!(ids(&answer), ["a000"]);
     assert_eq!(errors(&answer), ["warning unknown", "warning unknown"]);
     let message = messages(&answer);
-    assert!(message.contains("2 of Microsoft's alerts could not be read"), "{message}");
-    assert!(message.ends_with("and the portal shows them: a001."), "{message}");
+    assert!(message.contains("2 of Microsoft's alerts could not be parsed"), "{message}");
+    assert!(message.ends_with("Check them in the portal: a001."), "{message}");
 }
 
 #[test]
@@ -269,7 +272,7 @@ fn without_a_licence_for_the_tables_of_devices_they_are_asked_for_once() {
         assert_eq!((ids(&answer).len(), errors(&answer)), (0, vec!["warning unknown".into()]));
         let message = messages(&answer);
         assert!(
-            message.contains("need a licence for Defender for Endpoint: sha256 ab"),
+            message.contains("needs a licence for Microsoft Defender for Endpoint: sha256 ab"),
             "{message}"
         );
         assert_eq!(count(&world.wire.requests(), "hunting"), queries);
@@ -344,7 +347,7 @@ fn a_query_that_would_be_too_long_is_split_by_its_size() {
     let answer = world.observe(&asked);
     assert_eq!((ids(&answer), errors(&answer)), (vec!["a".into()], vec!["warning unknown".into()]));
     assert!(
-        messages(&answer).starts_with("Not searched, or not to the end: file_name 0-"),
+        messages(&answer).starts_with("Not searched, or only in part: file_name 0-"),
         "{answer}"
     );
 }

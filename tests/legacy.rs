@@ -18,7 +18,7 @@ use support::*;
 const IP: (&str, &str) = ("ip", "203.0.113.77");
 /// Said of every answer.
 const UNFILTERED: &str = "warning unknown";
-const RETIRED: &str = "Microsoft has retired the alerts API that is asked here";
+const RETIRED: &str = "Microsoft has retired the alerts API in use";
 
 fn legacy(alerts: Vec<Value>) -> Setup {
     Setup { source: AlertSource::Legacy, ..Setup::with_alerts(alerts) }
@@ -150,8 +150,7 @@ fn two_hundred_observables_cost_at_most_as_many_calls_and_the_rest_is_told() {
     assert!(world.clock.wall().since(before) <= Duration::from_secs(25 + 15));
     assert!(errors(&answer).contains(&UNFILTERED.to_owned()));
     let told = messages(&answer);
-    let rest =
-        told.lines().filter_map(|line| line.strip_prefix("Not searched, or not to the end: "));
+    let rest = told.lines().filter_map(|line| line.strip_prefix("Not searched, or only in part: "));
     let unasked = rest.map(|line| {
         let named = line.matches("ip 192.0.2.").count();
         let more = line.split_once(" and ").and_then(|(_, rest)| rest.split(' ').next());
@@ -368,7 +367,7 @@ fn where_the_wide_question_is_refused_the_originals_is_asked_from_then_on() {
     world.wire.fault(Kind::List, Fault::error(400, "BadRequest", "tolower is not supported."));
     let answer = world.observe(&[IP]);
     assert_eq!((ids(&answer), errors(&answer)), (vec!["a".into()], vec![UNFILTERED.into()]));
-    assert!(messages(&answer).contains("only one place of each alert was searched"), "{answer}");
+    assert!(messages(&answer).contains("only one property of each alert was searched"), "{answer}");
     assert_eq!(filters(&world).len(), 2);
     let all = [
         ("domain", "a.example", "networkConnections/any(x: x/destinationDomain eq 'a.example')"),
@@ -416,7 +415,7 @@ fn pages_are_read_up_to_the_limit_in_microsofts_order_and_more_is_told() {
         (ids(&answer).len(), errors(&answer)),
         (5, vec!["warning unknown".into(), UNFILTERED.into()])
     );
-    assert!(messages(&answer).starts_with("Not searched, or not to the end: ip 203.0.113.77."));
+    assert!(messages(&answer).starts_with("Not searched, or only in part: ip 203.0.113.77."));
     // And so does a link to elsewhere.
     let world = Setup { behaviour, ..legacy(alerts) }.build();
     world.wire.fault(Kind::List, Fault::Link("https://graph.microsoft.com.evil.example/v1.0/x"));
@@ -434,7 +433,7 @@ fn one_observable_that_fails_costs_no_other() {
         world.wire.next(Kind::List, step);
         let answer = world.observe(&[IP, ("ip", "192.0.2.1")]);
         assert_eq!(ids(&answer).len(), 1, "{answer}");
-        assert!(messages(&answer).starts_with("Not searched, or not to the end: ip "), "{answer}");
+        assert!(messages(&answer).starts_with("Not searched, or only in part: ip "), "{answer}");
     }
     // All of them: there is no data.
     for _ in 0..2 {

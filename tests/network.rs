@@ -326,7 +326,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
             "Too many requests to Microsoft Graph Security have been made. Please try again after",
         ),
         (vec![(On::Token, Fault::answer(503, Some(("retry-after", "60")), ""))], 9, "unavailable"),
-        (vec![(On::Graph, Fault::answer(200, None, "<html>"))], 10, "is no list of alerts"),
+        (vec![(On::Graph, Fault::answer(200, None, "<html>"))], 10, "is not a list of alerts"),
         (vec![(On::Graph, Fault::answer(404, None, ""))], 10, "a fault and no all-clear"),
         (
             vec![

@@ -151,7 +151,7 @@ fn at_the_deadline_the_answer_holds_what_there_is_and_the_crawl_goes_on() {
     assert_eq!(errors(&answer), ["warning gateway timeout"]);
     let message = messages(&answer);
     assert!(message.contains("since 2026-10-22 00:00:00 UTC are still being loaded"), "{message}");
-    let so_far = "so far 10 have been searched, among them all after 2026-11-20 14:00:00 UTC";
+    let so_far = "so far 10 have been searched, including all after 2026-11-20 14:00:00 UTC";
     assert!(message.contains(so_far), "{message}");
 
     go.send(()).unwrap();
@@ -188,7 +188,7 @@ fn a_crawl_that_fails_on_its_second_page_is_a_warning() {
     let answer = world.observe(&HIT);
     assert_eq!(ids(&answer).len(), 10);
     assert_eq!(errors(&answer), ["warning service unavailable"]);
-    assert!(messages(&answer).contains("could not all be loaded"), "{answer}");
+    assert!(messages(&answer).contains("could not be loaded"), "{answer}");
     // A moment later, the next one goes on and loses nothing.
     world.clock.pass(5);
     let answer = world.observe(&HIT);
@@ -362,7 +362,10 @@ fn rows_that_are_no_alerts_cost_themselves_are_counted_and_told() {
         (&json!("Unknown"), &json!("Microsoft security alert"))
     );
     assert_eq!(errors(&answer), ["warning unknown"]);
-    assert!(messages(&answer).starts_with("4 of Microsoft's alerts could not be read"), "{answer}");
+    assert!(
+        messages(&answer).starts_with("4 of Microsoft's alerts could not be parsed"),
+        "{answer}"
+    );
     let events = world.events.lock().unwrap().join("\n");
     assert!(events.contains(r#"("unreadable", "4")"#), "{events}");
     assert!(events.contains(r#"("unknown_evidence", "1")"#), "{events}");
@@ -458,7 +461,7 @@ fn more_alerts_of_one_moment_than_can_be_passed_are_told() {
     // What lies behind them is found all the same.
     assert!(ids(&answer).contains(&"a004".to_owned()));
     assert_eq!(errors(&answer), ["warning unknown"]);
-    assert!(messages(&answer).contains("leaves doubt"), "{answer}");
+    assert!(messages(&answer).contains("paging was inconsistent"), "{answer}");
 }
 
 #[test]
@@ -560,7 +563,7 @@ fn a_partial_answer_of_graph_is_told_until_a_whole_one_has_come() {
     world.wire.fault(Kind::List, Fault::Silent("Microsoft/MCAS"));
     let answer = world.observe(&HIT);
     assert_eq!(errors(&answer), partial);
-    let expected = "had no answer from Microsoft/MCAS (HTTP 504) at 2026-11-21 00:00:00 UTC";
+    let expected = "received no answer from Microsoft/MCAS (HTTP 504) at 2026-11-21 00:00:00 UTC";
     assert!(messages(&answer).contains(expected), "{answer}");
     // A refresh does not make up for it; a crawl does, after a while.
     world.clock.pass(61);
@@ -572,7 +575,7 @@ fn a_partial_answer_of_graph_is_told_until_a_whole_one_has_come() {
     world.wire.next(Kind::List, Step::Answer(206, json!({"value": []}).to_string()));
     let answer = world.observe(&HIT);
     assert_eq!(errors(&answer), partial);
-    assert!(messages(&answer).contains("from a provider that it does not name"), "{answer}");
+    assert!(messages(&answer).contains("from an unnamed provider"), "{answer}");
     world.clock.pass(661);
     assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
 }
@@ -813,7 +816,7 @@ fn a_list_that_heeds_no_boundary_leaves_doubt() {
     }
     let answer = world.observe(&HIT);
     assert_eq!((ids(&answer).len(), errors(&answer)), (100, vec!["warning unknown".to_owned()]));
-    assert!(messages(&answer).contains("leaves doubt"), "{answer}");
+    assert!(messages(&answer).contains("paging was inconsistent"), "{answer}");
 }
 
 #[test]
