@@ -76,6 +76,7 @@ units: ## the systemd units, where systemd is installed
 library: ## the library without its edges, the program as it is packed, and the example
 	$(CARGO) clippy --locked --no-default-features --lib --examples --quiet -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features edges --bins --quiet -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --no-default-features --quiet
 	$(CARGO) test --locked --no-default-features --doc --quiet
 	$(CARGO) run --locked --no-default-features --example embed --quiet >/dev/null
 

@@ -8,106 +8,65 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it does")]
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use graph_relay::cloud::Cloud;
-use graph_relay::credentials::{Credentials, Secret, TenantId};
-use graph_relay::error::TransportError;
-use graph_relay::event::Events;
-use graph_relay::http::{Action, Request, Response, Transport};
-use graph_relay::observable::{Kind, Observable};
-use graph_relay::payload::Question;
-use graph_relay::relay::{Relay, Settings};
-use graph_relay::settings::AlertSource;
-use graph_relay::sync::SyncSettings;
-use graph_relay::time::{Clock, Now, Timestamp};
-use serde_json::{Value, json};
+use graph_relay::http::{Action, Request, Response};
+use graph_relay::{
+    Clock, Credentials, Events, Kind, Observable, Question, Relay, Secret, Settings, TenantId,
+    Transport, TransportError,
+};
+use serde_json::json;
 
 /// Carries requests the program's own way. It makes one attempt, follows no
 /// redirect and gives every status as an answer; waiting and repeating are the
 /// relay's.
 struct OwnTransport {
-    answers: HashMap<&'static str, Value>,
+    clock: Clock,
 }
 
 impl Transport for OwnTransport {
     fn send(&self, request: &Request, _timeout: Duration) -> Result<Response, TransportError> {
-        let path = match request.action {
-            Action::PostForm(_) => "token",
-            _ if request.bearer.is_some() && request.url.contains("/security/alerts_v2") => {
-                "alerts"
-            }
-            _ => "",
+        let now = self.clock.now().wall.to_string();
+        let body = match request.action {
+            Action::PostForm(_) => json!({"access_token": "a-token", "expires_in": 3599}),
+            _ => json!({"value": [{
+                "id": "da637", "title": "Suspicious connection", "severity": "high",
+                "createdDateTime": now, "lastUpdateDateTime": now,
+                "evidence": [
+                    {"@odata.type": "#microsoft.graph.security.ipEvidence",
+                        "ipAddress": "203.0.113.77"},
+                    {"@odata.type": "#microsoft.graph.security.deviceEvidence",
+                        "deviceDnsName": "ws-0147.harbourside.example"},
+                ],
+            }]}),
         };
-        let (status, body) = match self.answers.get(path) {
-            Some(body) => (200, body.to_string().into_bytes()),
-            None => (404, Vec::new()),
-        };
-        Ok(Response { status, body, ..Response::default() })
+        Ok(Response { status: 200, body: body.to_string().into_bytes(), ..Response::default() })
     }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let clock = system_clock();
-    let today = clock.now().wall;
-    let alert = json!({
-        "id": "da637", "title": "Suspicious connection", "severity": "high",
-        "createdDateTime": today.to_string(), "lastUpdateDateTime": today.to_string(),
-        "evidence": [
-            {"@odata.type": "#microsoft.graph.security.ipEvidence", "ipAddress": "203.0.113.77"},
-            {"@odata.type": "#microsoft.graph.security.deviceEvidence",
-                "deviceDnsName": "ws-0147.harbourside.example"},
-        ],
-    });
-    let transport = OwnTransport {
-        answers: HashMap::from([
-            ("token", json!({"access_token": "a-token", "expires_in": 3599})),
-            ("alerts", json!({"value": [alert]})),
-        ]),
-    };
-
-    let settings = Settings {
-        cloud: Cloud::global(),
-        source: AlertSource::AlertsV2,
-        sync: SyncSettings::default(),
-        entities_limit: 100,
-        request_timeout: Duration::from_secs(25),
-    };
+    let clock = Clock::system();
+    let transport = Arc::new(OwnTransport { clock: clock.clone() });
     // A program keeps one relay: it holds the alerts and the tokens.
-    let relay = Relay::new(settings, Arc::new(transport), clock, Events::none());
-    let credentials = Credentials {
-        tenant: TenantId::parse("harbourside.example").ok_or("no tenant")?,
-        application: "the-application-id".to_owned(),
-        secret: Secret::new("the-client-secret"),
-    };
-    let question = Question {
-        observables: Observable::new(Kind::Ip, "203.0.113.77").into_iter().collect(),
-        malformed: Vec::new(),
-    };
-    let deadline = relay.deadline(relay.now());
-    let reply = relay.observe(question, &credentials, None, deadline)?;
+    let relay = Relay::new(Settings::default(), transport, clock, Events::none());
 
-    let sightings: Vec<_> = reply.sightings().collect();
-    println!("{}", serde_json::to_string_pretty(&sightings)?);
+    let tenant = TenantId::parse("harbourside.example").ok_or("no tenant")?;
+    let credentials = Credentials::new(tenant, "application-id", Secret::new("client-secret"));
+    let ip = Observable::new(Kind::Ip, "203.0.113.77").ok_or("no address")?;
+    let deadline = relay.deadline(relay.now());
+    let reply = relay.observe(Question::new(vec![ip]), &credentials, None, deadline)?;
+
+    for sighting in reply.sightings() {
+        println!("{}", serde_json::to_string_pretty(&sighting)?);
+    }
     for shortfall in &reply.shortfalls {
         eprintln!("{}", shortfall.wire().message);
     }
-    if sightings.len() == 1 && reply.shortfalls.is_empty() {
+    if reply.count() == 1 && reply.shortfalls.is_empty() {
         Ok(())
     } else {
         Err("one sighting was expected, and nothing missing".into())
     }
-}
-
-fn system_clock() -> Clock {
-    let start = Instant::now();
-    let read = move || {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { wall: Timestamp::from_unix_seconds(0).plus(wall), monotonic: start.elapsed() }
-    };
-    Clock::new(read, thread::sleep)
 }

@@ -83,6 +83,7 @@ impl Alert {
 /// How bad an alert is. Graph has no "critical".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is Graph's word and nothing more")]
+#[non_exhaustive]
 pub enum Severity {
     High,
     Medium,
@@ -109,6 +110,7 @@ pub struct Evidence {
 /// What the provider thinks of a piece of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is Graph's word and nothing more")]
+#[non_exhaustive]
 pub enum Verdict {
     Malicious,
     Suspicious,
@@ -119,6 +121,7 @@ pub enum Verdict {
 
 /// What was done about a piece of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Remedy {
     /// It was kept from acting (`blocked`, `prevented`).
     Blocked,
@@ -131,6 +134,7 @@ pub enum Remedy {
 
 /// What a piece of evidence is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Entity {
     /// A file, or a hash alone.
     File(File),

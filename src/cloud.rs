@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::invalid_value::InvalidValue;
+
 /// The start of a URL, up to and without the slash before a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Box<str>);
@@ -13,7 +15,7 @@ impl BaseUrl {
     ///
     /// # Errors
     /// What is wrong with it, in words for whoever configured it.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let text = text.strip_suffix('/').unwrap_or(text);
         let (scheme, authority) = text.split_once("://").ok_or("must begin with https://")?;
         let host = match authority.rsplit_once(':') {
@@ -27,14 +29,14 @@ impl BaseUrl {
         let address = bare.parse::<IpAddr>();
         let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
         if host.is_empty() || (address.is_err() && !host.bytes().all(name)) {
-            return Err("must be a scheme and a host, without a path");
+            return Err("must be a scheme and a host, without a path".into());
         }
         let loopback = bare == "localhost" || address.is_ok_and(|ip| ip.is_loopback());
         match scheme {
             "https" => {}
             "http" if loopback => {}
-            "http" => return Err("may be plain http on a loopback address only"),
-            _ => return Err("must begin with https://"),
+            "http" => return Err("may be plain http on a loopback address only".into()),
+            _ => return Err("must begin with https://".into()),
         }
         Ok(Self(text.to_ascii_lowercase().into()))
     }
@@ -75,6 +77,7 @@ impl fmt::Display for BaseUrl {
 
 /// One of Microsoft's clouds, or a stand-in for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cloud {
     /// Where tokens come from.
     pub login: BaseUrl,

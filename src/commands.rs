@@ -10,11 +10,11 @@ use graph_relay::config::{Config, Environment, Purpose, effective};
 use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::observable::Observable;
 use graph_relay::payload::Question;
-use graph_relay::time::Deadline;
+use graph_relay::time::{Clock, Deadline};
 use graph_relay::{jwt, limits, mapping};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::{Failure, Parts, print, system_clock};
+use crate::{Failure, Parts, print};
 
 /// Validates the environment exactly as `serve` does, and shows it.
 pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
@@ -35,7 +35,7 @@ pub(crate) fn observe(
     let parts = Parts::new(&config)?;
     let relay = parts.relay(config.relay);
     let deadline = Deadline::after(limits::COMMAND_TIMEOUT, relay.now());
-    let question = Question { observables, malformed: Vec::new() };
+    let question = Question::new(observables);
     let reply = relay
         .observe(question, &credentials, None, deadline)
         .map_err(|error| Failure::new(error.message()))?;
@@ -91,8 +91,8 @@ pub(crate) fn sign(environment: &Environment, sign: Sign) -> Result<ExitCode, Fa
             secret(&text)?
         }
     };
-    let credentials = Credentials { tenant, application, secret };
-    let now = system_clock().now().wall;
+    let credentials = Credentials::new(tenant, application, secret);
+    let now = Clock::system().now().wall;
     let expires = sign.expires.map(|span| now.plus(span));
     let token = jwt::sign(&credentials, expires, sign.audience.as_deref(), key);
     print(&format!("{}\n", token.expose()))

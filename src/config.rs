@@ -246,7 +246,7 @@ impl Reader<'_> {
 
     fn span(&mut self, name: &str, default: Duration, most: Duration) -> Duration {
         let span = self.value(name, |text| {
-            let span = parse_span(text)?;
+            let span = parse_span(text).map_err(|error| error.to_string())?;
             if span.is_zero() || span > most {
                 return Err(format!("must be more than nothing and at most {}", render_span(most)));
             }
@@ -297,7 +297,7 @@ impl Reader<'_> {
     fn cloud(&mut self, source: AlertSource) -> Cloud {
         let named = self.value("RELAY_CLOUD", |text| cloud(text, source));
         let mut cloud = named.unwrap_or_else(Cloud::global);
-        let base = |text: &str| BaseUrl::parse(text).map_err(str::to_owned);
+        let base = |text: &str| BaseUrl::parse(text).map_err(|error| error.to_string());
         if let Some(graph) = self.value("RELAY_GRAPH_URL", base) {
             cloud.graph = graph;
         }

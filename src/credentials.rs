@@ -71,6 +71,7 @@ fn is_domain(text: &str) -> bool {
 
 /// The client credentials of one application in one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Credentials {
     /// The tenant.
     pub tenant: TenantId,
@@ -81,6 +82,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Those of `application` in `tenant`, which `secret` proves.
+    pub fn new(tenant: TenantId, application: impl Into<String>, secret: Secret) -> Self {
+        Self { tenant, application: application.into(), secret }
+    }
+
     /// Under which everything that belongs to these credentials is kept. The
     /// secret is part of it, so that a wrong one finds nothing of another's.
     pub fn key(&self, cloud: &Cloud) -> CredentialKey {

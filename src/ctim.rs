@@ -21,6 +21,7 @@ pub const SCHEMA_VERSION: &str = "1.3.29";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "each is CTIM's word and nothing more")]
+#[non_exhaustive]
 pub enum ObservableType {
     Device,
     Domain,
@@ -266,6 +267,7 @@ impl ObservedTime {
 /// How sure the provider is (CTIM's closed list HighMedLow).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "each is CTIM's word and nothing more")]
+#[non_exhaustive]
 pub enum Confidence {
     High,
     Medium,
@@ -276,6 +278,7 @@ pub enum Confidence {
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "each is CTIM's word and nothing more")]
+#[non_exhaustive]
 pub enum Severity {
     High,
     Medium,

@@ -22,19 +22,19 @@ use graph_relay::graph::legacy;
 use graph_relay::observable::{Kind, Observable};
 use graph_relay::settings::{Address, AlertSource};
 use graph_relay::simulator::{self, Behaviour, Simulator};
-use graph_relay::time::Now;
+use graph_relay::time::{Clock, Now};
 use graph_relay::{jwt, loopback};
 use serde_json::{Value, json};
 
 use crate::front::Front;
 use crate::signals::Signals;
 use crate::systemd::Supervisor;
-use crate::{Failure, Parts, print, stop_on_signal, system_clock};
+use crate::{Failure, Parts, print, stop_on_signal};
 
 /// Starts it all, looks up one observable of each type, and keeps serving
 /// unless told otherwise.
 pub(crate) fn run(demo: &Demo, signals: Signals) -> Result<ExitCode, Failure> {
-    let clock = system_clock();
+    let clock = Clock::system();
     let alerts = alerts(demo.alerts.as_deref())?;
     let lookback = lookback(&alerts, clock.now());
     let observables = examples(&alerts, demo.source);
@@ -91,8 +91,8 @@ fn lookback(alerts: &[Value], now: Now) -> Duration {
 /// rather of what was found than of where.
 fn examples(alerts: &[Value], source: AlertSource) -> Vec<Observable> {
     let read = |alert: &Value| match source {
-        AlertSource::AlertsV2 | AlertSource::Hunting => parse_alert(&alert.to_string()),
         AlertSource::Legacy => legacy::parse_alert(&simulator::legacy_form(alert).to_string()),
+        _ => parse_alert(&alert.to_string()),
     };
     let alerts: Vec<Alert> = alerts.iter().filter_map(read).collect();
     let evidence = || alerts.iter().flat_map(|alert| &alert.evidence);
@@ -110,11 +110,8 @@ fn examples(alerts: &[Value], source: AlertSource) -> Vec<Observable> {
 }
 
 fn credentials() -> Result<Credentials, Failure> {
-    Ok(Credentials {
-        tenant: TenantId::parse(TENANT).ok_or_else(|| Failure::new("the demo has no tenant"))?,
-        application: APPLICATION.to_owned(),
-        secret: Secret::new(CLIENT_SECRET),
-    })
+    let tenant = TenantId::parse(TENANT).ok_or_else(|| Failure::new("the demo has no tenant"))?;
+    Ok(Credentials::new(tenant, APPLICATION, Secret::new(CLIENT_SECRET)))
 }
 
 /// The configuration that a user would write, by the same rules.

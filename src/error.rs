@@ -1,15 +1,14 @@
 //! What can go wrong, grouped by whose move it is, and the one table that
 //! turns it into the words of the relay protocol.
 //!
-//! `Display` is for the log: lower case, no secret, no token, and never more
-//! than [`limits::FOREIGN_TEXT`] bytes of what a stranger wrote. The message on
-//! the wire is a text of its own ([`Error::message`]).
+//! `Display` is for the log (`error_display.rs`). The message on the wire is a text
+//! of its own ([`Error::message`]).
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use crate::invalid_value::InvalidValue;
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -27,6 +26,7 @@ pub struct WireError {
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
     /// The request's body; the caller has to send another.
     InvalidArgument(InvalidArgument),
@@ -65,6 +65,7 @@ pub enum Error {
 
 /// What is wrong with a request's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InvalidArgument {
     /// It is larger than [`limits::BODY`].
     BodyTooLarge,
@@ -88,6 +89,7 @@ pub enum InvalidArgument {
 
 /// Why a request's token is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AuthorizationError {
     /// There is no `Authorization` header.
     HeaderMissing,
@@ -165,6 +167,7 @@ pub struct Problem {
 
 /// Why there is no answer at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TransportError {
     /// The host name could not be resolved.
     Resolve {
@@ -209,6 +212,7 @@ pub enum TransportError {
 
 /// What was expected of an answer and not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnexpectedAnswer {
     /// A token and its lifetime.
     Token,
@@ -342,45 +346,6 @@ pub fn foreign(text: &str) -> String {
     }
     clean
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // Whoever sent it may have written anything into it.
-            Self::InvalidArgument(InvalidArgument::Shape(_)) => f.write_str("invalid body: Shape"),
-            Self::InvalidArgument(error) => write!(f, "invalid body: {error:?}"),
-            Self::Authorization(error) => write!(f, "token refused: {error:?}"),
-            Self::Login(LoginProblem { status, code, message, .. }) => {
-                let code = code.map(|code| format!(" AADSTS{code}")).unwrap_or_default();
-                write!(f, "login answered {status}{code}: {message}")
-            }
-            Self::Graph(Problem { status, code, message })
-            | Self::Retired(Problem { status, code, message }) => {
-                write!(f, "graph answered {status} {code}: {message}")
-            }
-            Self::Throttled { until, status } => write!(f, "held until {until} by {status}"),
-            Self::Transport(error) => write!(f, "no answer: {error:?}"),
-            Self::UnexpectedAnswer(what) => write!(f, "unexpected answer: {what}"),
-            Self::Deadline { waiting_for } => write!(f, "deadline reached while {waiting_for}"),
-            Self::Internal { what } => write!(f, "could not {what}"),
-        }
-    }
-}
-
-impl fmt::Display for UnexpectedAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Token => "the token endpoint sent no token",
-            Self::Keys => "the host sent no public keys",
-            Self::Alerts => "the answer is no list of alerts",
-            Self::NextLink => "the next page is on another host",
-            Self::Rows => "the answer is no list of rows",
-            Self::Batch => "the answer is no answer to a batch",
-        })
-    }
-}
-
-impl std::error::Error for Error {}
 
 impl From<InvalidArgument> for Error {
     fn from(error: InvalidArgument) -> Self {

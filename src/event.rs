@@ -9,6 +9,7 @@ use crate::limits;
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Level {
     /// Something is broken and people should look.
     Error,

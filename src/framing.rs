@@ -4,12 +4,15 @@
 //! accepted is written anew in one form before anybody else reads it. So no
 //! server behind this can find another request in it than was found here.
 
+use std::fmt;
+
 use httparse::{EMPTY_HEADER, Error};
 
 use crate::limits;
 
 /// What is wrong with a request, or why it cannot be worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// A line does not end in CR LF, or a byte has no place in a head.
     Garbage,
@@ -115,6 +118,14 @@ impl Refusal {
         .into_bytes()
     }
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.answer().1)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl Scan {
     /// Where the head in `bytes` ends, if it does yet. To be called with the

@@ -105,7 +105,7 @@ impl Front {
             let _stops = stops;
             guard.serve(drain, told)
         })?;
-        let settings = ServeSettings { drain_timeout: rest, ..settings };
+        let settings = ServeSettings::new(settings.workers, rest);
         self.door.serve(behind, settings, clock, events)?;
         guarding.join().map_err(|_| io::Error::other("the guard has panicked"))?
     }

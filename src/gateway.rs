@@ -6,6 +6,7 @@
 //! APIs" (both formats), "Lambda functions as targets" (load balancers).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -42,6 +43,14 @@ enum Gateway {
 /// The event is no HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHttp;
+
+impl fmt::Display for NotHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the event is no HTTP request")
+    }
+}
+
+impl std::error::Error for NotHttp {}
 
 impl Call {
     /// Reads an event.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::cloud::BaseUrl;
-use crate::error::UnexpectedAnswer;
+use crate::error::{InvalidValue, UnexpectedAnswer};
 use crate::limits;
 
 /// The hosts that `words` name: by host, by URL (on loopback, without TLS), or as
@@ -22,7 +22,7 @@ use crate::limits;
 ///
 /// # Errors
 /// What is wrong with one, in words for whoever configured it.
-pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, &'static str> {
+pub fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<BaseUrl>, InvalidValue> {
     let mut hosts = Vec::new();
     for word in words {
         let named = if word == "cisco" { &CISCO[..] } else { &[word] };
@@ -81,7 +81,7 @@ impl fmt::Debug for PublicKey {
 
 impl KeyId {
     /// A name, if it is text and not absurdly long.
-    pub fn read(value: &Value) -> Option<Self> {
+    pub(crate) fn read(value: &Value) -> Option<Self> {
         let text = value.as_str()?;
         (1..=limits::KEY_ID).contains(&text.len()).then(|| Self(text.into()))
     }

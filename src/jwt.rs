@@ -40,6 +40,7 @@ impl SigningKey {
 /// What a token has to be. There is a way to sign one if there are secrets, or
 /// hosts, or both.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Verifier {
     /// Keys for HS256, any of which may have signed.
     pub secrets: Vec<SigningKey>,
@@ -49,6 +50,32 @@ pub struct Verifier {
     pub audience: Option<String>,
     /// The tenants that are served; all, if none is named.
     pub tenants: Vec<TenantId>,
+}
+
+impl Verifier {
+    /// Accepts what any of these keys has signed.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Vec<SigningKey>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Believes the keys that these hosts publish.
+    #[must_use]
+    pub fn with_hosts(self, hosts: Vec<BaseUrl>) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// Serves these tenants alone.
+    #[must_use]
+    pub fn with_tenants(self, tenants: Vec<TenantId>) -> Self {
+        Self { tenants, ..self }
+    }
+
+    /// Wants tokens that are meant for `audience`.
+    #[must_use]
+    pub fn with_audience(self, audience: impl Into<String>) -> Self {
+        Self { audience: Some(audience.into()), ..self }
+    }
 }
 
 /// A token, taken apart and not believed.

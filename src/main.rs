@@ -16,7 +16,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use graph_relay::admin::{Admin, Stopping};
 use graph_relay::api::{Api, VERSION};
@@ -30,8 +30,8 @@ use graph_relay::log;
 use graph_relay::relay::Relay;
 use graph_relay::serve::Behind;
 use graph_relay::settings::{Address, ServeSettings};
-use graph_relay::time::{Clock, Now, Timestamp};
-use graph_relay::transport::{Unusable, UreqTransport};
+use graph_relay::time::Clock;
+use graph_relay::transport::UreqTransport;
 use graph_relay::trust::Trust;
 
 use crate::front::{Front, Stopper};
@@ -157,7 +157,7 @@ struct Parts {
 
 impl Parts {
     fn new(config: &Config) -> Result<Self, Failure> {
-        let clock = system_clock();
+        let clock = Clock::system();
         let events = log::to_stderr(config.level, config.format, clock.clone());
         log::panics(events.clone());
         let transport = Arc::new(way_out(config)?);
@@ -230,12 +230,7 @@ impl Drop for AdminDoor {
 }
 
 fn way_out(config: &Config) -> Result<UreqTransport, Failure> {
-    UreqTransport::new(&config.transport).map_err(|unusable| {
-        Failure::usage(match unusable {
-            Unusable::Proxy(rule) => format!("HTTPS_PROXY {rule}"),
-            Unusable::Roots(rule) => format!("SSL_CERT_FILE {rule}"),
-        })
-    })
+    UreqTransport::new(&config.transport).map_err(Failure::usage)
 }
 
 fn announce(what: &'static str, front: &Front, events: &Events) {
@@ -270,16 +265,6 @@ fn stop_on_signal(
     thread.map(|_| ()).map_err(Failure::io("no thread for signals"))
 }
 
-/// The clocks of the system.
-fn system_clock() -> Clock {
-    let start = Instant::now();
-    let read = move || {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Now { wall: Timestamp::from_unix_seconds(0).plus(wall), monotonic: start.elapsed() }
-    };
-    Clock::new(read, thread::sleep)
-}
-
 /// Writes to standard output. That nobody reads on, as in `| head`, is no
 /// failure.
 fn print(text: &str) -> Result<ExitCode, Failure> {
@@ -293,7 +278,7 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
 
 /// One worker for the scraper, one for a probe meanwhile; none of their answers is
 /// worth waiting for in the end.
-const ADMIN: ServeSettings = ServeSettings { workers: 2, drain_timeout: Duration::ZERO };
+const ADMIN: ServeSettings = ServeSettings::new(2, Duration::ZERO);
 
 /// The variable that tells where Lambda's Runtime API is, and so that this is
 /// Lambda.

@@ -36,6 +36,7 @@ enum Kind {
 
 /// The text formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// An observable type that the relay answers for. CTIM has 63; the others are
 /// ignored, as the original did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Kind {
     /// SHA-256 of a file, 64 hexadecimal digits.
     Sha256,

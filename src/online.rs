@@ -11,9 +11,9 @@ use graph_relay::error::{Error, LoginProblem, TransportError};
 use graph_relay::event::Events;
 use graph_relay::limits;
 use graph_relay::relay::Relay;
-use graph_relay::time::Skew;
+use graph_relay::time::{Clock, Skew};
 
-use crate::{Failure, print, system_clock, way_out};
+use crate::{Failure, print, way_out};
 
 /// Validates the environment, and then asks Microsoft with its credentials.
 pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
@@ -32,7 +32,7 @@ pub(crate) fn check(environment: &Environment) -> Result<ExitCode, Failure> {
         count => format!(", {count} of which cannot be read"),
     };
     print(&format!("Certificate authorities: {roots}{passed_over}\n"))?;
-    let relay = Relay::new(config.relay, Arc::new(transport), system_clock(), Events::none());
+    let relay = Relay::new(config.relay, Arc::new(transport), Clock::system(), Events::none());
     let result = ask(&relay, &credentials);
     // Whatever else fails, the clocks may be the reason.
     let clock = clock(relay.skew());
@@ -84,7 +84,7 @@ fn code(error: &Error) -> u8 {
         Error::Login(_) => 10,
         Error::Graph(problem) if problem.is_missing_licence() => 8,
         Error::Graph(problem) => of_status(problem.status),
-        Error::InvalidArgument(_) | Error::Authorization(_) | Error::Internal { .. } => 1,
+        _ => 1,
     }
 }
 

@@ -17,11 +17,19 @@ use crate::observable::{Kind, Observable};
 
 /// What a request asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Question {
     /// The observables of the seven types, each once, in the order asked.
     pub observables: Vec<Observable>,
     /// Those of the seven types whose value cannot be one.
     pub malformed: Vec<(&'static str, String)>,
+}
+
+impl Question {
+    /// Asks for these observables.
+    pub const fn new(observables: Vec<Observable>) -> Self {
+        Self { observables, malformed: Vec::new() }
+    }
 }
 
 /// Reads the body of `…/observables`. What is not asked for is read past and not

@@ -30,6 +30,7 @@ use crate::upstream::Upstream;
 
 /// What a relay is told once.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Settings {
     /// Which Microsoft to ask.
     pub cloud: Cloud,
@@ -41,6 +42,51 @@ pub struct Settings {
     pub entities_limit: usize,
     /// Time for one request.
     pub request_timeout: Duration,
+}
+
+impl Default for Settings {
+    /// What the program does where no variable says otherwise.
+    fn default() -> Self {
+        Self {
+            cloud: Cloud::global(),
+            source: AlertSource::default(),
+            sync: SyncSettings::default(),
+            entities_limit: limits::ENTITIES_DEFAULT,
+            request_timeout: limits::REQUEST_TIMEOUT,
+        }
+    }
+}
+
+impl Settings {
+    /// Asks this cloud.
+    #[must_use]
+    pub fn with_cloud(self, cloud: Cloud) -> Self {
+        Self { cloud, ..self }
+    }
+
+    /// Finds alerts this way.
+    #[must_use]
+    pub fn with_source(self, source: AlertSource) -> Self {
+        Self { source, ..self }
+    }
+
+    /// Keeps alerts this way.
+    #[must_use]
+    pub fn with_sync(self, sync: SyncSettings) -> Self {
+        Self { sync, ..self }
+    }
+
+    /// At most this many sightings per observable, when the token does not say.
+    #[must_use]
+    pub fn with_entities_limit(self, entities_limit: usize) -> Self {
+        Self { entities_limit, ..self }
+    }
+
+    /// Takes at most this long for one request.
+    #[must_use]
+    pub fn with_request_timeout(self, request_timeout: Duration) -> Self {
+        Self { request_timeout, ..self }
+    }
 }
 
 /// Answers what Microsoft has seen of an observable.

@@ -17,6 +17,7 @@ pub enum Address {
 
 /// How alerts are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AlertSource {
     /// Listed by `alerts_v2`, kept in memory and matched here.
     #[default]
@@ -45,6 +46,7 @@ impl AlertSource {
 
 /// How to serve.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ServeSettings {
     /// Worker threads.
     pub workers: usize,
@@ -52,8 +54,16 @@ pub struct ServeSettings {
     pub drain_timeout: Duration,
 }
 
+impl ServeSettings {
+    /// That many workers, and that much time to finish.
+    pub const fn new(workers: usize, drain_timeout: Duration) -> Self {
+        Self { workers, drain_timeout }
+    }
+}
+
 /// What the way out looks like here.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TransportSettings {
     /// The proxy's URL, with name and password if it wants them.
     pub proxy: Option<Secret>,
@@ -68,6 +78,7 @@ pub struct TransportSettings {
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// `key=value`, for people and journals.
     Text,

@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 
 /// One reason why an answer may be incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Shortfall {
     /// The first crawl is not through; older alerts are still to come.
     Loading {

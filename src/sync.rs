@@ -24,6 +24,7 @@ use crate::walk::Walk;
 
 /// How indexes are kept.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct SyncSettings {
     /// How far back alerts are loaded.
     pub lookback: Duration,
@@ -48,6 +49,38 @@ impl Default for SyncSettings {
             // The threads are the embedder's.
             waiting: usize::MAX,
         }
+    }
+}
+
+impl SyncSettings {
+    /// Loads alerts this far back.
+    #[must_use]
+    pub const fn with_lookback(self, lookback: Duration) -> Self {
+        Self { lookback, ..self }
+    }
+
+    /// Takes an index for current this long.
+    #[must_use]
+    pub const fn with_fresh_for(self, fresh_for: Duration) -> Self {
+        Self { fresh_for, ..self }
+    }
+
+    /// Keeps at most this many alerts for a tenant.
+    #[must_use]
+    pub const fn with_max_alerts(self, max_alerts: usize) -> Self {
+        Self { max_alerts, ..self }
+    }
+
+    /// Keeps at most this many tenants.
+    #[must_use]
+    pub const fn with_max_tenants(self, max_tenants: usize) -> Self {
+        Self { max_tenants, ..self }
+    }
+
+    /// Lets at most this many requests wait for Microsoft at once.
+    #[must_use]
+    pub const fn with_waiting(self, waiting: usize) -> Self {
+        Self { waiting, ..self }
     }
 }
 

@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::invalid_value::InvalidValue;
+
 /// A point in time in UTC, as precise as Microsoft Graph writes it (100 ns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -259,7 +261,7 @@ fn ticks(span: Duration) -> i64 {
 ///
 /// # Errors
 /// What is wrong with it, in words for whoever typed it.
-pub fn parse_span(text: &str) -> Result<Duration, &'static str> {
+pub fn parse_span(text: &str) -> Result<Duration, InvalidValue> {
     const RULE: &str = "must be a whole number and a unit: 500ms, 30s, 15m, 12h or 30d";
     let end = text.find(|c: char| !c.is_ascii_digit()).ok_or(RULE)?;
     let (number, unit) = text.split_at_checked(end).ok_or(RULE)?;
@@ -270,7 +272,7 @@ pub fn parse_span(text: &str) -> Result<Duration, &'static str> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(RULE),
+        _ => return Err(RULE.into()),
     };
     let total = number.checked_mul(milliseconds).ok_or(RULE)?;
     Ok(Duration::from_millis(total))
@@ -308,8 +310,8 @@ impl Now {
     }
 }
 
-/// Tells the time, and lets it pass. The edges make the one that reads the
-/// system's clocks and sleeps.
+/// Tells the time, and lets it pass. [`Clock::system`] reads the system's clocks
+/// and sleeps.
 #[derive(Clone)]
 pub struct Clock {
     read: Arc<dyn Fn() -> Now + Send + Sync>,

@@ -1,5 +1,6 @@
 //! The way out: [`Transport`] by ureq, with every default set on purpose.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -19,12 +20,24 @@ use crate::uuid;
 
 /// What cannot be used of [`TransportSettings`], and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Unusable {
     /// The proxy's URL.
     Proxy(&'static str),
     /// The certificates.
     Roots(&'static str),
 }
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proxy(rule) => write!(f, "HTTPS_PROXY {rule}"),
+            Self::Roots(rule) => write!(f, "SSL_CERT_FILE {rule}"),
+        }
+    }
+}
+
+impl std::error::Error for Unusable {}
 
 /// Speaks HTTP to Microsoft.
 pub struct UreqTransport {

@@ -184,7 +184,7 @@ impl Upstream {
                     .with("bytes", response.body.len())
                     .with("graph_request", crate::error::foreign(id))
             }
-            Err(error) => event.with("error", format!("{error:?}")),
+            Err(error) => event.with("error", error),
         };
         self.events.tell(&event);
     }

@@ -134,13 +134,13 @@ fn back_to(answer: &Value) -> Option<Timestamp> {
 /// once and so in no fixed order; whether it was crawled in several places at once.
 fn run(seed: u64) -> bool {
     let mut dice = Dice::new(seed);
-    let behaviour = Behaviour {
-        page: [50, 100, 1_000][usize::try_from(dice.below(3)).unwrap()],
-        next_link: dice.below(2) == 0,
-        order: [Order::Honoured, Order::Ignored, Order::Refused]
-            [usize::try_from(dice.below(3)).unwrap()],
-        ..Behaviour::default()
-    };
+    let behaviour = Behaviour::default()
+        .with_page([50, 100, 1_000][usize::try_from(dice.below(3)).unwrap()])
+        .with_next_link(dice.below(2) == 0)
+        .with_order(
+            [Order::Honoured, Order::Ignored, Order::Refused]
+                [usize::try_from(dice.below(3)).unwrap()],
+        );
     let mut truth = Truth { versions: Vec::new(), count: 0 };
     // Every other one is large enough to be crawled in several places at once.
     let old = (0..dice.below([180, 900][usize::try_from(seed % 2).unwrap()])).map(|n| {

@@ -155,11 +155,8 @@ fn every_refused_token_says_why_whatever_the_endpoint_and_body() {
 
 #[test]
 fn times_audience_and_claims_of_a_token_count() {
-    let verifier = Verifier {
-        secrets: vec![key()],
-        audience: Some("https://relay.example".to_owned()),
-        ..Verifier::default()
-    };
+    let verifier =
+        Verifier::default().with_secrets(vec![key()]).with_audience("https://relay.example");
     let world = Setup { verifier, ..Setup::default() }.build();
     let ask = |payload: Value| {
         let token = sign_payload(&payload);

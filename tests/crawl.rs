@@ -31,7 +31,7 @@ fn created(number: usize) -> Timestamp {
 
 fn setup() -> Setup {
     let one = |number| alert(&format!("a{number:03}"), &created(number).odata(), IP);
-    let behaviour = Behaviour { page: PAGE, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(PAGE);
     let alerts = (0..ALERTS).map(one).collect();
     Setup { behaviour, entities_limit: ALERTS, ..Setup::with_alerts(alerts) }
 }

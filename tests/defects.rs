@@ -10,8 +10,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 
 use graph_relay::cloud::BaseUrl;
+use graph_relay::credentials::{Credentials, Secret};
 use graph_relay::error::TransportError;
-use graph_relay::jwt::Verifier;
+use graph_relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::limits;
 use serde_json::{Value, json};
 use support::program::{KEY, Running, count, exchange, json_of, observe, post, program, scratch};
@@ -23,12 +24,10 @@ const OBSERVE: &str = "/observe/observables";
 
 /// One that believes published keys as well, for one audience.
 fn strict() -> World {
-    let verifier = Verifier {
-        secrets: vec![key()],
-        hosts: vec![BaseUrl::parse(&format!("https://{HOST}")).unwrap()],
-        audience: Some("https://relay.example".to_owned()),
-        ..Verifier::default()
-    };
+    let verifier = Verifier::default()
+        .with_secrets(vec![key()])
+        .with_hosts(vec![BaseUrl::parse(&format!("https://{HOST}")).unwrap()])
+        .with_audience("https://relay.example");
     Setup { verifier, ..Setup::default() }.build()
 }
 
@@ -140,11 +139,11 @@ fn d_09_the_host_header_says_nothing_of_the_audience() {
     let (_relay, address) = Running::serve(microsoft, &settings);
     // The demo's key is this relay's too.
     let sign = |audience: &str| {
-        let credentials = credentials_of(TENANT);
-        let key = graph_relay::jwt::SigningKey::new(graph_relay::credentials::Secret::new(KEY));
-        let secret = graph_relay::credentials::Secret::new("demo-secret");
-        let credentials = graph_relay::credentials::Credentials { secret, ..credentials };
-        graph_relay::jwt::sign(&credentials, None, Some(audience), &key.unwrap())
+        let key = SigningKey::new(Secret::new(KEY));
+        let secret = Secret::new("demo-secret");
+        let Credentials { tenant, application, .. } = credentials_of(TENANT);
+        let credentials = Credentials::new(tenant, application, secret);
+        jwt::sign(&credentials, None, Some(audience), &key.unwrap())
     };
     for (host, audience, accepted) in [
         ("relay.example", "https://relay.example", true),

@@ -33,7 +33,7 @@ fn world() -> World {
         let (day, hour) = (20 - n / 24, 23 - n % 24);
         alert(&format!("a{n:02}"), &format!("2026-11-{day:02}T{hour:02}:00:00Z"), IP)
     };
-    let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(10);
     Setup { behaviour, ..Setup::with_alerts((0..30).map(one).collect()) }.build()
 }
 

@@ -24,8 +24,12 @@ use support::*;
 /// Short enough for a test, long enough for a machine with other things to do.
 const SOON: Duration = Duration::from_millis(300);
 
-fn bounds() -> Bounds {
-    Bounds { connections: 200, ..Bounds::new(WORKERS, PATIENCE) }
+/// The usual bounds of these tests, but for what `change` makes of them.
+fn bounds(change: impl FnOnce(&mut Bounds)) -> Bounds {
+    let mut bounds = Bounds::new(WORKERS, PATIENCE);
+    bounds.connections = 200;
+    change(&mut bounds);
+    bounds
 }
 
 const WORKERS: usize = 2;
@@ -50,7 +54,7 @@ fn post(bounds: Bounds) -> Post {
     let guard = Guard::bind(SocketAddr::from(([127, 0, 0, 1], 0)), bounds).unwrap();
     let door = Door::bind(&guard.behind()).unwrap();
     let (address, closer, behind) = (guard.address(), guard.closer(), guard.behind());
-    let settings = ServeSettings { workers: WORKERS, drain_timeout: PATIENCE };
+    let settings = ServeSettings::new(WORKERS, PATIENCE);
     let (api, clock) = (Arc::clone(&world.api), world.clock.clock());
     thread::spawn(move || door.serve(Behind::Relay(api), settings, clock, Events::none()));
     thread::spawn(move || guard.serve(PATIENCE, Events::none()));
@@ -92,7 +96,7 @@ fn assert_serves(address: SocketAddr) {
 
 #[test]
 fn what_is_no_request_gets_its_answer_and_ends_the_connection() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     let rows = [
         // 55 bytes that ended the process.
@@ -148,7 +152,7 @@ fn what_is_no_request_gets_its_answer_and_ends_the_connection() {
 
 #[test]
 fn every_form_of_a_request_has_its_one_answer() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     let body_of = |request: &str| {
         let answer = exchange(address, request.as_bytes());
@@ -182,7 +186,7 @@ fn every_form_of_a_request_has_its_one_answer() {
 
 #[test]
 fn pipelined_requests_are_answered_in_turn() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     let mut stream = connect(address);
     let ask =
@@ -205,7 +209,7 @@ fn pipelined_requests_are_answered_in_turn() {
 
 #[test]
 fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     let mut stream = connect(address);
     let head = "POST /version HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\
@@ -220,7 +224,7 @@ fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
 
 #[test]
 fn all_of_many_clients_that_keep_their_connections_are_answered() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     let mut clients: Vec<TcpStream> = (0..128).map(|_| connect(address)).collect();
     for _ in 0..3 {
@@ -243,9 +247,17 @@ fn all_of_many_clients_that_keep_their_connections_are_answered() {
 
 #[test]
 fn whoever_is_slow_is_cut_in_time_and_told_if_there_is_something_to_tell() {
-    let short =
-        Bounds { head: SOON, body: SOON, idle: SOON, write: SOON, linger: SOON, ..bounds() };
-    let post = post(short);
+    let post = post(bounds(|bounds| {
+        for time in [
+            &mut bounds.head,
+            &mut bounds.body,
+            &mut bounds.idle,
+            &mut bounds.write,
+            &mut bounds.linger,
+        ] {
+            *time = SOON;
+        }
+    }));
     let address = post.address;
     let large =
         format!("POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n[", limits::BODY);
@@ -287,7 +299,7 @@ fn whoever_is_slow_is_cut_in_time_and_told_if_there_is_something_to_tell() {
 
 #[test]
 fn answers_that_nobody_reads_hold_nobody_up() {
-    let post = post(Bounds { write: SOON, ..bounds() });
+    let post = post(bounds(|bounds| bounds.write = SOON));
     let address = post.address;
     // More of them than workers, and more to read than the system buffers.
     let word = "x".repeat(12_000);
@@ -315,7 +327,7 @@ fn answers_that_nobody_reads_hold_nobody_up() {
 
 #[test]
 fn a_crowd_of_idlers_makes_room() {
-    let post = post(Bounds { connections: 4, ..bounds() });
+    let post = post(bounds(|bounds| bounds.connections = 4));
     let address = post.address;
     let idlers: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
     for _ in 0..20 {
@@ -335,7 +347,7 @@ fn a_crowd_of_idlers_makes_room() {
 
 #[test]
 fn bad_clients_of_every_kind_at_once_leave_good_ones_served() {
-    let post = post(Bounds { connections: 60, ..bounds() });
+    let post = post(bounds(|bounds| bounds.connections = 60));
     let address = post.address;
     let stalled = |length: usize, sent: usize| {
         let head = format!("POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
@@ -372,7 +384,7 @@ fn bad_clients_of_every_kind_at_once_leave_good_ones_served() {
 
 #[test]
 fn clients_that_reset_their_connections_end_nothing() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     for round in 0..300 {
         let mut stream = connect(address);
@@ -387,7 +399,7 @@ fn clients_that_reset_their_connections_end_nothing() {
 
 #[test]
 fn bodies_up_to_the_bound_arrive_and_one_byte_more_does_not() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     let ask = |length: usize| {
         let head = format!(
@@ -406,7 +418,7 @@ fn bodies_up_to_the_bound_arrive_and_one_byte_more_does_not() {
 
 #[test]
 fn a_panic_costs_one_answer() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     let health = || {
         let token = token(&credentials());
@@ -427,7 +439,7 @@ fn a_panic_costs_one_answer() {
 
 #[test]
 fn what_has_been_asked_is_answered_after_the_door_is_closed() {
-    let post = post(bounds());
+    let post = post(bounds(|_| {}));
     let address = post.address;
     let word = post.wire.hold(Kind::Token);
     let request = format!(
@@ -458,7 +470,7 @@ fn what_has_been_asked_is_answered_after_the_door_is_closed() {
 #[test]
 fn what_gets_no_answer_from_behind_is_told_in_time() {
     let guard =
-        Guard::bind(SocketAddr::from(([127, 0, 0, 1], 0)), Bounds { answer: SOON, ..bounds() });
+        Guard::bind(SocketAddr::from(([127, 0, 0, 1], 0)), bounds(|bounds| bounds.answer = SOON));
     let guard = guard.unwrap();
     let (address, behind) = (guard.address(), guard.behind());
     let door = UnixListener::bind(&behind).unwrap();
@@ -474,7 +486,7 @@ fn what_gets_no_answer_from_behind_is_told_in_time() {
 #[test]
 fn what_is_sent_after_the_last_answer_is_thrown_away_up_to_a_bound() {
     // It is not the time that ends it.
-    let post = post(Bounds { linger: Duration::from_secs(3_600), ..bounds() });
+    let post = post(bounds(|bounds| bounds.linger = Duration::from_secs(3_600)));
     let bad = "GET / HTTP/2.0\r\n\r\n";
     let mut stream = connect(post.address);
     stream.write_all(bad.as_bytes()).unwrap();

@@ -149,7 +149,7 @@ fn an_alert_that_stays_busy_or_is_refused_is_told() {
 #[test]
 fn where_batches_are_refused_alerts_are_read_one_by_one_from_then_on() {
     let (alerts, ips) = addressed(30);
-    let behaviour = Behaviour { batches: false, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_batches(false);
     let world = Setup { behaviour, ..hunting(alerts) }.build();
     let asked: Vec<_> = ips.iter().map(|ip| ("ip", ip.as_str())).collect();
     let answer = world.observe(&asked);
@@ -247,7 +247,7 @@ fn a_hash_is_found_by_the_sha_1_that_devices_have_reported() {
     // An alert that has but the SHA-1 is completed.
     let half = file_alert("half", &json!({"sha1": sha1, "fileName": "a.exe"}));
     for (hunting_sha256, queries) in [(true, 1), (false, 2)] {
-        let behaviour = Behaviour { hunting_sha256, ..Behaviour::default() };
+        let behaviour = Behaviour::default().with_hunting_sha256(hunting_sha256);
         let setup = Setup { behaviour, ..hunting(vec![whole.clone(), half.clone()]) };
         let world = setup.build();
         let answer = world.observe(&[("sha256", &sha256.to_uppercase())]);
@@ -262,7 +262,7 @@ fn a_hash_is_found_by_the_sha_1_that_devices_have_reported() {
 fn without_a_licence_for_the_tables_of_devices_they_are_asked_for_once() {
     let (sha256, sha1) = ("ab".repeat(32), "cd".repeat(20));
     let alerts = vec![file_alert("a", &json!({"sha256": sha256, "sha1": sha1}))];
-    let behaviour = Behaviour { device_tables: false, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_device_tables(false);
     let world = Setup { behaviour, ..hunting(alerts) }.build();
     for queries in [2, 1] {
         let answer = world.observe(&[("sha256", &sha256), IP]);
@@ -282,10 +282,8 @@ fn without_a_licence_for_the_tables_of_devices_they_are_asked_for_once() {
 fn a_longer_look_back_than_hunting_reaches_is_told() {
     let old = alert("old", "2026-10-01T00:00:00Z", IP.1);
     let new = alert("new", "2026-10-23T00:00:00Z", IP.1);
-    let days = |days: u64| SyncSettings {
-        lookback: Duration::from_secs(days * 86_400),
-        ..SyncSettings::default()
-    };
+    let days =
+        |days: u64| SyncSettings::default().with_lookback(Duration::from_secs(days * 86_400));
     let world = Setup { sync: days(90), ..hunting(vec![old.clone(), new.clone()]) }.build();
     let answer = world.observe(&[IP]);
     assert_eq!(
@@ -434,7 +432,7 @@ fn a_connection_that_breaks_is_tried_once_more() {
 #[test]
 fn a_panic_while_reading_costs_that_alert_alone() {
     let (alerts, ips) = addressed(3);
-    let behaviour = Behaviour { batches: false, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_batches(false);
     let world = Setup { behaviour, ..hunting(alerts) }.build();
     let asked: Vec<_> = ips.iter().map(|ip| ("ip", ip.as_str())).collect();
     world.wire.next(Kind::List, Step::Panic);

@@ -394,7 +394,7 @@ fn pages_are_read_up_to_the_limit_in_microsofts_order_and_more_is_told() {
         alert
     };
     let alerts: Vec<Value> = (0..12).map(one).collect();
-    let behaviour = Behaviour { page: 5, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(5);
     let asked = |limit| {
         let setup = Setup { behaviour, entities_limit: limit, ..legacy(alerts.clone()) };
         let world = setup.build();

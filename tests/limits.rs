@@ -29,7 +29,7 @@ fn paged(count: usize) -> World {
     let one = |n: usize| {
         alert(&format!("a{n}"), &format!("2026-11-20T{:02}:{:02}:00Z", n / 60, n % 60), IP)
     };
-    let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(10);
     let request_timeout = Duration::from_secs(24 * 3_600);
     let alerts = (0..count).map(one).collect();
     Setup { behaviour, request_timeout, ..Setup::with_alerts(alerts) }.build()
@@ -186,7 +186,7 @@ fn a_list_that_never_ends_is_read_to_a_bound_and_that_is_told() {
 fn alerts_of_one_moment_are_passed_up_to_microsofts_bound_and_more_are_told() {
     for (count, is_told) in [(limits::SKIP, false), (limits::SKIP + 1, true)] {
         let same = |n: usize| alert(&format!("same{n}"), "2026-11-20T21:30:00Z", IP);
-        let behaviour = Behaviour { page: 100, ..Behaviour::default() };
+        let behaviour = Behaviour::default().with_page(100);
         let alerts = (0..count).map(same).collect();
         let setup = Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(alerts) };
         let answer = setup.build().observe(&HIT);

@@ -56,7 +56,7 @@ impl Dice {
                 ])
                 .to_owned(),
             Kind::Domain | Kind::Hostname => format!("{name}{end}"),
-            Kind::Url => {
+            _ => {
                 let scheme = self.of(&["http://", "HTTPS://", "https://", "", "ftp://"]);
                 let port = self.of(&["", ":80", ":443", ":8080"]);
                 let path = self.of(&["", "/", "/p", "/P", "/p?q=1", "/p#f", "/%70"]);

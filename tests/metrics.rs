@@ -292,7 +292,7 @@ fn what_is_left_out_is_counted_by_reason() {
         .collect();
     alerts.push(json!({"id": 1, "createdDateTime": "2026-11-20T01:00:00Z"}));
     let setup = Setup {
-        sync: SyncSettings { max_alerts: 20, ..SyncSettings::default() },
+        sync: SyncSettings::default().with_max_alerts(20),
         behaviour: Behaviour::default(),
         entities_limit: 5,
         ..Setup::with_alerts(alerts)

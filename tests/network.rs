@@ -25,10 +25,9 @@ use graph_relay::loopback;
 use graph_relay::observable::{self, Observable};
 use graph_relay::payload::Question;
 use graph_relay::relay::{Relay, Settings};
-use graph_relay::settings::{AlertSource, TransportSettings};
+use graph_relay::settings::TransportSettings;
 use graph_relay::simulator::faults::{Fault, On};
 use graph_relay::simulator::{Behaviour, Simulator, constructed_alerts};
-use graph_relay::sync::SyncSettings;
 use graph_relay::transport::UreqTransport;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
@@ -149,12 +148,11 @@ fn plain_server() -> SocketAddr {
 }
 
 fn settings(roots: Option<&str>, proxy: Option<&str>) -> TransportSettings {
-    TransportSettings {
-        roots: roots.map(|pem| pem.as_bytes().to_vec()),
-        proxy: proxy.map(Secret::new),
-        connections: 4,
-        ..TransportSettings::default()
-    }
+    let mut settings = TransportSettings::default();
+    settings.roots = roots.map(|pem| pem.as_bytes().to_vec());
+    settings.proxy = proxy.map(Secret::new);
+    settings.connections = 4;
+    settings
 }
 
 fn get(settings: &TransportSettings, url: &str) -> Result<Response, TransportError> {
@@ -266,17 +264,14 @@ fn a_kept_connection_that_closes_as_it_is_used_costs_nothing() {
         let _ = stream.read(&mut [0]);
     });
     let base = BaseUrl::parse(&format!("http://{address}")).unwrap();
-    let settings = Settings {
-        source: AlertSource::AlertsV2,
-        cloud: Cloud { login: base.clone(), graph: base, ..Cloud::global() },
-        sync: SyncSettings::default(),
-        entities_limit: 100,
-        request_timeout: PATIENCE,
-    };
+    let mut cloud = Cloud::global();
+    cloud.login = base.clone();
+    cloud.graph = base;
+    let settings = Settings::default().with_cloud(cloud).with_request_timeout(PATIENCE);
     let transport = UreqTransport::new(&self::settings(None, None)).unwrap();
     let relay = Relay::new(settings, Arc::new(transport), clock.clock(), Events::none());
     let observables = Observable::new(observable::Kind::Ip, "203.0.113.77").into_iter().collect();
-    let question = Question { observables, malformed: Vec::new() };
+    let question = Question::new(observables);
     let credentials = credentials();
     let deadline = relay.deadline(relay.now());
     let reply = relay.observe(question, &credentials, None, deadline).unwrap();

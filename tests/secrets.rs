@@ -78,12 +78,11 @@ fn no_way_to_fail_shows_a_secret() {
 #[test]
 fn no_refusal_of_a_token_shows_any_of_it() {
     let hosts = vec![BaseUrl::parse("https://visibility.amp.cisco.com").unwrap()];
-    let verifier = Verifier {
-        secrets: vec![key()],
-        hosts,
-        audience: Some("https://relay.example".to_owned()),
-        tenants: vec![TenantId::parse("contoso.com").unwrap()],
-    };
+    let verifier = Verifier::default()
+        .with_secrets(vec![key()])
+        .with_hosts(hosts)
+        .with_audience("https://relay.example")
+        .with_tenants(vec![TenantId::parse("contoso.com").unwrap()]);
     let world = Setup { verifier, ..Setup::default() }.build();
     let good = json!({
         "tenant_id": "contoso.com", "application_id": "app", "client_secret": CLIENT_SECRET,
@@ -168,7 +167,7 @@ fn what_the_guard_refuses_is_not_repeated() {
 
 #[test]
 fn nothing_that_holds_a_secret_shows_it_to_debug() {
-    let verifier = Verifier { secrets: vec![key()], ..Verifier::default() };
+    let verifier = Verifier::default().with_secrets(vec![key()]);
     let token = sign_payload(&json!({
         "tenant_id": TENANT, "application_id": "app", "client_secret": CLIENT_SECRET,
     }));
@@ -176,7 +175,7 @@ fn nothing_that_holds_a_secret_shows_it_to_debug() {
     let claims = verifier.verify(&unverified, None, Timestamp::parse(NOW).unwrap()).unwrap();
     let published = sign_published(CLIENT_SECRET, &json!({"jwks_host": "a.example"}));
     let hosts = vec![BaseUrl::parse("https://a.example").unwrap()];
-    let other = Verifier { hosts, ..Verifier::default() };
+    let other = Verifier::default().with_hosts(hosts);
     let wanted = other.wanted(&Unverified::parse(&published).unwrap()).unwrap().unwrap();
     let keys = KeySet::parse(jwks(&[CLIENT_SECRET]).as_bytes()).unwrap();
     let bearer = Some(Secret::new(CLIENT_SECRET));

@@ -153,7 +153,7 @@ fn the_list_takes_its_options_and_no_others() {
 
 #[test]
 fn a_page_is_clamped_in_silence_and_links_on_if_it_is_told_to() {
-    let behaviour = Behaviour { page: 5, next_link: true, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(5).with_next_link(true);
     let world = simulator(behaviour);
     let token = token_of(&world);
     let mut url = format!("{LIST}?$top=1000&$filter=severity%20ne%20'low'");
@@ -167,7 +167,7 @@ fn a_page_is_clamped_in_silence_and_links_on_if_it_is_told_to() {
         }
     }
     assert_eq!(sizes, [5, 5, 4]);
-    let silent = simulator(Behaviour { next_link: false, ..behaviour });
+    let silent = simulator(behaviour.with_next_link(false));
     let token = token_of(&silent);
     let (_, answer) = send(&silent, &get(&format!("{LIST}?$top=1000"), &token, true));
     assert_eq!(answer["value"].as_array().unwrap().len(), 5);
@@ -223,7 +223,7 @@ fn a_batch_is_answered_part_by_part_and_refused_as_a_whole_when_it_is_none() {
     assert_eq!(ask((0..21).map(|n| part(n, &url)).collect()).0, 400);
     assert_eq!(ask(vec![part(0, &url), part(0, &url)]).0, 400);
     assert_eq!(ask(vec![]).0, 400);
-    let unbatched = simulator(Behaviour { batches: false, ..Behaviour::default() });
+    let unbatched = simulator(Behaviour::default().with_batches(false));
     let token = token_of(&unbatched);
     let request = post("$batch", &token, &json!({"requests": [part(0, &url)]}));
     assert_eq!(send(&unbatched, &request).0, 404);
@@ -256,7 +256,7 @@ fn hunting_takes_the_queries_that_it_knows_and_no_others() {
 
 #[test]
 fn the_legacy_list_has_the_same_alerts_in_its_own_form() {
-    let world = simulator(Behaviour { page: 10, ..Behaviour::default() });
+    let world = simulator(Behaviour::default().with_page(10));
     let token = token_of(&world);
     let list = "https://graph.microsoft.com/v1.0/security/alerts";
     let ask = |query: &str| send(&world, &get(&format!("{list}?{query}"), &token, true));

@@ -160,7 +160,7 @@ fn a_tenant_gives_the_same_alerts_through_all_three_sources() {
         asked.sort();
         asked.dedup();
         let asked: Vec<(&str, &str)> = asked.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        let behaviour = Behaviour { hunting_sha256: seed % 2 == 0, ..Behaviour::default() };
+        let behaviour = Behaviour::default().with_hunting_sha256(seed % 2 == 0);
         let answers = SOURCES.map(|source| {
             let setup = Setup { source, behaviour, ..Setup::with_alerts(alerts.clone()) };
             let answer = setup.build().observe(&asked);

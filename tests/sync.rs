@@ -139,7 +139,7 @@ fn twenty_who_ask_at_once_cause_one_crawl() {
 #[test]
 fn at_the_deadline_the_answer_holds_what_there_is_and_the_crawl_goes_on() {
     let world = Setup {
-        behaviour: Behaviour { page: 10, ..Behaviour::default() },
+        behaviour: Behaviour::default().with_page(10),
         request_timeout: Duration::from_millis(200),
         ..Setup::with_alerts(hourly(30))
     }
@@ -181,7 +181,7 @@ fn a_refresh_that_takes_too_long_is_told_with_its_time() {
 
 #[test]
 fn a_crawl_that_fails_on_its_second_page_is_a_warning() {
-    let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(10);
     let world = Setup { behaviour, ..Setup::with_alerts(hourly(30)) }.build();
     world.wire.next(Kind::List, Step::Pass);
     world.wire.insist(Kind::List, 503, "");
@@ -417,7 +417,8 @@ fn every_way_of_paging_finds_every_alert_once() {
     ];
     for (next_link, order) in ways {
         for page in [1, 2, 7, 10, 100, 1_000] {
-            let behaviour = Behaviour { page, next_link, order, ..Behaviour::default() };
+            let behaviour =
+                Behaviour::default().with_page(page).with_next_link(next_link).with_order(order);
             let world = Setup { behaviour, ..Setup::with_alerts(hourly(41)) }.build();
             let answer = world.observe(&HIT);
             let expected: Vec<String> = (0..41).map(|n| format!("a{n:03}")).collect();
@@ -437,7 +438,7 @@ fn alerts_of_one_moment_are_found_though_a_page_ends_among_them() {
         for n in 0..100 {
             alerts.push(alert(&format!("same{n}"), "2026-11-20T12:30:00Z", IP));
         }
-        let behaviour = Behaviour { page, ..Behaviour::default() };
+        let behaviour = Behaviour::default().with_page(page);
         let setup = Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(alerts) };
         let answer = setup.build().observe(&HIT);
         assert_eq!(ids(&answer).len(), 120, "{page}");
@@ -451,7 +452,7 @@ fn more_alerts_of_one_moment_than_can_be_passed_are_told() {
     for n in 0..700 {
         alerts.push(alert(&format!("same{n}"), "2026-11-20T21:30:00Z", IP));
     }
-    let behaviour = Behaviour { page: 100, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(100);
     let setup = Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(alerts) };
     let answer = setup.build().observe(&HIT);
     // What lies behind them is found all the same.
@@ -462,7 +463,7 @@ fn more_alerts_of_one_moment_than_can_be_passed_are_told() {
 
 #[test]
 fn a_page_size_that_a_crawl_has_learned_is_known_to_the_refresh() {
-    let behaviour = Behaviour { page: 7, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(7);
     let world = Setup { behaviour, ..Setup::with_alerts(hourly(20)) }.build();
     world.observe(&HIT);
     world.wire.simulator.change_alerts(&credentials(), |alerts| {
@@ -580,7 +581,7 @@ fn a_partial_answer_of_graph_is_told_until_a_whole_one_has_come() {
 fn a_crawl_that_was_broken_off_goes_on_where_it_stood() {
     // A window so short that one page is read after the other.
     let world = || {
-        let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+        let behaviour = Behaviour::default().with_page(10);
         let mut setup = Setup { behaviour, ..Setup::with_alerts(hourly(30)) };
         setup.sync.lookback = Duration::from_secs(36 * 3_600);
         setup.build()
@@ -621,7 +622,8 @@ fn alerts_that_arrive_during_a_crawl_are_found_once() {
     for (next_link, order) in
         [(true, Order::Honoured), (false, Order::Honoured), (false, Order::Ignored)]
     {
-        let behaviour = Behaviour { page: 10, next_link, order, ..Behaviour::default() };
+        let behaviour =
+            Behaviour::default().with_page(10).with_next_link(next_link).with_order(order);
         let world = Setup { behaviour, ..Setup::with_alerts(hourly(40)) }.build();
         world.wire.next(Kind::List, Step::Pass);
         let go = world.wire.hold(Kind::List);
@@ -681,7 +683,7 @@ fn a_date_in_the_future_does_not_hide_what_comes_before_it() {
 fn what_changes_behind_a_long_crawl_is_found_by_the_refresh() {
     // A page a minute: what changes on the first one after it was read is older
     // than the overlap when the last one is.
-    let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(10);
     let world = Setup { behaviour, ..Setup::with_alerts(hourly(300)) }.build();
     world.wire.next(Kind::List, Step::Pass);
     let go = world.wire.hold(Kind::List);
@@ -747,7 +749,7 @@ fn what_was_added_long_after_its_time_is_found_within_a_day() {
 
 #[test]
 fn crawling_again_takes_a_few_pages_at_a_time() {
-    let behaviour = Behaviour { page: 10, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(10);
     let setup = Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(hourly(100)) };
     let world = setup.build();
     world.observe(&HIT);

@@ -114,11 +114,8 @@ fn look_up() -> Vec<u8> {
 
 /// A look-up with a token that `key` signs.
 fn observe(key: &str, body: &str) -> Vec<u8> {
-    let credentials = Credentials {
-        tenant: TenantId::parse("harbourside.example").unwrap(),
-        application: "app".to_owned(),
-        secret: Secret::new("secret"),
-    };
+    let tenant = TenantId::parse("harbourside.example").unwrap();
+    let credentials = Credentials::new(tenant, "app", Secret::new("secret"));
     let key = SigningKey::new(Secret::new(key)).unwrap();
     let token = jwt::sign(&credentials, None, None, &key);
     let (token, length) = (token.expose(), body.len());

@@ -14,6 +14,7 @@ use graph_relay::credentials::TenantId;
 use graph_relay::error::TransportError;
 use graph_relay::jwt::Verifier;
 use graph_relay::limits;
+use graph_relay::time::render_span;
 use serde_json::{Value, json};
 use support::program::{KEY, Running, exchange, json_of, post};
 use support::*;
@@ -24,7 +25,7 @@ const URL: &str = "https://visibility.eu.amp.cisco.com/.well-known/jwks";
 fn world() -> World {
     let hosts = ["https://visibility.amp.cisco.com", "https://visibility.eu.amp.cisco.com"];
     let hosts = hosts.map(|host| BaseUrl::parse(host).unwrap()).to_vec();
-    let verifier = Verifier { secrets: vec![key()], hosts, ..Verifier::default() };
+    let verifier = Verifier::default().with_secrets(vec![key()]).with_hosts(hosts);
     Setup { verifier, ..Setup::default() }.build()
 }
 
@@ -135,7 +136,7 @@ fn a_host_has_a_few_seconds_to_answer() {
     drop(go);
     world.wire.next(Kind::Keys, Step::Lose(word));
     assert_eq!(ask_with(&world, "a"), unavailable());
-    let time = format!("Timeout {{ after: {:?} }}", limits::KEYS_TIMEOUT);
+    let time = format!("timed out after {}", render_span(limits::KEYS_TIMEOUT));
     let events = world.events.lock().unwrap().join("\n");
     assert!(events.contains(&time), "{events}");
 }
@@ -187,7 +188,7 @@ fn nobody_but_a_host_of_the_list_is_ever_asked() {
 #[test]
 fn only_named_tenants_are_served() {
     let tenants = vec![TenantId::parse(TENANT).unwrap()];
-    let verifier = Verifier { secrets: vec![key()], tenants, ..Verifier::default() };
+    let verifier = Verifier::default().with_secrets(vec![key()]).with_tenants(tenants);
     let world = Setup { verifier, ..Setup::default() }.build();
     assert_eq!(ask(&world, &token(&credentials())), "ok");
     let other = ask(&world, &token(&credentials_of("contoso.com")));

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use graph_relay::api::Api;
-use graph_relay::cloud::Cloud;
 use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::error::TransportError;
 use graph_relay::event::{Events, Level};
@@ -20,10 +19,10 @@ use graph_relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::log;
 use graph_relay::relay::{Relay, Settings};
 use graph_relay::serve::{Behind, Door};
-use graph_relay::settings::{AlertSource, LogFormat, ServeSettings};
+use graph_relay::settings::{LogFormat, ServeSettings};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sync::SyncSettings;
-use graph_relay::time::{Clock, Now, Timestamp};
+use graph_relay::time::Clock;
 use graph_relay::trust::Trust;
 
 use crate::tenant::{Spread, Tenant};
@@ -33,22 +32,13 @@ pub(crate) const KEY: &str = "a-key-that-signs-nothing-but-figures";
 pub(crate) fn credentials() -> Credentials {
     let tenant = TenantId::parse("5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10").unwrap();
     let secret = Secret::new("client-secret");
-    Credentials { tenant, application: "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40".to_owned(), secret }
+    Credentials::new(tenant, "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40", secret)
 }
 
 /// A caller's token.
 pub(crate) fn token() -> String {
     let key = SigningKey::new(Secret::new(KEY)).unwrap();
     jwt::sign(&credentials(), None, None, &key).expose().to_owned()
-}
-
-pub(crate) fn clock() -> Clock {
-    let start = Instant::now();
-    let read = move || {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Now { wall: Timestamp::from_unix_seconds(0).plus(wall), monotonic: start.elapsed() }
-    };
-    Clock::new(read, thread::sleep)
 }
 
 /// A Microsoft that is so far away that every answer takes the same time.
@@ -107,23 +97,19 @@ fn place(address: &str) -> (PathBuf, Option<Guard>) {
 /// Serves until standard input ends.
 pub(crate) fn relay(address: &str, scene: &[&str]) {
     let Scene { alerts, page, answer_time, fresh_for, spread } = Scene::of(scene);
-    let behaviour = Behaviour { page, ..Behaviour::default() };
+    let behaviour = Behaviour::default().with_page(page);
     let alerts = Tenant::new().spread(alerts, spread);
-    let simulator = Simulator::new(behaviour, clock()).with_tenant(credentials(), alerts);
-    let settings = Settings {
-        cloud: Cloud::global(),
-        source: AlertSource::AlertsV2,
-        sync: SyncSettings { fresh_for, ..SyncSettings::default() },
-        entities_limit: 100,
-        request_timeout: Duration::from_secs(300),
-    };
+    let simulator = Simulator::new(behaviour, Clock::system()).with_tenant(credentials(), alerts);
+    let settings = Settings::default()
+        .with_sync(SyncSettings::default().with_fresh_for(fresh_for))
+        .with_request_timeout(Duration::from_secs(300));
     // As it is run: with a line of the log for every request.
-    let events = log::to_stderr(Level::Info, LogFormat::Text, clock());
+    let events = log::to_stderr(Level::Info, LogFormat::Text, Clock::system());
     let transport: Arc<dyn Transport> = Arc::new(Far { simulator, answer_time });
-    let relay = Relay::new(settings, Arc::clone(&transport), clock(), events.clone());
+    let relay = Relay::new(settings, Arc::clone(&transport), Clock::system(), events.clone());
     let key = SigningKey::new(Secret::new(KEY)).unwrap();
-    let verifier = Verifier { secrets: vec![key], ..Verifier::default() };
-    let trust = Trust::new(verifier, &transport, &clock(), &events);
+    let verifier = Verifier::default().with_secrets(vec![key]);
+    let trust = Trust::new(verifier, &transport, &Clock::system(), &events);
     let api = Arc::new(Api::new(relay, trust));
     let (path, guard) = place(address);
     let door = Door::bind(&path).unwrap();
@@ -133,8 +119,8 @@ pub(crate) fn relay(address: &str, scene: &[&str]) {
         wait_for_the_end();
         stopper.stop();
     });
-    let settings = ServeSettings { workers: 16, drain_timeout: Duration::from_secs(1) };
-    door.serve(Behind::Relay(api), settings, clock(), events).unwrap();
+    let settings = ServeSettings::new(16, Duration::from_secs(1));
+    door.serve(Behind::Relay(api), settings, Clock::system(), events).unwrap();
 }
 
 /// Gives the same bytes to whoever asks, as quickly as tiny_http can.

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use graph_relay::loopback;
 use graph_relay::simulator::{Behaviour, Simulator};
+use graph_relay::time::Clock;
 
 use crate::client::{Connection, request};
-use crate::server::{KEY, clock, credentials, end, resident, socket};
+use crate::server::{KEY, credentials, end, resident, socket};
 use crate::tenant::{Tenant, questions};
 use crate::{median, row, times};
 
@@ -39,7 +40,7 @@ pub(crate) fn measure() {
 /// Resident, idle and with 50,000 alerts that came as they come from Microsoft.
 fn weigh() {
     let alerts = 50_000;
-    let simulator = Simulator::new(Behaviour::default(), clock());
+    let simulator = Simulator::new(Behaviour::default(), Clock::system());
     let simulator = simulator.with_tenant(credentials(), Tenant::new().alerts(alerts));
     let microsoft = loopback::serve(Arc::new(simulator)).unwrap();
     let url = format!("http://{microsoft}");

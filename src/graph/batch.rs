@@ -22,6 +22,7 @@ use crate::http::{Request, Response, percent_encode};
 
 /// What became of one alert that was asked for by its id.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Part {
     /// Here it is.
     Read(Box<Alert>),

@@ -18,6 +18,7 @@ use crate::time::Timestamp;
 
 /// How a look-up is worded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Wording {
     /// In every place and spelling, as far as providers understand it.
     Wide,

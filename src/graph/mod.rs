@@ -33,7 +33,7 @@ pub fn get(url: String, token: Secret) -> Request {
 }
 
 /// `POST` of `json` to `url`, likewise.
-pub fn post(url: String, json: &Value, token: Secret) -> Request {
+pub(crate) fn post(url: String, json: &Value, token: Secret) -> Request {
     request(url, Action::PostQuery(json.to_string()), token)
 }
 

@@ -25,6 +25,7 @@ use crate::time::Timestamp;
 
 /// The property by which a list is bounded and ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Property {
     /// `createdDateTime`, newest first: what a crawl walks by. It never changes, and
     /// what is missing while the crawl runs is rather the oldest.

@@ -31,6 +31,7 @@ pub use directory::remove;
 
 /// How much and how long a guard bears.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Bounds {
     /// Clients connected at once.
     pub connections: usize,

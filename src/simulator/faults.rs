@@ -12,6 +12,7 @@ use crate::limits;
 
 /// What a request is for, as far as faults tell one from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum On {
     /// An access token.
     Token,
@@ -41,6 +42,7 @@ impl On {
 
 /// What becomes of one request.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Fault {
     /// Nothing: it is answered as usual.
     None,

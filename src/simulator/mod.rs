@@ -33,6 +33,7 @@ pub use legacy::legacy_form;
 /// How this Graph behaves, where the real one is known to differ with time
 /// and tenant.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Behaviour {
     /// Rows of a page, whatever `$top` asks for: it is clamped in silence.
     pub page: usize,
@@ -52,6 +53,7 @@ pub struct Behaviour {
 
 /// What becomes of `$orderby`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Order {
     /// It is done.
     Honoured,
@@ -73,6 +75,50 @@ impl Default for Behaviour {
             device_tables: true,
             batches: true,
         }
+    }
+}
+
+impl Behaviour {
+    /// Cuts pages at this many rows.
+    #[must_use]
+    pub const fn with_page(self, page: usize) -> Self {
+        Self { page, ..self }
+    }
+
+    /// Links from a page to the next, or not.
+    #[must_use]
+    pub const fn with_next_link(self, next_link: bool) -> Self {
+        Self { next_link, ..self }
+    }
+
+    /// Treats `$orderby` so.
+    #[must_use]
+    pub const fn with_order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+
+    /// Issues tokens that last this long.
+    #[must_use]
+    pub const fn with_token_lifetime(self, token_lifetime: Duration) -> Self {
+        Self { token_lifetime, ..self }
+    }
+
+    /// Has SHA-256 in hunting, or not.
+    #[must_use]
+    pub const fn with_hunting_sha256(self, hunting_sha256: bool) -> Self {
+        Self { hunting_sha256, ..self }
+    }
+
+    /// Has the tables of devices, or not.
+    #[must_use]
+    pub const fn with_device_tables(self, device_tables: bool) -> Self {
+        Self { device_tables, ..self }
+    }
+
+    /// Takes batches, or not.
+    #[must_use]
+    pub const fn with_batches(self, batches: bool) -> Self {
+        Self { batches, ..self }
     }
 }
 

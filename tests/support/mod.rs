@@ -17,7 +17,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use graph_relay::api::{Api, Request};
-use graph_relay::cloud::Cloud;
 use graph_relay::credentials::{Credentials, Secret, TenantId};
 use graph_relay::error::TransportError;
 use graph_relay::event::Events;
@@ -283,7 +282,7 @@ impl Default for Setup {
             sync: SyncSettings::default(),
             entities_limit: 100,
             request_timeout: Duration::from_secs(25),
-            verifier: Verifier { secrets: vec![key()], ..Verifier::default() },
+            verifier: Verifier::default().with_secrets(vec![key()]),
         }
     }
 }
@@ -300,13 +299,11 @@ impl Setup {
         let wire = Arc::new(Wire::new(simulator));
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
-        let settings = Settings {
-            cloud: Cloud::global(),
-            source: self.source,
-            sync: self.sync,
-            entities_limit: self.entities_limit,
-            request_timeout: self.request_timeout,
-        };
+        let settings = Settings::default()
+            .with_source(self.source)
+            .with_sync(self.sync)
+            .with_entities_limit(self.entities_limit)
+            .with_request_timeout(self.request_timeout);
         let hear = Events::new(move |event| heard.lock().unwrap().push(format!("{event:?}")));
         let transport: Arc<dyn Transport> = wire.clone();
         let trust = Trust::new(self.verifier, &transport, &clock.clock(), &hear);
@@ -389,11 +386,9 @@ pub(crate) fn credentials() -> Credentials {
 }
 
 pub(crate) fn credentials_of(tenant: &str) -> Credentials {
-    Credentials {
-        tenant: TenantId::parse(tenant).unwrap(),
-        application: "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40".to_owned(),
-        secret: Secret::new(CLIENT_SECRET),
-    }
+    let tenant = TenantId::parse(tenant).unwrap();
+    let application = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";
+    Credentials::new(tenant, application, Secret::new(CLIENT_SECRET))
 }
 
 pub(crate) fn key() -> SigningKey {

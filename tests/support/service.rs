@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use graph_relay::loopback;
 use graph_relay::simulator::{Behaviour, Simulator};
-use graph_relay::time::{Clock, Now, Timestamp};
+use graph_relay::time::Clock;
 use serde_json::Value;
 
 use super::{SECRET_KEY, credentials};
@@ -20,18 +20,9 @@ use super::{SECRET_KEY, credentials};
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_graph-relay");
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) fn system_clock() -> Clock {
-    let start = Instant::now();
-    let read = move || {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Now { wall: Timestamp::from_unix_seconds(0).plus(wall), monotonic: start.elapsed() }
-    };
-    Clock::new(read, std::thread::sleep)
-}
-
 /// A simulated Microsoft with these alerts; its URL.
 pub(crate) fn microsoft(alerts: Vec<Value>) -> String {
-    let simulator = Simulator::new(Behaviour::default(), system_clock());
+    let simulator = Simulator::new(Behaviour::default(), Clock::system());
     let simulator = simulator.with_tenant(credentials(), alerts);
     format!("http://{}", loopback::serve(Arc::new(simulator)).unwrap())
 }
