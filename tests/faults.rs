@@ -163,12 +163,24 @@ fn table() -> Vec<Row> {
         Row::told("404", vec![status(404)], 1, "not found", "a fault, not a clean result"),
         Row::told("410", vec![status(410)], 1, "not found", "has withdrawn the list"),
         Row::fine("400 for the order", vec![status(400)], 2, None),
-        Row::told("400", times(2, status(400)), 2, "invalid argument", "rejected the relay's query"),
+        Row::told(
+            "400",
+            times(2, status(400)),
+            2,
+            "invalid argument",
+            "rejected the relay's query",
+        ),
         Row::told("a redirect", vec![status(302)], 1, "unknown", "HTTP 302"),
         // Answers that are none.
         Row::told("no body", vec![status(200)], 1, "unknown", "is not a list of alerts"),
         Row::told("half a body", vec![Fault::Truncated], 1, "unknown", "is not a list of alerts"),
-        Row::told("not JSON", vec![Fault::answer(200, None, "<html>")], 1, "unknown", "is not a list"),
+        Row::told(
+            "not JSON",
+            vec![Fault::answer(200, None, "<html>")],
+            1,
+            "unknown",
+            "is not a list",
+        ),
         Row::fine(
             "too large at 1,000",
             vec![Fault::Fail(TransportError::TooLarge { bound: limits::ANSWER })],

@@ -319,11 +319,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
     let token = r#"{"access_token":"simulated-token","expires_in":3599}"#;
     let rows = [
         (vec![], 0, "Alerts: one real read has worked\nClock: agrees with Microsoft's\n"),
-        (
-            vec![(On::Token, Fault::answer(401, None, ""))],
-            10,
-            "from a proxy in between (HTTP 401)",
-        ),
+        (vec![(On::Token, Fault::answer(401, None, ""))], 10, "from a proxy in between (HTTP 401)"),
         (vec![(On::Graph, no_licence.clone()), (On::Graph, no_licence)], 8, "has no licence"),
         (
             vec![(On::Graph, Fault::answer(429, Some(("retry-after", "3600")), ""))],
