@@ -128,7 +128,7 @@ fn table() -> Vec<Row> {
             times(2, policy),
             3,
             "permission denied",
-            "though the credentials",
+            "although the credentials",
         ),
         // Throttling: as Microsoft says, if that fits.
         Row::fine("429 for 2 s", vec![retry_after(429, "2")], 2, Some(2)),
@@ -160,15 +160,27 @@ fn table() -> Vec<Row> {
         Row::told("502 with HTML", times(4, html()), 4, "unknown", "no reason given (HTTP 502)"),
         Row::told("500", vec![status(500)], 1, "unknown", "HTTP 500"),
         // Not to be asked at all.
-        Row::told("404", vec![status(404)], 1, "not found", "a fault and no all-clear"),
+        Row::told("404", vec![status(404)], 1, "not found", "a fault, not a clean result"),
         Row::told("410", vec![status(410)], 1, "not found", "has withdrawn the list"),
         Row::fine("400 for the order", vec![status(400)], 2, None),
-        Row::told("400", times(2, status(400)), 2, "invalid argument", "does not understand"),
+        Row::told(
+            "400",
+            times(2, status(400)),
+            2,
+            "invalid argument",
+            "rejected the relay's query",
+        ),
         Row::told("a redirect", vec![status(302)], 1, "unknown", "HTTP 302"),
         // Answers that are none.
         Row::told("no body", vec![status(200)], 1, "unknown", "is not a list of alerts"),
         Row::told("half a body", vec![Fault::Truncated], 1, "unknown", "is not a list of alerts"),
-        Row::told("not JSON", vec![Fault::answer(200, None, "<html>")], 1, "unknown", "no list"),
+        Row::told(
+            "not JSON",
+            vec![Fault::answer(200, None, "<html>")],
+            1,
+            "unknown",
+            "is not a list",
+        ),
         Row::fine(
             "too large at 1,000",
             vec![Fault::Fail(TransportError::TooLarge { bound: limits::ANSWER })],
@@ -198,7 +210,7 @@ fn table() -> Vec<Row> {
         ),
         // No answers.
         Row::fine("a kept connection broke", vec![broken()], 2, None),
-        Row::told("it breaks again", times(2, broken()), 2, "connection error", "broke"),
+        Row::told("it breaks again", times(2, broken()), 2, "connection error", "interrupted"),
         Row::told(
             "no connection",
             vec![Fault::Fail(TransportError::Connect {
@@ -306,7 +318,7 @@ fn every_fault_of_the_token_endpoint_is_told_or_costs_nothing() {
         Row::told("no body", vec![status(200)], 1, "unknown", "sent no token"),
         Row::told("half a body", vec![Fault::Truncated], 1, "unknown", "sent no token"),
         // A form is not sent twice when it is not known what became of it.
-        Row::told("it breaks", vec![broken()], 1, "connection error", "broke"),
+        Row::told("it breaks", vec![broken()], 1, "connection error", "interrupted"),
         Row::told(
             "no name",
             vec![Fault::Fail(TransportError::Resolve { host: host() })],

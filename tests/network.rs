@@ -314,11 +314,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
     let token = r#"{"access_token":"simulated-token","expires_in":3599}"#;
     let rows = [
         (vec![], 0, "Alerts: readable\nClock: agrees with Microsoft's\n"),
-        (
-            vec![(On::Token, Fault::answer(401, None, ""))],
-            10,
-            "something on the way to it (HTTP 401)",
-        ),
+        (vec![(On::Token, Fault::answer(401, None, ""))], 10, "from a proxy in between (HTTP 401)"),
         (vec![(On::Graph, no_licence.clone()), (On::Graph, no_licence)], 8, "has no licence"),
         (
             vec![(On::Graph, Fault::answer(429, Some(("retry-after", "3600")), ""))],
@@ -327,7 +323,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
         ),
         (vec![(On::Token, Fault::answer(503, Some(("retry-after", "60")), ""))], 9, "unavailable"),
         (vec![(On::Graph, Fault::answer(200, None, "<html>"))], 10, "is not a list of alerts"),
-        (vec![(On::Graph, Fault::answer(404, None, ""))], 10, "a fault and no all-clear"),
+        (vec![(On::Graph, Fault::answer(404, None, ""))], 10, "a fault, not a clean result"),
         (
             vec![
                 (On::Token, Fault::answer(200, old, token)),
