@@ -1,4 +1,4 @@
-//! Raises the listen backlog of a socket.
+//! Raises the listen backlog of a socket, and limits the arenas of glibc's allocator.
 //!
 //! The standard library listens with a backlog of 128 and cannot be configured. Under load it fills
 //! up, and a client whose connection is dropped retries only after a second.
@@ -19,4 +19,23 @@ pub(crate) fn widen(listener: BorrowedFd<'_>) -> io::Result<()> {
     // listening socket this changes the backlog only.
     let result = unsafe { libc::listen(listener.as_raw_fd(), limits::BACKLOG) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has all threads allocate from one arena where address space is limited
+/// (`ulimit -v`), of which glibc would reserve 64 MiB for each further one. To be
+/// called before any thread is started.
+pub(crate) fn limit_arenas() {
+    #[cfg(target_env = "gnu")]
+    if is_address_space_limited() {
+        // SAFETY: no memory is touched, and there is no other thread yet. Where it
+        // fails, arenas are as many as before.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    }
+}
+
+#[cfg(target_env = "gnu")]
+fn is_address_space_limited() -> bool {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let mut lines = limits.lines().filter_map(|line| line.strip_prefix("Max address space"));
+    lines.any(|line| !line.trim_start().starts_with("unlimited"))
 }

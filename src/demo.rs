@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use crate::front::Front;
 use crate::signals::Signals;
 use crate::systemd::Supervisor;
-use crate::{Failure, Parts, Stop, listen, logged, print, start_log};
+use crate::{Failure, Parts, Stop, listen, logged, print, start_log, threads};
 
 /// Starts it all, looks up one observable of each type, and keeps serving
 /// unless told otherwise.
@@ -161,7 +161,8 @@ fn configure(microsoft: SocketAddr, source: AlertSource) -> Result<Config, Failu
 fn bind(demo: &Demo, config: &Config) -> Result<Front, Failure> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let timeout = config.relay.request_timeout;
-    let bind = |address| Front::bind(&Address::Tcp(address), &config.serve, timeout);
+    let bounds = threads::bounds(&config.serve, false, timeout)?.relay;
+    let bind = |address| Front::bind(&Address::Tcp(address), bounds);
     let wanted = demo.listen.unwrap_or(any);
     let front = match demo.listen {
         Some(address) => bind(address),

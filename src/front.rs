@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
 
 use graph_relay::event::Events;
 use graph_relay::guard::{self, Bounds, Closer, Guard};
@@ -30,16 +29,12 @@ pub(crate) struct Stopper {
 }
 
 impl Front {
-    /// Binds `address`. Requests have `timeout` to be answered.
-    pub(crate) fn bind(
-        address: &Address,
-        settings: &ServeSettings,
-        timeout: Duration,
-    ) -> io::Result<Self> {
+    /// Binds `address`. On TCP, clients are limited by `bounds`.
+    pub(crate) fn bind(address: &Address, bounds: Bounds) -> io::Result<Self> {
         match address {
             Address::Unix(path) => Ok(Self::bare(Door::bind(path)?)),
             Address::Tcp(address) => {
-                let guard = Guard::bind(*address, Bounds::new(settings.workers, timeout))?;
+                let guard = Guard::bind(*address, bounds)?;
                 backlog::widen(guard.as_fd())?;
                 Self::guarded(guard)
             }
@@ -50,13 +45,11 @@ impl Front {
     pub(crate) fn inherited(
         socket: OwnedFd,
         withdraw: Withdraw,
-        settings: &ServeSettings,
-        timeout: Duration,
+        bounds: Bounds,
     ) -> io::Result<Self> {
         let listener = TcpListener::from(socket);
         if listener.local_addr().is_ok() {
             // No withdrawing needed: this accept loop polls for the stop.
-            let bounds = Bounds::new(settings.workers, timeout);
             return Self::guarded(Guard::inherited(listener, bounds)?);
         }
         Ok(Self::bare(Door::inherited(OwnedFd::from(listener), withdraw)?))

@@ -74,6 +74,19 @@ pub const CONNECTIONS_LEAST: usize = 16;
 /// listeners, crawls, and some to spare.
 pub const DESCRIPTORS: usize = 64;
 
+/// Threads besides workers and those of clients: the front end, the probe, signals, the
+/// watchdog and five of tiny_http; and four that come and go, as for a crawl, a name
+/// look-up, or a connection that tiny_http has taken too early.
+pub const THREADS: usize = 13;
+
+/// Threads of the second listener: itself, the front end, the probe, five of tiny_http, two
+/// workers, and two each for two clients.
+pub const ADMIN_THREADS: usize = 14;
+
+/// The fewest client connections allowed when threads are few: XDR, a load balancer's probe, the
+/// service's own, and one more.
+pub const CLIENTS_LEAST: usize = 4;
+
 /// Stack size of a client's thread; its buffers are on the heap.
 pub const CLIENT_STACK: usize = 128 * 1024;
 

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use graph_relay::config::{self, Config, Environment};
 use graph_relay::limits;
-use graph_relay::settings::{Address, ServeSettings};
+use graph_relay::settings::Address;
 
 use crate::front::Front;
 use crate::systemd::{self, Question};
-use crate::{ADMIN, Failure};
+use crate::{Failure, threads};
 
 /// Binds the addresses of `config` for a moment; returns notes for the user.
 ///
@@ -27,15 +27,14 @@ pub(crate) fn check(environment: &Environment, config: &Config) -> Result<Vec<St
         return Ok(Vec::new());
     }
     let timeout = config.relay.request_timeout;
-    let bind = |address: &Address, settings: &ServeSettings| {
-        Front::bind(address, settings, timeout).map(Front::release)
-    };
-    let main = Some((&config.address, "RELAY_LISTEN", &config.serve, Question::Watchdog));
+    let bounds = threads::bounds(&config.serve, config.admin.is_some(), timeout)?;
+    let bind = |address: &Address, bounds| Front::bind(address, bounds).map(Front::release);
+    let main = Some((&config.address, "RELAY_LISTEN", bounds.relay, Question::Watchdog));
     let admin = config.admin.as_ref();
-    let admin = admin.map(|address| (address, "RELAY_ADMIN_LISTEN", &ADMIN, Question::Livez));
+    let admin = admin.map(|address| (address, "RELAY_ADMIN_LISTEN", bounds.admin, Question::Livez));
     let (mut notes, mut problems) = (Vec::new(), Vec::new());
-    for (address, variable, settings, question) in main.into_iter().chain(admin) {
-        let Err(error) = bind(address, settings) else { continue };
+    for (address, variable, bounds, question) in main.into_iter().chain(admin) {
+        let Err(error) = bind(address, bounds) else { continue };
         let is_relay = error.kind() == ErrorKind::AddrInUse
             && systemd::ask(address, question, limits::CHECK_PROBE).is_ok();
         if is_relay {

@@ -12,6 +12,7 @@ mod online;
 mod signals;
 mod stdio;
 mod systemd;
+mod threads;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
+    backlog::limit_arenas();
     // Before any thread starts. Other commands keep the default action of signals.
     let serves = matches!(command, Command::Serve | Command::Demo(_));
     let signals =
@@ -121,16 +123,19 @@ fn listen_and_serve(
     parts.warn(&config);
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
     let timeout = config.relay.request_timeout;
-    let front =
-        match systemd::inherited(environment)? {
-            Some((socket, withdraw)) => Front::inherited(socket, withdraw, &config.serve, timeout)
-                .map_err(Failure::io("cannot use the socket from systemd (ListenStream=)"))?,
-            None => Front::bind(&config.address, &config.serve, timeout)
-                .map_err(listen::failure(environment, &config.address, "RELAY_LISTEN"))?,
-        };
+    let bounds = threads::bounds(&config.serve, config.admin.is_some(), timeout)?;
+    let front = match systemd::inherited(environment)? {
+        Some((socket, withdraw)) => Front::inherited(socket, withdraw, bounds.relay)
+            .map_err(Failure::io("cannot use the socket from systemd (ListenStream=)"))?,
+        None => Front::bind(&config.address, bounds.relay).map_err(listen::failure(
+            environment,
+            &config.address,
+            "RELAY_LISTEN",
+        ))?,
+    };
     let supervisor = Supervisor::of(environment, config.serve.drain_timeout)?;
     let bind = |address| {
-        Front::bind(address, &ADMIN, timeout).map_err(listen::failure(
+        Front::bind(address, bounds.admin).map_err(listen::failure(
             environment,
             address,
             "RELAY_ADMIN_LISTEN",
@@ -272,7 +277,7 @@ impl Parts {
         settings: ServeSettings,
     ) -> Result<ExitCode, Failure> {
         let served = front.serve(Behind::Relay(api), settings, self.clock, self.events);
-        served.map_err(Failure::io("cannot accept requests any more"))?;
+        served.map_err(Failure::io("cannot serve requests"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,13 +2,19 @@
 
 use std::fmt;
 use std::io;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::RootCertStore;
+use ureq::config::Config;
+use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::{self, DefaultResolver, ResolvedSocketAddrs};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout, time};
 use ureq::{Agent, Proxy};
 
 use crate::credentials::Secret;
@@ -81,7 +87,7 @@ impl UreqTransport {
             .build();
         let no_proxy = settings.no_proxy.split(',').map(|host| host.trim().to_lowercase());
         Ok(Self {
-            agent: Agent::new_with_config(config),
+            agent: Agent::with_parts(config, DefaultConnector::default(), Resolver),
             proxy: shown,
             unreadable_roots,
             no_proxy: no_proxy.filter(|host| !host.is_empty()).collect(),
@@ -120,6 +126,37 @@ impl UreqTransport {
         // Without randomness the id is not unique, which does not affect the call.
         let _ = self.random.fill(&mut bytes);
         uuid::random(bytes)
+    }
+}
+
+/// Resolves names on threads of its own, as ureq's does, which panics when it cannot
+/// start one.
+#[derive(Debug)]
+struct Resolver;
+
+impl resolver::Resolver for Resolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let (sender, receiver) = sync_channel(1);
+        let (uri, config) = (uri.clone(), config.clone());
+        let untimed = NextTimeout { after: time::Duration::NotHappening, ..timeout };
+        let resolve = move || {
+            // Nobody receives it after the time-out.
+            let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, untimed));
+        };
+        thread::Builder::new().name("resolver".to_owned()).spawn(resolve).map_err(|error| {
+            let problem = format!(
+                "cannot start a thread to resolve a name: {error}; raise TasksMax=, ulimit -u or \
+                 ulimit -v"
+            );
+            io::Error::new(error.kind(), problem)
+        })?;
+        let resolved = receiver.recv_timeout(*timeout.after);
+        resolved.unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
     }
 }
 

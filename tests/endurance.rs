@@ -102,7 +102,7 @@ fn the_death_of_the_accept_thread_ends_the_process_with_a_word() {
         }
         let (code, log) = relay.end();
         assert_eq!(code, 1, "{log}");
-        assert!(log.contains("graph-relay: cannot accept requests any more: "), "{log}");
+        assert!(log.contains("graph-relay: cannot serve requests: "), "{log}");
         assert!(!path.exists());
         seen[usize::from(log.contains("the accept thread of tiny_http has ended"))] = true;
         if seen == [true; 2] {

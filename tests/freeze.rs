@@ -117,6 +117,22 @@ fn a_call_that_is_lost_without_a_stop_is_not_made_again() {
 }
 
 #[test]
+fn a_process_that_stood_still_for_longer_than_the_probe_may_fail_goes_on() {
+    let (_microsoft, at) = silent_microsoft();
+    let (relay, address) = Running::serve(at, &[]);
+    relay.signal("STOP");
+    thread::sleep(limits::PULSELESS + 3 * limits::PULSE);
+    relay.signal("CONT");
+    // It looks every second.
+    thread::sleep(3 * limits::PULSE);
+    let version =
+        "POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert!(exchange(address, version.as_bytes()).starts_with("HTTP/1.1 200 "));
+    relay.signal("TERM");
+    assert_eq!(relay.end().0, 0);
+}
+
+#[test]
 fn hundreds_of_clients_wait_while_the_process_stands_still() {
     let (_microsoft, at) = silent_microsoft();
     let (relay, address) = Running::serve(at, &[]);

@@ -101,9 +101,9 @@ const LAYERS: [(&str, &[&str]); 5] = [
 ];
 
 /// The program joins the edges; it is a crate of its own.
-const PROGRAM: [&str; 12] = [
+const PROGRAM: [&str; 13] = [
     "main", "backlog", "commands", "demo", "front", "listen", "manual", "module", "online",
-    "signals", "stdio", "systemd",
+    "signals", "stdio", "systemd", "threads",
 ];
 
 fn root() -> &'static Path {

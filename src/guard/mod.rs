@@ -259,12 +259,14 @@ fn welcome(stream: TcpStream, crowd: &Arc<Crowd>, shared: &Arc<Shared>, troubles
         Err(stream) => return turn_away(&stream),
     };
     let shared_with = Arc::clone(shared);
+    let stream = Arc::clone(&seat.stream);
     let thread = thread::Builder::new().name("client".to_owned()).stack_size(limits::CLIENT_STACK);
     let spawned = thread.spawn(move || {
         let seat: Seat = seat;
         Client::new(&seat, &shared_with).serve();
     });
     if let Err(error) = spawned {
+        turn_away(&stream);
         troubles.tell(shared, "no thread for a client", &error);
     }
 }

@@ -174,9 +174,16 @@ impl Door {
         for number in 0..settings.workers {
             let pool = Arc::clone(&pool);
             let name = format!("worker-{number}");
-            thread::Builder::new().name(name).spawn(move || pool.work())?;
+            let worker = thread::Builder::new().name(name).spawn(move || pool.work());
+            worker.map_err(|error| {
+                let problem = format!(
+                    "cannot start {workers} workers: {error}; lower RELAY_WORKERS, or raise \
+                     TasksMax=, ulimit -u or ulimit -v"
+                );
+                io::Error::new(error.kind(), problem)
+            })?;
         }
-        let pulse = Pulse::feel(self.stopper(), pool.events.clone())?;
+        let mut pulse = Pulse::feel(self.stopper(), pool.events.clone())?;
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
         // Dropping it would connect to the path and remove it, though another process may own it by
         // then.
@@ -184,7 +191,7 @@ impl Door {
         // Nobody else sets it: a server serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
         let mut intake = Intake::new(&server, sender, &pool);
-        let mut result = intake.accept(&self.stopper, &pulse);
+        let mut result = intake.accept(&self.stopper, &mut pulse);
         if self.stopper.is_asked() {
             intake.drain(settings.drain_timeout);
             result = Ok(());
@@ -298,7 +305,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes requests until the server is stopped or fails.
-    fn accept(&mut self, stopper: &Stopper, pulse: &Pulse) -> io::Result<()> {
+    fn accept(&mut self, stopper: &Stopper, pulse: &mut Pulse) -> io::Result<()> {
         while !stopper.is_asked() {
             // An error means that tiny_http's accept loop has ended.
             self.take_one(limits::PULSE)?;
@@ -362,7 +369,11 @@ impl<'a> Intake<'a> {
 }
 
 /// The time of the last successful accept probe, or of the last one that could not be made.
-struct Pulse(Arc<Mutex<Instant>>);
+struct Pulse {
+    last: Arc<Mutex<Instant>>,
+    /// When `is_lost` was last called.
+    asked: Instant,
+}
 
 impl Pulse {
     /// Starts the accept probe: it connects regularly, sends nothing, and expects tiny_http to
@@ -392,12 +403,18 @@ impl Pulse {
                 thread::sleep(limits::PULSE);
             }
         })?;
-        Ok(Self(last))
+        Ok(Self { last, asked: Instant::now() })
     }
 
-    fn is_lost(&self) -> bool {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.elapsed() > limits::PULSELESS
+    /// To be asked every [`limits::PULSE`]. If it was not for several, the process was
+    /// stopped, and tiny_http with it.
+    fn is_lost(&mut self) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now - std::mem::replace(&mut self.asked, now) > limits::PULSELESS / 2 {
+            *last = now;
+        }
+        now.saturating_duration_since(*last) > limits::PULSELESS
     }
 }
 
@@ -517,9 +534,15 @@ mod tests {
 
     #[test]
     fn a_pulse_is_lost_when_it_has_not_been_felt_for_long() {
-        let felt = |ago| Pulse(Arc::new(Mutex::new(Instant::now().checked_sub(ago).unwrap())));
-        assert!(!felt(limits::PULSELESS / 2).is_lost());
-        assert!(felt(limits::PULSELESS + Duration::from_millis(1)).is_lost());
+        let ago = |span| Instant::now().checked_sub(span).unwrap();
+        let pulse =
+            |felt, asked| Pulse { last: Arc::new(Mutex::new(ago(felt))), asked: ago(asked) };
+        let long = limits::PULSELESS + Duration::from_millis(1);
+        assert!(!pulse(limits::PULSELESS / 2, limits::PULSE).is_lost());
+        assert!(pulse(long, limits::PULSE).is_lost());
+        // The process was stopped; from now on it counts again.
+        let mut pulse = pulse(long, long);
+        assert!(!pulse.is_lost() && *pulse.last.lock().unwrap() == pulse.asked);
     }
 
     #[test]

@@ -76,8 +76,13 @@ impl Running {
 
     /// One that serves and may open so many files.
     pub(crate) fn with_files(files: usize, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new("sh");
-        let script = format!("ulimit -n {files}; exec \"$0\" serve");
+        Self::limited(&format!("ulimit -n {files}; exec"), environment)
+    }
+
+    /// One that serves, started by the shell's words `prefix`.
+    pub(crate) fn limited(prefix: &str, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("{prefix} \"$0\" serve");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_graph-relay")]);
         command.env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
         Self::watch(command)
