@@ -78,7 +78,6 @@ pub mod ctim;
 pub mod error;
 pub mod event;
 pub mod http;
-mod json;
 pub mod limits;
 mod message;
 pub mod observable;

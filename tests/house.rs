@@ -26,7 +26,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "error",
             "event",
             "http",
-            "json",
             "limits",
             "message",
             "observable",
