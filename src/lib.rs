@@ -89,7 +89,6 @@ pub mod uuid;
 pub mod variables;
 
 // Rules: functions of values.
-mod fields;
 #[cfg(feature = "edges")]
 pub mod framing;
 pub mod gateway;
@@ -105,7 +104,6 @@ pub mod payload;
 mod postings;
 mod relations;
 mod targets;
-mod texts;
 pub mod xdr;
 
 // Flow: what happens when.

@@ -39,7 +39,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
     (
         "rules",
         &[
-            "fields",
             "framing",
             "gateway",
             "graph",
@@ -54,7 +53,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "postings",
             "relations",
             "targets",
-            "texts",
             "xdr",
         ],
     ),
