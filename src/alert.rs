@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// One alert. Any text may be missing; times that CTIM cannot hold are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// Graph's id, which also names the alert's page in the portal.
     pub id: Arc<str>,
@@ -81,7 +83,7 @@ impl Alert {
 }
 
 /// How bad an alert is. Graph has no "critical".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is Graph's word and nothing more")]
 pub enum Severity {
     High,
@@ -94,7 +96,7 @@ pub enum Severity {
 }
 
 /// One piece of evidence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// What the provider thinks of it.
     pub verdict: Verdict,
@@ -107,7 +109,7 @@ pub struct Evidence {
 }
 
 /// What the provider thinks of a piece of evidence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is Graph's word and nothing more")]
 pub enum Verdict {
     Malicious,
@@ -118,7 +120,7 @@ pub enum Verdict {
 }
 
 /// What was done about a piece of evidence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Remedy {
     /// It was kept from acting (`blocked`, `prevented`).
     Blocked,
@@ -130,7 +132,7 @@ pub enum Remedy {
 }
 
 /// What a piece of evidence is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entity {
     /// A file, or a hash alone.
     File(File),
@@ -202,7 +204,7 @@ pub enum Entity {
 }
 
 /// A file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are Graph's fileDetails")]
 pub struct File {
     pub name: Option<Arc<str>>,
@@ -228,7 +230,7 @@ impl File {
 }
 
 /// A running program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are Graph's processEvidence")]
 pub struct Process {
     pub image: File,
@@ -238,7 +240,7 @@ pub struct Process {
 }
 
 /// A machine, or what is known of one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Defender's id of it.
     pub id: Option<Arc<str>>,
@@ -263,7 +265,7 @@ pub struct Device {
 }
 
 /// A user.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are Graph's userAccount")]
 pub struct Account {
     pub name: Option<Arc<str>>,
@@ -274,7 +276,7 @@ pub struct Account {
 }
 
 /// A mail or chat message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The Message-ID of a mail.
     pub id: Option<Arc<str>>,
@@ -295,7 +297,7 @@ pub struct Message {
 }
 
 /// Something with a name that is none of the above.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
     /// What identifies it: a resource id, or its name.
     pub name: Option<Arc<str>>,

@@ -5,15 +5,15 @@
 //! reach the analyst as a general failure of the module, and the text would be
 //! lost on the way.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::error::{Error, InvalidArgument, WireError};
 use crate::event::{Event, Level, RequestId};
 use crate::gateway::quoted_length;
-use crate::json;
 use crate::jwt::{Claims, bearer};
 use crate::limits;
 use crate::payload;
@@ -323,7 +323,7 @@ fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
     let errors: Vec<WireError> =
         reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
     let count = reply.count();
-    let body = envelope(count, reply.sightings(), &errors, room).transpose()?;
+    let body = envelope(count, || reply.sightings(), &errors, room).transpose()?;
     // Nothing is longer than twice what it was, once it is quoted.
     let fits = |body: &Vec<u8>| body.len() <= room / 2 || quoted_length(body) <= room;
     let summary = Summary {
@@ -335,43 +335,80 @@ fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
     body.as_ref().map_or(true, fits).then(|| respond(body, summary))
 }
 
-/// `data` and `errors` of an answer to observe with `count` sightings. Each is made,
-/// written and dropped before the next, and none once there are more than `room` bytes.
-fn envelope<S: Serialize>(
+/// `data` and `errors` of an answer to observe, or `None` once it has more than `room`
+/// bytes. Each sighting is made, written and dropped before the next.
+fn envelope<I: Iterator<Item: Serialize>>(
     count: usize,
-    sightings: impl Iterator<Item = S>,
+    sightings: impl Fn() -> I,
     errors: &[WireError],
     room: usize,
 ) -> Result<Option<Vec<u8>>, serde_json::Error> {
-    let mut body = Vec::with_capacity(ROOM);
-    body.extend_from_slice(br#"{"data":{"#);
-    if count > 0 {
-        let head = [r#""sightings":{"count":"#, &count.to_string(), r#","docs":["#];
-        body.extend_from_slice(head.concat().as_bytes());
-        for (number, sighting) in sightings.enumerate() {
-            if number > 0 {
-                body.push(b',');
-            }
-            json::write(&mut body, &sighting)?;
-            if body.len() > room {
-                return Ok(None);
-            }
+    let docs = Docs(sightings);
+    let sightings = (count > 0).then_some(Sightings { count, docs });
+    let mut body = Bounded { bytes: Vec::with_capacity(ROOM), room };
+    match serde_json::to_writer(&mut body, &Envelope { data: Data { sightings }, errors }) {
+        Ok(()) => Ok(Some(body.bytes)),
+        Err(error) if error.is_io() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, D: Serialize> {
+    data: Data<D>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [WireError],
+}
+
+#[derive(Serialize)]
+struct Data<D: Serialize> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sightings: Option<Sightings<D>>,
+}
+
+#[derive(Serialize)]
+struct Sightings<D: Serialize> {
+    count: usize,
+    docs: D,
+}
+
+/// A list whose items are made as they are written.
+struct Docs<F>(F);
+
+impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Docs<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+/// Takes no more than `room` bytes.
+struct Bounded {
+    bytes: Vec<u8>,
+    room: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    // JSON is written in many small pieces, which need no loop.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > self.room - self.bytes.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        body.extend_from_slice(b"]}");
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
     }
-    body.push(b'}');
-    if !errors.is_empty() {
-        body.extend_from_slice(br#","errors":"#);
-        json::write(&mut body, &errors)?;
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
-    body.push(b'}');
-    Ok(Some(body))
 }
 
 /// What `value` takes up as text in another JSON document.
 fn quoted(value: &impl Serialize) -> usize {
-    let mut json = Vec::new();
-    json::write(&mut json, value).map_or(0, |()| quoted_length(&json))
+    serde_json::to_vec(value).map_or(0, |json| quoted_length(&json))
 }
 
 /// Bytes of an answer with one sighting, as a rule.
@@ -408,6 +445,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -415,13 +454,15 @@ mod tests {
         let head = r#"{"data":{"sightings":{"count":9,"docs":["#.len();
         // Nine bytes each, and a comma before all but the first.
         for (room, expected) in [(head + 8, 1), (head + 9, 2), (head + 19, 3), (usize::MAX, 9)] {
-            let mut made = 0;
-            let sightings = (0..9).map(|_| {
-                made += 1;
-                "1234567"
-            });
+            let made = Cell::new(0);
+            let sightings = || {
+                (0..9).map(|_| {
+                    made.set(made.get() + 1);
+                    "1234567"
+                })
+            };
             let body = envelope(9, sightings, &[], room).unwrap();
-            assert_eq!((body.is_some(), made), (expected == 9, expected), "{room}");
+            assert_eq!((body.is_some(), made.get()), (expected == 9, expected), "{room}");
         }
     }
 }

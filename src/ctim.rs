@@ -116,13 +116,10 @@ impl<'a> Observable<'a> {
 
 fn is_email(value: &str) -> bool {
     let ats = value.bytes().filter(|b| *b == b'@').count();
-    ats == 1 && !value.starts_with('@') && !value.ends_with('@') && !has_space(value)
-}
-
-fn has_space(value: &str) -> bool {
-    // As a rule it is ASCII, of which many bytes are looked at at once.
-    let is_graphic = value.bytes().fold(true, |all, b| all & b.is_ascii_graphic());
-    !is_graphic && value.contains(char::is_whitespace)
+    ats == 1
+        && !value.starts_with('@')
+        && !value.ends_with('@')
+        && !value.contains(char::is_whitespace)
 }
 
 /// `00-11-22-33-44-55` in whatever separators, or none.
@@ -144,7 +141,7 @@ fn mac(value: &str) -> Option<String> {
 /// browser would, as `http`.
 fn absolute_url(value: &str) -> Cow<'_, str> {
     let has_scheme = scheme(value).is_some();
-    if has_scheme && !has_space(value) {
+    if has_scheme && !value.contains(char::is_whitespace) {
         return Cow::Borrowed(value);
     }
     let mut url = String::with_capacity(value.len() + 7);
@@ -159,15 +156,11 @@ fn absolute_url(value: &str) -> Cow<'_, str> {
 
 /// A web link that `java.net.URI` accepts, which is what CTIM asks of a URI;
 /// `None` for anything that is not a link to a web page.
-pub fn web_link(text: &str) -> Option<Cow<'_, str>> {
+pub fn web_link(text: &str) -> Option<String> {
     let text = trim(text);
     let scheme = text.get(..8).filter(|head| head.eq_ignore_ascii_case("https://"));
     scheme.or_else(|| text.get(..7).filter(|head| head.eq_ignore_ascii_case("http://")))?;
-    let harmless =
-        |b: u8| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'-'..=b':' | b'_' | b'?' | b'=' | b'&');
-    // All of it is looked at, since that is quicker than to stop.
-    let is_harmless = text.bytes().fold(true, |all, b| all & harmless(b));
-    let uri = if is_harmless { Cow::Borrowed(text) } else { escaped(text).into() };
+    let uri = escaped(text);
     (uri.len() > "https://".len() && uri.len() <= limits::MED_STRING).then_some(uri)
 }
 
@@ -296,7 +289,7 @@ pub struct Sighting<'a> {
     pub description: Cow<'a, str>,
     pub short_description: Cow<'a, str>,
     pub source: &'static str,
-    pub source_uri: Cow<'a, str>,
+    pub source_uri: String,
     pub external_ids: Vec<&'a str>,
     pub external_references: Vec<ExternalReference<'a>>,
     pub observables: Vec<Observable<'a>>,
@@ -324,7 +317,7 @@ pub struct ExternalReference<'a> {
     pub source_name: &'a str,
     pub description: &'static str,
     pub external_id: &'a str,
-    pub url: Cow<'a, str>,
+    pub url: String,
 }
 
 /// Who or what was hit (CTIM: IdentitySpecification).

@@ -78,7 +78,6 @@ pub mod ctim;
 pub mod error;
 pub mod event;
 pub mod http;
-mod json;
 pub mod limits;
 mod message;
 pub mod observable;
@@ -89,7 +88,6 @@ pub mod uuid;
 
 // Rules: functions of values.
 pub mod env_file;
-mod fields;
 #[cfg(feature = "edges")]
 pub mod framing;
 pub mod gateway;
@@ -105,7 +103,6 @@ pub mod payload;
 mod postings;
 mod relations;
 mod targets;
-mod texts;
 pub mod xdr;
 
 // Flow: what happens when.

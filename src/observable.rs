@@ -157,7 +157,7 @@ impl Observable {
 
 /// Whether `value` consists of exactly `length` hexadecimal digits.
 pub fn is_hex(value: &str, length: usize) -> bool {
-    value.len() == length && value.bytes().fold(true, |all, b| all & b.is_ascii_hexdigit())
+    value.len() == length && value.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Whether `value` can be the name of a host or domain: anything short enough
@@ -165,11 +165,6 @@ pub fn is_hex(value: &str, length: usize) -> bool {
 /// characters than DNS does.
 pub fn is_host(value: &str) -> bool {
     let odd = |c: char| c.is_whitespace() || matches!(c, '/' | '\\' | ':' | '@');
-    // As a rule it is ASCII, of which many bytes are looked at at once.
-    let plain = |b: u8| b.is_ascii_graphic() & !matches!(b, b'/' | b'\\' | b':' | b'@');
-    if value.len() <= 253 && value.bytes().fold(true, |all, b| all & plain(b)) {
-        return !value.is_empty();
-    }
     !value.is_empty() && value.chars().count() <= 253 && !value.contains(odd)
 }
 

@@ -26,7 +26,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "error",
             "event",
             "http",
-            "json",
             "limits",
             "message",
             "observable",
@@ -40,7 +39,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "rules",
         &[
             "env_file",
-            "fields",
             "framing",
             "gateway",
             "graph",
@@ -55,7 +53,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "postings",
             "relations",
             "targets",
-            "texts",
             "xdr",
         ],
     ),
