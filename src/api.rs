@@ -5,10 +5,9 @@
 //! reach the analyst as a general failure of the module, and the text would be
 //! lost on the way.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, InvalidArgument, WireError};
@@ -323,7 +322,7 @@ fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
     let errors: Vec<WireError> =
         reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
     let count = reply.count();
-    let body = envelope(count, || reply.sightings(), &errors, room).transpose()?;
+    let body = envelope(count, reply.sightings(), &errors, room).transpose()?;
     // Nothing is longer than twice what it was, once it is quoted.
     let fits = |body: &Vec<u8>| body.len() <= room / 2 || quoted_length(body) <= room;
     let summary = Summary {
@@ -337,73 +336,36 @@ fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
 
 /// `data` and `errors` of an answer to observe, or `None` once it has more than `room`
 /// bytes. Each sighting is made, written and dropped before the next.
-fn envelope<I: Iterator<Item: Serialize>>(
+fn envelope(
     count: usize,
-    sightings: impl Fn() -> I,
+    sightings: impl Iterator<Item: Serialize>,
     errors: &[WireError],
     room: usize,
 ) -> Result<Option<Vec<u8>>, serde_json::Error> {
-    let docs = Docs(sightings);
-    let sightings = (count > 0).then_some(Sightings { count, docs });
-    let mut body = Bounded { bytes: Vec::with_capacity(ROOM), room };
-    match serde_json::to_writer(&mut body, &Envelope { data: Data { sightings }, errors }) {
-        Ok(()) => Ok(Some(body.bytes)),
-        Err(error) if error.is_io() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-#[derive(Serialize)]
-struct Envelope<'a, D: Serialize> {
-    data: Data<D>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [WireError],
-}
-
-#[derive(Serialize)]
-struct Data<D: Serialize> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sightings: Option<Sightings<D>>,
-}
-
-#[derive(Serialize)]
-struct Sightings<D: Serialize> {
-    count: usize,
-    docs: D,
-}
-
-/// A list whose items are made as they are written.
-struct Docs<F>(F);
-
-impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Docs<F> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq((self.0)())
-    }
-}
-
-/// Takes no more than `room` bytes.
-struct Bounded {
-    bytes: Vec<u8>,
-    room: usize,
-}
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes).map(|()| bytes.len())
-    }
-
-    // JSON is written in many small pieces, which need no loop.
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.len() > self.room - self.bytes.len() {
-            return Err(io::ErrorKind::FileTooLarge.into());
+    let mut body = Vec::with_capacity(ROOM);
+    body.extend_from_slice(br#"{"data":{"#);
+    if count > 0 {
+        body.extend_from_slice(br#""sightings":{"count":"#);
+        serde_json::to_writer(&mut body, &count)?;
+        body.extend_from_slice(br#","docs":["#);
+        for (index, sighting) in sightings.enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            serde_json::to_writer(&mut body, &sighting)?;
+            if body.len() > room {
+                return Ok(None);
+            }
         }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
+        body.extend_from_slice(b"]}");
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    body.push(b'}');
+    if !errors.is_empty() {
+        body.extend_from_slice(br#","errors":"#);
+        serde_json::to_writer(&mut body, errors)?;
     }
+    body.push(b'}');
+    Ok((body.len() <= room).then_some(body))
 }
 
 /// What `value` takes up as text in another JSON document.
@@ -455,12 +417,10 @@ mod tests {
         // Nine bytes each, and a comma before all but the first.
         for (room, expected) in [(head + 8, 1), (head + 9, 2), (head + 19, 3), (usize::MAX, 9)] {
             let made = Cell::new(0);
-            let sightings = || {
-                (0..9).map(|_| {
-                    made.set(made.get() + 1);
-                    "1234567"
-                })
-            };
+            let sightings = (0..9).map(|_| {
+                made.set(made.get() + 1);
+                "1234567"
+            });
             let body = envelope(9, sightings, &[], room).unwrap();
             assert_eq!((body.is_some(), made.get()), (expected == 9, expected), "{room}");
         }
