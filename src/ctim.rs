@@ -169,9 +169,8 @@ fn escaped(text: &str) -> String {
     let mut uri = String::with_capacity(text.len());
     let mut fragment = false;
     for (at, c) in text.char_indices() {
-        let is_escape = text.get(at + 1..at + 3).is_some_and(|next| is_hex(next, 2));
         let plain = match c {
-            '%' => is_escape,
+            '%' => text.get(at + 1..at + 3).is_some_and(|next| is_hex(next, 2)),
             '#' => !std::mem::replace(&mut fragment, true),
             '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' => false,
             _ => c.is_ascii_graphic(),
