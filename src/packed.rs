@@ -4,6 +4,7 @@
 //! piece of memory, and read again when it is asked for.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::alert::Alert;
@@ -16,20 +17,47 @@ pub(crate) struct Packed {
     pub(crate) time: Option<Timestamp>,
     description: Option<Arc<str>>,
     recommended_actions: Option<Arc<str>>,
+    words: Arc<Words>,
     /// All else, by postcard.
     bytes: Box<[u8]>,
 }
 
+/// The few words, in few combinations, that all alerts of a tenant have.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Words {
+    tenant_id: Option<Arc<str>>,
+    category: Option<Arc<str>>,
+    status: Option<Arc<str>>,
+    classification: Option<Arc<str>>,
+    determination: Option<Arc<str>>,
+    service_source: Option<Arc<str>>,
+    detection_source: Option<Arc<str>>,
+    product_name: Option<Arc<str>>,
+}
+
 impl Packed {
-    /// Writes `alert` down. Its long texts are those of `texts`.
+    /// Writes `alert` down. What it has in common with others is that of `texts`.
     #[allow(clippy::expect_used, reason = "every alert has a packed form, and memory takes it")]
     pub(crate) fn new(mut alert: Alert, texts: &mut Texts) -> Self {
-        let description = alert.description.take().map(|text| texts.share(text));
-        let recommended_actions = alert.recommended_actions.take().map(|text| texts.share(text));
+        let time = alert.time();
+        let mut long = |text: Option<Arc<str>>| text.map(|text| share(&mut texts.long, text));
+        let description = long(alert.description.take());
+        let recommended_actions = long(alert.recommended_actions.take());
+        let words = Words {
+            tenant_id: alert.tenant_id.take(),
+            category: alert.category.take(),
+            status: alert.status.take(),
+            classification: alert.classification.take(),
+            determination: alert.determination.take(),
+            service_source: alert.service_source.take(),
+            detection_source: alert.detection_source.take(),
+            product_name: alert.product_name.take(),
+        };
+        let words = share(&mut texts.words, Arc::new(words));
         let bytes = postcard::to_allocvec(&alert).expect("an alert can be packed");
         // A copy takes up no more than it needs; a vector that shrinks leaves holes.
         let bytes = bytes.as_slice().into();
-        Self { time: alert.time(), description, recommended_actions, bytes }
+        Self { time, description, recommended_actions, words, bytes }
     }
 
     /// The alert's id, which is its first field.
@@ -44,34 +72,47 @@ impl Packed {
         Alert {
             description: self.description.clone(),
             recommended_actions: self.recommended_actions.clone(),
+            tenant_id: self.words.tenant_id.clone(),
+            category: self.words.category.clone(),
+            status: self.words.status.clone(),
+            classification: self.words.classification.clone(),
+            determination: self.words.determination.clone(),
+            service_source: self.words.service_source.clone(),
+            detection_source: self.words.detection_source.clone(),
+            product_name: self.words.product_name.clone(),
             ..alert
         }
     }
 }
 
-/// What products say of every alert of a kind, and at length: each text is kept once.
+/// What products say of every alert of a kind: each is kept once.
 #[derive(Debug, Default)]
-pub(crate) struct Texts(HashSet<Arc<str>>);
+pub(crate) struct Texts {
+    long: HashSet<Arc<str>>,
+    words: HashSet<Arc<Words>>,
+}
 
 impl Texts {
-    fn share(&mut self, text: Arc<str>) -> Arc<str> {
-        if let Some(known) = self.0.get(&text) {
-            return Arc::clone(known);
-        }
-        self.0.insert(Arc::clone(&text));
-        text
-    }
-
-    /// Drops the texts that no alert has any longer.
+    /// Drops what no alert has any longer.
     pub(crate) fn sweep(&mut self) {
-        self.0.retain(|text| Arc::strong_count(text) > 1);
+        self.long.retain(|text| Arc::strong_count(text) > 1);
+        self.words.retain(|words| Arc::strong_count(words) > 1);
     }
 
     /// How many there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.long.len() + self.words.len()
     }
+}
+
+/// The one among `known` that equals `item`, which joins them if there is none.
+fn share<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, item: Arc<T>) -> Arc<T> {
+    if let Some(first) = known.get(&item) {
+        return Arc::clone(first);
+    }
+    known.insert(Arc::clone(&item));
+    item
 }
 
 #[cfg(test)]
@@ -141,14 +182,19 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_kept_once_and_goes_with_the_last_that_has_it() {
-        let alert = || Alert { description: text("what it is"), ..Alert::default() };
+    fn what_alerts_have_in_common_is_kept_once_and_goes_with_the_last_of_them() {
+        let alert = || Alert {
+            description: text("what it is"),
+            category: text("Execution"),
+            ..Alert::default()
+        };
         let mut texts = Texts::default();
         let [a, b] = [alert(), alert()].map(|alert| Packed::new(alert, &mut texts));
         assert!(Arc::ptr_eq(a.description.as_ref().unwrap(), b.description.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(&a.words, &b.words));
         drop(a);
         texts.sweep();
-        assert_eq!((texts.len(), &*b.unpack().description.unwrap()), (1, "what it is"));
+        assert_eq!((texts.len(), &*b.unpack().description.unwrap()), (2, "what it is"));
         drop(b);
         texts.sweep();
         assert_eq!(texts.len(), 0);
