@@ -295,6 +295,11 @@ mod tests {
         let over = question(items(limits::OBSERVABLES + 1).as_bytes()).unwrap_err();
         assert_eq!(over, InvalidArgument::TooManyObservables(limits::OBSERVABLES + 1));
 
+        // Of a body of many small things no more is kept than of one that is allowed.
+        let body = format!("[{}]", vec!["[]"; 300_000].join(","));
+        let List { items, count } = serde_json::from_str(&body).unwrap();
+        assert_eq!((items.len(), count), (limits::OBSERVABLES, 300_000));
+
         let long = |length, kind| {
             let value = "x".repeat(length);
             question(format!(r#"[{{"type":"{kind}","value":"{value}"}}]"#).as_bytes())
