@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// One alert. Any text may be missing. Times that CTIM cannot represent are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// Graph's id, also used in the URL of the alert's page in the portal.
     pub id: Arc<str>,
@@ -79,7 +81,7 @@ impl Alert {
 }
 
 /// The severity of an alert. Graph has no "critical".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the variants are Graph's values")]
 #[non_exhaustive]
 pub enum Severity {
@@ -93,7 +95,7 @@ pub enum Severity {
 }
 
 /// One piece of evidence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The provider's verdict.
     pub verdict: Verdict,
@@ -106,7 +108,7 @@ pub struct Evidence {
 }
 
 /// The provider's verdict on a piece of evidence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the variants are Graph's values")]
 #[non_exhaustive]
 pub enum Verdict {
@@ -118,7 +120,7 @@ pub enum Verdict {
 }
 
 /// How a piece of evidence was remediated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Remedy {
     /// Stopped before it acted (`blocked`, `prevented`).
@@ -131,7 +133,7 @@ pub enum Remedy {
 }
 
 /// The entity that a piece of evidence describes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Entity {
     /// A file, or only its hash.
@@ -203,7 +205,7 @@ pub enum Entity {
 }
 
 /// A file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are Graph's fileDetails")]
 pub struct File {
     pub name: Option<Arc<str>>,
@@ -229,7 +231,7 @@ impl File {
 }
 
 /// A process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are Graph's processEvidence")]
 pub struct Process {
     pub image: File,
@@ -239,7 +241,7 @@ pub struct Process {
 }
 
 /// A device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Defender's id.
     pub id: Option<Arc<str>>,
@@ -264,7 +266,7 @@ pub struct Device {
 }
 
 /// A user.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are Graph's userAccount")]
 pub struct Account {
     pub name: Option<Arc<str>>,
@@ -275,7 +277,7 @@ pub struct Account {
 }
 
 /// An e-mail or chat message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The `Message-ID` of an e-mail.
     pub id: Option<Arc<str>>,
@@ -296,7 +298,7 @@ pub struct Message {
 }
 
 /// A named thing of any other type.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
     /// The resource id or name.
     pub name: Option<Arc<str>>,

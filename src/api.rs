@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::error::{Error, InvalidArgument, WireError};
 use crate::event::{Event, Level, RequestId};
 use crate::gateway::quoted_length;
-use crate::json;
 use crate::jwt::{Claims, bearer};
 use crate::limits;
 use crate::payload;
@@ -331,24 +330,25 @@ fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
     body.as_ref().map_or(true, fits).then(|| respond(body, summary))
 }
 
-/// Writes `data` and `errors` of the response to observe. Each of the `count` sightings is created,
-/// written and dropped before the next; writing stops beyond `room` bytes.
-fn envelope<S: Serialize>(
+/// Writes `data` and `errors` of the response to observe; `None` if it would exceed `room` bytes.
+/// Each sighting is created, written and dropped before the next.
+fn envelope(
     count: usize,
-    sightings: impl Iterator<Item = S>,
+    sightings: impl Iterator<Item: Serialize>,
     errors: &[WireError],
     room: usize,
 ) -> Result<Option<Vec<u8>>, serde_json::Error> {
     let mut body = Vec::with_capacity(ROOM);
     body.extend_from_slice(br#"{"data":{"#);
     if count > 0 {
-        let head = [r#""sightings":{"count":"#, &count.to_string(), r#","docs":["#];
-        body.extend_from_slice(head.concat().as_bytes());
-        for (number, sighting) in sightings.enumerate() {
-            if number > 0 {
+        body.extend_from_slice(br#""sightings":{"count":"#);
+        serde_json::to_writer(&mut body, &count)?;
+        body.extend_from_slice(br#","docs":["#);
+        for (index, sighting) in sightings.enumerate() {
+            if index > 0 {
                 body.push(b',');
             }
-            json::write(&mut body, &sighting)?;
+            serde_json::to_writer(&mut body, &sighting)?;
             if body.len() > room {
                 return Ok(None);
             }
@@ -358,16 +358,15 @@ fn envelope<S: Serialize>(
     body.push(b'}');
     if !errors.is_empty() {
         body.extend_from_slice(br#","errors":"#);
-        json::write(&mut body, &errors)?;
+        serde_json::to_writer(&mut body, errors)?;
     }
     body.push(b'}');
-    Ok(Some(body))
+    Ok((body.len() <= room).then_some(body))
 }
 
 /// Returns the length of `value` when quoted as a string in another JSON document.
 fn quoted(value: &impl Serialize) -> usize {
-    let mut json = Vec::new();
-    json::write(&mut json, value).map_or(0, |()| quoted_length(&json))
+    serde_json::to_vec(value).map_or(0, |json| quoted_length(&json))
 }
 
 /// A typical response with one sighting, in bytes.
@@ -404,6 +403,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -411,13 +412,13 @@ mod tests {
         let head = r#"{"data":{"sightings":{"count":9,"docs":["#.len();
         // Nine bytes each, and a comma before all but the first.
         for (room, expected) in [(head + 8, 1), (head + 9, 2), (head + 19, 3), (usize::MAX, 9)] {
-            let mut made = 0;
+            let made = Cell::new(0);
             let sightings = (0..9).map(|_| {
-                made += 1;
+                made.set(made.get() + 1);
                 "1234567"
             });
             let body = envelope(9, sightings, &[], room).unwrap();
-            assert_eq!((body.is_some(), made), (expected == 9, expected), "{room}");
+            assert_eq!((body.is_some(), made.get()), (expected == 9, expected), "{room}");
         }
     }
 }

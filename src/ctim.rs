@@ -115,13 +115,10 @@ impl<'a> Observable<'a> {
 
 fn is_email(value: &str) -> bool {
     let ats = value.bytes().filter(|b| *b == b'@').count();
-    ats == 1 && !value.starts_with('@') && !value.ends_with('@') && !has_space(value)
-}
-
-fn has_space(value: &str) -> bool {
-    // Fast path for ASCII; without an early exit the compiler vectorises it.
-    let is_graphic = value.bytes().fold(true, |all, b| all & b.is_ascii_graphic());
-    !is_graphic && value.contains(char::is_whitespace)
+    ats == 1
+        && !value.starts_with('@')
+        && !value.ends_with('@')
+        && !value.contains(char::is_whitespace)
 }
 
 /// Normalises a MAC address with separators of any kind, or none, to `00:11:22:33:44:55`.
@@ -142,7 +139,7 @@ fn mac(value: &str) -> Option<String> {
 /// Escapes white space and, like a browser, adds `http://` if there is no scheme.
 fn absolute_url(value: &str) -> Cow<'_, str> {
     let has_scheme = scheme(value).is_some();
-    if has_scheme && !has_space(value) {
+    if has_scheme && !value.contains(char::is_whitespace) {
         return Cow::Borrowed(value);
     }
     let mut url = String::with_capacity(value.len() + 7);
@@ -157,15 +154,11 @@ fn absolute_url(value: &str) -> Cow<'_, str> {
 
 /// Returns `text` as a web link that `java.net.URI` accepts, as CTIM requires, or `None` if it is
 /// not an HTTP or HTTPS URL.
-pub fn web_link(text: &str) -> Option<Cow<'_, str>> {
+pub fn web_link(text: &str) -> Option<String> {
     let text = trim(text);
     let scheme = text.get(..8).filter(|head| head.eq_ignore_ascii_case("https://"));
     scheme.or_else(|| text.get(..7).filter(|head| head.eq_ignore_ascii_case("http://")))?;
-    let harmless =
-        |b: u8| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'-'..=b':' | b'_' | b'?' | b'=' | b'&');
-    // Without an early exit the compiler vectorises this.
-    let is_harmless = text.bytes().fold(true, |all, b| all & harmless(b));
-    let uri = if is_harmless { Cow::Borrowed(text) } else { escaped(text).into() };
+    let uri = escaped(text);
     (uri.len() > "https://".len() && uri.len() <= limits::MED_STRING).then_some(uri)
 }
 
@@ -174,9 +167,8 @@ fn escaped(text: &str) -> String {
     let mut uri = String::with_capacity(text.len());
     let mut fragment = false;
     for (at, c) in text.char_indices() {
-        let is_escape = text.get(at + 1..at + 3).is_some_and(|next| is_hex(next, 2));
         let plain = match c {
-            '%' => is_escape,
+            '%' => text.get(at + 1..at + 3).is_some_and(|next| is_hex(next, 2)),
             '#' => !std::mem::replace(&mut fragment, true),
             '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' => false,
             _ => c.is_ascii_graphic(),
@@ -296,7 +288,7 @@ pub struct Sighting<'a> {
     pub description: Cow<'a, str>,
     pub short_description: Cow<'a, str>,
     pub source: &'static str,
-    pub source_uri: Cow<'a, str>,
+    pub source_uri: String,
     pub external_ids: Vec<&'a str>,
     pub external_references: Vec<ExternalReference<'a>>,
     pub observables: Vec<Observable<'a>>,
@@ -324,7 +316,7 @@ pub struct ExternalReference<'a> {
     pub source_name: &'a str,
     pub description: &'static str,
     pub external_id: &'a str,
-    pub url: Cow<'a, str>,
+    pub url: String,
 }
 
 /// Who or what was affected (CTIM: IdentitySpecification).

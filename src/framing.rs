@@ -6,6 +6,7 @@
 use std::fmt;
 
 use httparse::{EMPTY_HEADER, Error};
+use serde_json::json;
 
 use crate::http::reason;
 use crate::limits;
@@ -108,7 +109,7 @@ impl Refusal {
     /// Returns the whole response, after which the connection closes.
     pub fn to_bytes(self) -> Vec<u8> {
         let (status, message) = self.answer();
-        let body = format!(r#"{{"code":{status},"message":"{message}"}}"#);
+        let body = json!({"code": status, "message": message}).to_string();
         let retry = if status == 503 { "Retry-After: 1\r\n" } else { "" };
         format!(
             "HTTP/1.1 {status} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use crate::alert::Alert;
 use crate::observable::{Kind, Observable};
-use crate::packed::Packed;
+use crate::packed::{Packed, Texts};
 use crate::postings::{Postings, Slot};
 use crate::shortfall::Shortfall;
-use crate::texts::Texts;
 use crate::time::Timestamp;
 
 /// An index of the alerts of one tenant.
@@ -93,7 +92,7 @@ impl AlertIndex {
     /// Inserts `alert`, replacing an older version of it. A full index evicts its oldest alert;
     /// returns false if that is `alert` itself.
     pub fn insert(&mut self, alert: Alert) -> bool {
-        self.remove(alert.id.as_bytes());
+        self.remove(&alert.id);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             // There are at most `capacity` + 1 slots.
@@ -102,7 +101,7 @@ impl AlertIndex {
         for key in self.keys(&alert) {
             self.mentions.add(key, slot);
         }
-        self.ids.add(self.id_key(alert.id.as_bytes()), slot);
+        self.ids.add(self.id_key(&alert.id), slot);
         self.by_time.insert((alert.time(), slot));
         let packed = Packed::new(alert, &mut self.texts);
         if let Some(place) = self.place(slot) {
@@ -122,6 +121,7 @@ impl AlertIndex {
         while self.oldest().is_some_and(|oldest| oldest < window) {
             self.remove_oldest();
         }
+        self.texts.sweep();
         self.cut = self.cut.filter(|cut| *cut >= window);
         before - self.len()
     }
@@ -150,7 +150,7 @@ impl AlertIndex {
             slots.filter_map(|slot| Some((*slot, self.at(*slot)?))).collect();
         // `http` and `https` share a key, so URLs have to be compared before they are counted.
         if observable.kind() == Kind::Url {
-            found.retain(|(_, packed)| packed.unpack(&self.texts).mentions(observable));
+            found.retain(|(_, packed)| packed.unpack().mentions(observable));
         }
         let total = found.len();
         found.sort_unstable_by(|(_, a), (_, b)| {
@@ -158,7 +158,7 @@ impl AlertIndex {
         });
         let alerts = found.into_iter().map(|(slot, packed)| {
             let alert = unpacked.entry(slot);
-            Arc::clone(alert.or_insert_with(|| Arc::new(packed.unpack(&self.texts))))
+            Arc::clone(alert.or_insert_with(|| Arc::new(packed.unpack())))
         });
         Hits {
             alerts: alerts.filter(|alert| alert.mentions(observable)).take(limit).collect(),
@@ -173,7 +173,7 @@ impl AlertIndex {
         time
     }
 
-    fn remove(&mut self, id: &[u8]) {
+    fn remove(&mut self, id: &str) {
         let mut slots = self.ids.of(self.id_key(id)).iter();
         let slot = slots.find(|slot| self.at(**slot).is_some_and(|packed| packed.id() == id));
         if let Some(slot) = slot.copied() {
@@ -183,11 +183,11 @@ impl AlertIndex {
 
     fn vacate(&mut self, slot: Slot) {
         let Some(packed) = self.place(slot).and_then(Option::take) else { return };
-        let alert = packed.into_alert(&mut self.texts);
+        let alert = packed.unpack();
         for key in self.keys(&alert) {
             self.mentions.remove(key, slot);
         }
-        self.ids.remove(self.id_key(alert.id.as_bytes()), slot);
+        self.ids.remove(self.id_key(&alert.id), slot);
         self.by_time.remove(&(alert.time(), slot));
         self.free.push(slot);
     }
@@ -213,7 +213,7 @@ impl AlertIndex {
         keys
     }
 
-    fn id_key(&self, id: &[u8]) -> u64 {
+    fn id_key(&self, id: &str) -> u64 {
         self.hasher.hash_one(id)
     }
 
@@ -245,6 +245,7 @@ mod tests {
         Alert {
             id: id.into(),
             created: Some(day(created)),
+            description: Some(id.into()),
             evidence: evidence.collect(),
             ..Alert::default()
         }
@@ -319,8 +320,9 @@ mod tests {
         index.expire(day(20));
         let (found, _) = ids(&index, Kind::Url, "https://bad.example/x", 99);
         assert_eq!(found, ["timeless"]);
-        index.remove(b"timeless");
+        index.remove("timeless");
         assert!(index.is_empty() && index.mentions.is_empty() && index.by_time.is_empty());
+        index.expire(day(20));
         assert!(index.ids.is_empty() && index.texts.len() == 0);
     }
 

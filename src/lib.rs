@@ -38,7 +38,6 @@ mod error_display;
 pub mod event;
 pub mod http;
 mod invalid_value;
-mod json;
 pub mod limits;
 mod message;
 pub mod observable;
@@ -49,7 +48,6 @@ pub mod uuid;
 
 // Rules: pure functions.
 pub mod env_file;
-mod fields;
 #[cfg(feature = "edges")]
 pub mod framing;
 pub mod gateway;
@@ -65,7 +63,6 @@ pub mod payload;
 mod postings;
 mod relations;
 mod targets;
-mod texts;
 #[cfg(feature = "edges")]
 pub mod xdr;
 

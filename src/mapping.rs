@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ring::digest;
+use sha2::{Digest, Sha256};
 
 use crate::alert::{Alert, Evidence, Remedy, Severity, Verdict};
 use crate::cloud::BaseUrl;
@@ -99,8 +99,8 @@ pub(crate) fn shown(observable: &Observable) -> ctim::Observable<'_> {
 fn id(observable: &Observable, alert: &Alert) -> String {
     let (id, kind) = (&*alert.id, observable.kind().word());
     // The length keeps `ab` + `c` apart from `a` + `bc`.
-    let name = [kind, " ", &id.len().to_string(), " ", id, observable.value()].concat();
-    ["transient:sighting-", &named(&name)].concat()
+    let name = format!("{kind} {} {id}{}", id.len(), observable.value());
+    format!("transient:sighting-{}", named(&name))
 }
 
 /// Wraps `sightings` in a bundle.
@@ -108,7 +108,7 @@ pub fn bundle(sightings: Vec<Sighting<'_>>) -> Bundle<'_> {
     let ids: Vec<&str> = sightings.iter().map(|sighting| sighting.id.as_str()).collect();
     Bundle {
         kind: "bundle",
-        id: ["transient:bundle-", &named(&ids.join(" "))].concat(),
+        id: format!("transient:bundle-{}", named(&ids.join(" "))),
         schema_version: SCHEMA_VERSION,
         source: SOURCE,
         valid_time: ValidTime {},
@@ -118,8 +118,8 @@ pub fn bundle(sightings: Vec<Sighting<'_>>) -> Bundle<'_> {
 
 /// Returns the UUID derived from `name`.
 fn named(name: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, name.as_bytes());
-    uuid::named(digest.as_ref().first_chunk().copied().unwrap_or_default())
+    let digest: [u8; 32] = Sha256::digest(name).into();
+    uuid::named(digest.first_chunk().copied().unwrap_or_default())
 }
 
 fn title(alert: &Alert) -> Cow<'_, str> {
@@ -136,21 +136,19 @@ fn description<'a>(alert: &'a Alert, title: &Cow<'a, str>) -> Cow<'a, str> {
     let said = alert.description.as_deref().map(|text| text.trim().into());
     let mut text = said.unwrap_or_else(|| title.clone());
     if let Some(actions) = alert.recommended_actions.as_deref() {
-        text = [&*text, "\n\n**Recommended actions**\n\n", actions.trim()].concat().into();
+        text = format!("{text}\n\n**Recommended actions**\n\n{}", actions.trim()).into();
     }
     clip(text, limits::LONG_STRING).unwrap_or_else(|| title.clone())
 }
 
 /// Returns a line such as `Microsoft Defender for Endpoint: Execution (T1059.001)`.
 fn short_description<'a>(alert: &Alert, product: &'a str, techniques: &str) -> Cow<'a, str> {
-    let mut text = String::with_capacity(128);
-    text.push_str(product);
+    let mut text = product.to_owned();
     if let Some(category) = word(alert.category.as_deref()) {
-        text.push_str(": ");
-        text.push_str(category);
+        text.push_str(&format!(": {category}"));
     }
     if !techniques.is_empty() {
-        text.extend([" (", techniques, ")"]);
+        text.push_str(&format!(" ({techniques})"));
     }
     clip(text.into(), limits::MED_STRING).unwrap_or(Cow::Borrowed(SOURCE))
 }
@@ -166,14 +164,12 @@ fn listed(words: &[Arc<str>]) -> Cow<'_, str> {
 
 /// Returns the alert's page in the portal: as given by Graph, or else built from the usual URL
 /// pattern.
-fn page<'a>(alert: &'a Alert, context: Context<'a>) -> Cow<'a, str> {
+fn page(alert: &Alert, context: Context<'_>) -> String {
     alert.web_url.as_deref().and_then(web_link).unwrap_or_else(|| {
         let id = percent_encode(&alert.id);
         let tenant = alert.tenant_id.as_deref().unwrap_or(context.tenant.as_str());
         let page = format!("/alerts/{id}?tid={}", percent_encode(tenant));
-        let page = context.portal.join(&page);
-        let page = web_link(&page).map(|page| page.into_owned().into());
-        page.unwrap_or_else(|| context.portal.to_string().into())
+        web_link(&context.portal.join(&page)).unwrap_or_else(|| context.portal.to_string())
     })
 }
 
@@ -186,7 +182,7 @@ fn external_ids(alert: &Alert) -> Vec<&str> {
 fn external_references<'a>(
     alert: &'a Alert,
     product: &'a str,
-    page: &Cow<'a, str>,
+    page: &str,
 ) -> Vec<ExternalReference<'a>> {
     let reference = |description, external_id: &'a Arc<str>, url| ExternalReference {
         source_name: product,
@@ -194,7 +190,7 @@ fn external_references<'a>(
         external_id,
         url,
     };
-    let mut references = vec![reference("Alert page", &alert.id, page.clone())];
+    let mut references = vec![reference("Alert page", &alert.id, page.to_owned())];
     let links = alert.links.iter().filter_map(|link| web_link(link));
     references.extend(links.map(|link| reference("Source material", &alert.id, link)));
     let incident = alert.incident_web_url.as_deref().and_then(web_link);

@@ -155,18 +155,13 @@ impl Observable {
 
 /// Returns whether `value` consists of exactly `length` hexadecimal digits.
 pub fn is_hex(value: &str, length: usize) -> bool {
-    value.len() == length && value.bytes().fold(true, |all, b| all & b.is_ascii_hexdigit())
+    value.len() == length && value.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Returns whether `value` can be a host or domain name: at most 253 characters without white
 /// space, separators or `@`. NetBIOS allows far more characters than DNS.
 pub fn is_host(value: &str) -> bool {
     let odd = |c: char| c.is_whitespace() || matches!(c, '/' | '\\' | ':' | '@');
-    // Fast path for ASCII; without an early exit the compiler vectorises it.
-    let plain = |b: u8| b.is_ascii_graphic() & !matches!(b, b'/' | b'\\' | b':' | b'@');
-    if value.len() <= 253 && value.bytes().fold(true, |all, b| all & plain(b)) {
-        return !value.is_empty();
-    }
     !value.is_empty() && value.chars().count() <= 253 && !value.contains(odd)
 }
 

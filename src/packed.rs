@@ -1,14 +1,13 @@
 //! An alert in as few bytes as it can be kept in.
 //!
-//! Of fifty thousand alerts hardly one is ever looked at. So they are written
-//! down in one piece of memory each, with the texts that many hold kept once
-//! elsewhere, and read again when one is asked for.
+//! Of fifty thousand alerts hardly one is ever looked at, so each is kept in one
+//! piece of memory, and read again when it is asked for.
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::alert::Alert;
-use crate::fields::{Fields, Whose};
-use crate::texts::Texts;
 use crate::time::Timestamp;
 
 /// An alert, written down.
@@ -16,161 +15,104 @@ use crate::time::Timestamp;
 pub(crate) struct Packed {
     /// Where it stands in time.
     pub(crate) time: Option<Timestamp>,
-    /// How many bytes its own texts take up, those texts, and all else.
+    description: Option<Arc<str>>,
+    recommended_actions: Option<Arc<str>>,
+    words: Arc<Words>,
+    /// All else, by postcard.
     bytes: Box<[u8]>,
 }
 
+/// The few words, in few combinations, that all alerts of a tenant have.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Words {
+    tenant_id: Option<Arc<str>>,
+    category: Option<Arc<str>>,
+    status: Option<Arc<str>>,
+    classification: Option<Arc<str>>,
+    determination: Option<Arc<str>>,
+    service_source: Option<Arc<str>>,
+    detection_source: Option<Arc<str>>,
+    product_name: Option<Arc<str>>,
+}
+
 impl Packed {
-    /// Writes `alert` down. `texts` keeps what other alerts may hold too, until
-    /// this is unpacked for the last time.
+    /// Writes `alert` down. What it has in common with others is that of `texts`.
+    #[allow(clippy::expect_used, reason = "every alert has a packed form, and memory takes it")]
     pub(crate) fn new(mut alert: Alert, texts: &mut Texts) -> Self {
-        let mut packer = Packer { own: Vec::with_capacity(ROOM), rest: Vec::new(), texts };
         let time = alert.time();
-        alert.fields(&mut packer);
-        let (own, rest) = (packer.own, packer.rest);
-        let mut bytes = Vec::with_capacity(ROOM);
-        put(&mut bytes, own.len().try_into().unwrap_or_default());
-        bytes.extend([own, rest].into_iter().flatten());
-        Self { time, bytes: bytes.into() }
+        let mut long = |text: Option<Arc<str>>| text.map(|text| share(&mut texts.long, text));
+        let description = long(alert.description.take());
+        let recommended_actions = long(alert.recommended_actions.take());
+        let words = Words {
+            tenant_id: alert.tenant_id.take(),
+            category: alert.category.take(),
+            status: alert.status.take(),
+            classification: alert.classification.take(),
+            determination: alert.determination.take(),
+            service_source: alert.service_source.take(),
+            detection_source: alert.detection_source.take(),
+            product_name: alert.product_name.take(),
+        };
+        let words = share(&mut texts.words, Arc::new(words));
+        let bytes = postcard::to_allocvec(&alert).expect("an alert can be packed");
+        // A copy takes up no more than it needs; a vector that shrinks leaves holes.
+        let bytes = bytes.as_slice().into();
+        Self { time, description, recommended_actions, words, bytes }
     }
 
-    fn parts(&self) -> (&[u8], &[u8]) {
-        let mut rest: &[u8] = &self.bytes;
-        let length = number(&mut rest);
-        rest.split_at_checked(length).unwrap_or_default()
-    }
-
-    /// The alert's id, with which it begins.
-    pub(crate) fn id(&self) -> &[u8] {
-        let (own, mut rest) = self.parts();
-        let length = number(&mut rest).saturating_sub(1);
-        own.get(..length).unwrap_or_default()
+    /// The alert's id, which is its first field.
+    pub(crate) fn id(&self) -> &str {
+        postcard::take_from_bytes(&self.bytes).map_or("", |(id, _)| id)
     }
 
     /// The alert.
-    pub(crate) fn unpack(&self, texts: &Texts) -> Alert {
-        let mut alert = Alert::default();
-        let (own, rest) = self.parts();
-        let own = str::from_utf8(own).unwrap_or_default();
-        alert.fields(&mut Unpacker { own, rest, texts });
-        alert
-    }
-
-    /// The alert, of which nothing is kept any longer.
-    pub(crate) fn into_alert(self, texts: &mut Texts) -> Alert {
-        let mut alert = self.unpack(texts);
-        alert.fields(&mut Leaver(texts));
-        alert
-    }
-}
-
-/// Bytes that an alert takes up as a rule, and some to spare.
-const ROOM: usize = 2 * 1024;
-
-struct Packer<'a> {
-    own: Vec<u8>,
-    rest: Vec<u8>,
-    texts: &'a mut Texts,
-}
-
-impl Packer<'_> {
-    fn put(&mut self, length: usize) {
-        put(&mut self.rest, length.try_into().unwrap_or_default());
-    }
-}
-
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
-fn put(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(u8::try_from(number & 0x7F).unwrap_or_default() | 0x80);
-        number >>= 7;
-    }
-    bytes.push(u8::try_from(number).unwrap_or_default());
-}
-
-impl Fields for Packer<'_> {
-    /// Nothing is 0, and everything else one more than it would be.
-    fn text(&mut self, text: &mut Option<Arc<str>>, whose: Whose) {
-        match (text, whose) {
-            (None, _) => self.put(0),
-            (Some(text), Whose::Common) => {
-                let place = self.texts.keep(text);
-                self.put(place + 1);
-            }
-            (Some(text), Whose::Own) => {
-                self.put(text.len() + 1);
-                self.own.extend_from_slice(text.as_bytes());
-            }
+    #[allow(clippy::expect_used, reason = "to lose an alert in silence is worse")]
+    pub(crate) fn unpack(&self) -> Alert {
+        let alert = postcard::from_bytes(&self.bytes).expect("what was packed can be unpacked");
+        Alert {
+            description: self.description.clone(),
+            recommended_actions: self.recommended_actions.clone(),
+            tenant_id: self.words.tenant_id.clone(),
+            category: self.words.category.clone(),
+            status: self.words.status.clone(),
+            classification: self.words.classification.clone(),
+            determination: self.words.determination.clone(),
+            service_source: self.words.service_source.clone(),
+            detection_source: self.words.detection_source.clone(),
+            product_name: self.words.product_name.clone(),
+            ..alert
         }
     }
+}
 
-    fn number(&mut self, number: &mut u64) {
-        put(&mut self.rest, *number);
+/// What products say of every alert of a kind: each is kept once.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    long: HashSet<Arc<str>>,
+    words: HashSet<Arc<Words>>,
+}
+
+impl Texts {
+    /// Drops what no alert has any longer.
+    pub(crate) fn sweep(&mut self) {
+        self.long.retain(|text| Arc::strong_count(text) > 1);
+        self.words.retain(|words| Arc::strong_count(words) > 1);
     }
 
-    fn length<T: Default>(&mut self, list: &mut Vec<T>) {
-        self.put(list.len());
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.long.len() + self.words.len()
     }
 }
 
-struct Unpacker<'a> {
-    own: &'a str,
-    rest: &'a [u8],
-    texts: &'a Texts,
-}
-
-impl Fields for Unpacker<'_> {
-    fn text(&mut self, text: &mut Option<Arc<str>>, whose: Whose) {
-        let place = number(&mut self.rest).checked_sub(1);
-        *text = place.and_then(|place| match whose {
-            Whose::Common => self.texts.at(place),
-            Whose::Own => {
-                let (own, others) = self.own.split_at_checked(place)?;
-                self.own = others;
-                Some(own.into())
-            }
-        });
+/// The one among `known` that equals `item`, which joins them if there is none.
+fn share<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, item: Arc<T>) -> Arc<T> {
+    if let Some(first) = known.get(&item) {
+        return Arc::clone(first);
     }
-
-    fn number(&mut self, into: &mut u64) {
-        *into = long_number(&mut self.rest);
-    }
-
-    fn length<T: Default>(&mut self, list: &mut Vec<T>) {
-        let length = number(&mut self.rest);
-        list.resize_with(length, T::default);
-    }
-}
-
-fn number(bytes: &mut &[u8]) -> usize {
-    usize::try_from(long_number(bytes)).unwrap_or_default()
-}
-
-fn long_number(bytes: &mut &[u8]) -> u64 {
-    let (mut number, mut shift) = (0, 0);
-    while let Some(byte) = bytes.split_off_first() {
-        number |= u64::from(byte & 0x7F) << shift;
-        if *byte < 0x80 {
-            break;
-        }
-        shift += 7;
-    }
-    number
-}
-
-/// Gives up the texts that an alert has in common with others.
-struct Leaver<'a>(&'a mut Texts);
-
-impl Fields for Leaver<'_> {
-    fn text(&mut self, text: &mut Option<Arc<str>>, whose: Whose) {
-        if let (Some(text), Whose::Common) = (text, whose) {
-            self.0.leave(text);
-        }
-    }
-
-    fn number(&mut self, _: &mut u64) {}
-
-    fn length<T: Default>(&mut self, _: &mut Vec<T>) {}
+    known.insert(Arc::clone(&item));
+    item
 }
 
 #[cfg(test)]
@@ -229,18 +171,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unpacked_is_what_was_packed_and_leaves_nothing_behind() {
+    fn what_is_unpacked_is_what_was_packed() {
         let constructed = constructed_alerts().unwrap();
         let alerts = constructed.iter().map(|alert| parse_alert(&alert.to_string()).unwrap());
-        let alerts: Vec<Alert> = alerts.chain(odd_alerts()).collect();
-        let mut texts = Texts::default();
-        let pack = |alert: &Alert| Packed::new(alert.clone(), &mut texts);
-        let packed: Vec<Packed> = alerts.iter().chain(&alerts).map(pack).collect();
-        for (packed, alert) in packed.into_iter().zip(alerts.iter().chain(&alerts)) {
-            assert_eq!(packed.id(), alert.id.as_bytes());
-            assert_eq!((packed.time, &packed.unpack(&texts)), (alert.time(), alert));
-            assert_eq!(packed.into_alert(&mut texts), *alert);
+        for alert in alerts.chain(odd_alerts()) {
+            let packed = Packed::new(alert.clone(), &mut Texts::default());
+            assert_eq!((packed.id(), packed.time), (&*alert.id, alert.time()));
+            assert_eq!(packed.unpack(), alert);
         }
+    }
+
+    #[test]
+    fn what_alerts_have_in_common_is_kept_once_and_goes_with_the_last_of_them() {
+        let alert = || Alert {
+            description: text("what it is"),
+            category: text("Execution"),
+            ..Alert::default()
+        };
+        let mut texts = Texts::default();
+        let [a, b] = [alert(), alert()].map(|alert| Packed::new(alert, &mut texts));
+        assert!(Arc::ptr_eq(a.description.as_ref().unwrap(), b.description.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(&a.words, &b.words));
+        drop(a);
+        texts.sweep();
+        assert_eq!((texts.len(), &*b.unpack().description.unwrap()), (2, "what it is"));
+        drop(b);
+        texts.sweep();
         assert_eq!(texts.len(), 0);
     }
 }

@@ -8,23 +8,15 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 use crate::invalid_value::InvalidValue;
 
 /// A point in time in UTC, in steps of 100 ns as in Microsoft Graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Creates it from steps of 100 ns since 1970-01-01T00:00:00Z.
-    pub(crate) const fn from_ticks(ticks: i64) -> Self {
-        Self(ticks)
-    }
-
-    /// Returns the steps of 100 ns since 1970-01-01T00:00:00Z.
-    pub(crate) const fn ticks(self) -> i64 {
-        self.0
-    }
-
     /// Creates it from whole seconds since 1970-01-01T00:00:00Z.
     pub const fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(TICKS_PER_SECOND))

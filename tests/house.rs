@@ -27,7 +27,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "event",
             "http",
             "invalid_value",
-            "json",
             "limits",
             "message",
             "observable",
@@ -41,7 +40,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "rules",
         &[
             "env_file",
-            "fields",
             "framing",
             "gateway",
             "graph",
@@ -56,7 +54,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "postings",
             "relations",
             "targets",
-            "texts",
             "xdr",
         ],
     ),
