@@ -29,7 +29,7 @@ test: ## all tests
 	@{ $(CARGO) test --locked 2>&1; echo "cargo ended with $$?"; } | awk -f tests/summary.awk
 
 soak: ## the randomised faults, for a thousand seeds
-	SEEDS=1000 $(CARGO) test --locked --release --test chaos
+	SEEDS=1000 $(CARGO) test --locked --release --test random_faults
 
 bench: ## what the relay costs, beside the same work without it; ONLY="front index" for some of it
 	@ONLY='$(ONLY)' $(CARGO) bench --locked --quiet --bench performance
@@ -82,9 +82,9 @@ units: ## the systemd units, where systemd is installed; as root, in a machine t
 
 library: ## the library without its edges, the program as it is packed, and the example
 	$(CARGO) clippy --locked --no-default-features --lib --examples --quiet -- -D warnings
-	$(CARGO) clippy --locked --no-default-features --features edges --bins --quiet -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features cli --bins --quiet -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --no-default-features --quiet
-	$(CARGO) test --locked --no-default-features --doc --quiet
+	$(CARGO) test --locked --no-default-features --features simulator --doc --quiet
 	$(CARGO) run --locked --no-default-features --example embed --quiet >/dev/null
 
 bless: ## accept what the mapping makes as what was agreed

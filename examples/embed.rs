@@ -12,7 +12,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graph_relay::http::{Action, Request, Response};
+use graph_relay::base::http::{Action, Request, Response};
 use graph_relay::{
     Clock, Credentials, Events, Kind, Observable, Question, Relay, Secret, Settings, TenantId,
     Transport, TransportError,

@@ -32,14 +32,14 @@ link = "https://graph.microsoft.com/v1.0/security/alerts_v2?$skiptoken=x"
 pages = [json.dumps({"value": [alert], "@odata.nextLink": link}) for alert in alerts]
 write("alerts_v2_page", pages + [json.dumps({"value": alerts[:3]})])
 
-tests = list(strings("src/jwt.rs"))
+tests = list(strings("src/relay/jwt.rs"))
 tokens = [text for text in tests if text.startswith("eyJ")]
 write("jwt", tokens + ["Bearer " + text for text in tokens] + [t for t in tests if "{" in t])
 
-bodies = [text for text in strings("src/payload.rs") if text.startswith(("[", "{"))]
+bodies = [text for text in strings("src/relay/request_body.rs") if text.startswith(("[", "{"))]
 write("request_body", bodies)
 
-times = [text for text in strings("src/time.rs") if re.search(r"\d", text)]
+times = [text for text in strings("src/base/time.rs") if re.search(r"\d", text)]
 write("retry_after", ["120", "2.128"] + times + [time + "\n" + time for time in times])
 
 modulus = next(text for text in tests if re.fullmatch(r"[A-Za-z0-9_-]{342}", text))
@@ -47,7 +47,7 @@ key = {"kty": "RSA", "kid": "k", "use": "sig", "alg": "RS256", "n": modulus, "e"
 other = {"kty": "EC", "kid": "e", "crv": "P-256", "x": "AA", "y": "AA"}
 write("jwks", [json.dumps({"keys": keys}) for keys in ([key], [other, key], [])])
 
-heads = [text for text in strings("src/framing.rs") if "HTTP/1" in text]
+heads = [text for text in strings("src/server/front_end/request_head.rs") if "HTTP/1" in text]
 write("framing", [text.replace("|", "\r\n") + "\r\n\r\n" for text in heads])
 
 nasty = ["O'Brien.exe", "a&b#c%41+d.exe", "x' or severity ne '", 'say "hi"', "C:\\x\\y", "\u2028é\t"]

@@ -1,7 +1,6 @@
 //! A relay between Cisco XDR and Microsoft Graph Security: looks up observables in
 //! Microsoft's alerts and returns CTIM sightings.
 //!
-//!
 //! The program of the same name is built on this library. To embed it, create a [`Relay`]
 //! with a [`Transport`], a [`Clock`] and a log ([`Events`]). What an embedder needs is
 //! re-exported here; types that may grow are `#[non_exhaustive]`, with a constructor or
@@ -14,115 +13,49 @@
 #![doc = include_str!("../examples/embed.rs")]
 //! ```
 //!
-//! In scope: the relay protocol ([`api`]), authentication of callers ([`trust`]), Graph
-//! ([`graph`]), the index ([`index`]), the mapping to CTIM ([`mapping`]), and behind the
-//! feature `edges`: registering the module in XDR, and HTTP, inbound (`guard`, `serve`) and
-//! outbound (`transport`).
+//! Nine rooms, each of which imports only from those above it here:
 //!
-//! Out of scope: TLS towards callers, anything on disk, other vendors, and changing
-//! anything at Microsoft.
+//! * [`base`]: what every room may use: time, errors, limits, credentials, HTTP as data, the log, metrics
+//! * `simulator`: a Microsoft in memory, for the demo and the tests (feature `simulator`)
+//! * [`alerts`]: the alert, the observable, when one mentions the other, and the index in memory
+//! * [`ctim`]: CTIM documents, and how an alert becomes a sighting
+//! * [`graph`]: Microsoft Graph: requests and answers as values, and the client
+//! * [`sources`]: three ways to find alerts: `alerts_v2`, hunting, legacy
+//! * [`relay`]: the relay protocol: who asks, what is asked, the answer
+//! * `server`: ways in: tiny_http and its front end, admin endpoints, AWS Lambda (feature `server`)
+//! * `cli`: the program (feature `cli`)
 //!
-//! The modules form layers, and each imports only from its own layer or lower ones:
-//! words, rules, flow, surface, edges. Below the edges there is no socket, clock,
-//! environment or file, except the file with [`Clock::system`]. `tests/house.rs` checks this.
+//! Sockets, the environment, files and clocks are touched only in `server`, `cli`,
+//! `graph/client/ureq.rs` and `simulator/loopback.rs`; `tests/architecture.rs` checks that.
+//!
+//! Out of scope: TLS towards callers, anything on disk, other vendors, and
+//! changing anything at Microsoft.
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "server"), forbid(unsafe_code))]
 
-// Words: types that every layer uses.
-pub mod alert;
-pub mod cloud;
-pub mod credentials;
-pub mod ctim;
-pub mod error;
-mod error_display;
-pub mod event;
-pub mod http;
-mod invalid_value;
-pub mod limits;
-mod message;
-pub mod observable;
-pub mod settings;
-pub mod shortfall;
-pub mod time;
-pub mod uuid;
-
-// Rules: pure functions.
-pub mod env_file;
-#[cfg(feature = "edges")]
-pub mod framing;
-pub mod gateway;
-pub mod graph;
-pub mod index;
-pub mod jwks;
-pub mod jwt;
-mod legs;
-pub mod mapping;
-pub mod mention;
-mod packed;
-pub mod payload;
-mod postings;
-mod relations;
-mod targets;
-#[cfg(feature = "edges")]
-pub mod xdr;
-
-// Flow: state, and the order of calls.
-mod crew;
-mod flight;
-mod hunt;
-mod legacy;
-pub mod metrics;
-mod pace;
-mod reader;
-#[cfg(feature = "edges")]
-pub mod registrar;
-pub mod relay;
-mod semaphore;
-mod session;
-mod source;
-pub mod sync;
-mod tenants;
-mod tokens;
-pub mod trust;
-mod upstream;
-mod walk;
-
-// Surface: the relay protocol.
-pub mod admin;
-pub mod api;
-
-// Edges: each connects the layers above to one external interface.
-#[cfg(feature = "edges")]
+pub mod alerts;
+pub mod base;
+#[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(feature = "edges")]
-pub mod config;
-#[cfg(feature = "edges")]
-pub mod guard;
-#[cfg(feature = "edges")]
-pub mod lambda;
-#[cfg(feature = "edges")]
-pub mod log;
-#[cfg(feature = "edges")]
-pub mod loopback;
-#[cfg(feature = "edges")]
-pub mod serve;
-mod system_clock;
-#[cfg(feature = "edges")]
-pub mod transport;
-
-// A simulated Microsoft, in memory.
+pub mod ctim;
+pub mod graph;
+pub mod relay;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(any(test, feature = "simulator"))]
 pub mod simulator;
+pub mod sources;
 
 // What an embedder needs.
-pub use cloud::Cloud;
-pub use credentials::{Credentials, Secret, TenantId};
-pub use error::{Error, TransportError};
-pub use event::Events;
-pub use http::Transport;
-pub use observable::{Kind, Observable};
-pub use payload::Question;
+pub use alerts::observable::{Kind, Observable};
+pub use base::cloud::Cloud;
+pub use base::credentials::{Credentials, Secret, TenantId};
+pub use base::error::{Error, TransportError};
+pub use base::http::Transport;
+pub use base::log::Events;
+pub use base::time::Clock;
+pub use relay::request_body::Question;
 pub use relay::{Relay, Reply, Settings};
-pub use settings::AlertSource;
-pub use shortfall::Shortfall;
-pub use sync::SyncSettings;
-pub use time::Clock;
+pub use sources::AlertSource;
+pub use sources::alerts_v2::SyncSettings;
+pub use sources::warning::Shortfall;

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use graph_relay::time::{Clock, Timestamp};
+use graph_relay::base::time::{Clock, Timestamp};
 use serde_json::{Value, json};
 use support::program::*;
 
@@ -73,7 +73,7 @@ fn a_demo_serves_until_either_signal() {
 
 #[test]
 fn bad_environments_are_refused_alike_by_serve_and_check() {
-    let no_key = format!("graph-relay: {}\n", graph_relay::config::NO_KEY);
+    let no_key = format!("graph-relay: {}\n", graph_relay::cli::config::NO_KEY);
     let rows: [(&[(&str, &str)], &str); 5] = [
         (&[], &no_key),
         (
@@ -119,7 +119,7 @@ fn wrong_arguments_get_a_hint_and_help_is_complete() {
     assert_eq!((code, err.as_str()), (2, hint));
     let (code, out, _) = run(&["--help"], &[]);
     assert_eq!(code, 0);
-    for variable in graph_relay::config::VARIABLES {
+    for variable in graph_relay::cli::config::VARIABLES {
         assert!(out.contains(variable.name) && out.contains(variable.meaning), "{}", variable.name);
     }
     let version = format!("graph-relay {}\n", env!("CARGO_PKG_VERSION"));
@@ -358,7 +358,7 @@ fn draining_ends_in_time_and_a_second_signal_at_once() {
             // What comes at once is the same signal once more.
             relay.signal("TERM");
             relay.signal("INT");
-            while first.elapsed() < graph_relay::limits::SIGNAL_REPEAT {
+            while first.elapsed() < graph_relay::base::limits::SIGNAL_REPEAT {
                 assert!(relay.child.try_wait().unwrap().is_none(), "the second is ignored");
                 std::thread::yield_now();
             }
@@ -391,7 +391,7 @@ fn when_the_queue_is_full_the_answer_is_503_at_once() {
     let _held = microsoft.accept().unwrap();
     // So many wait, and the others are told to come back: which ones depends on
     // who is taken first.
-    let waiting = graph_relay::limits::QUEUE;
+    let waiting = graph_relay::base::limits::QUEUE;
     let mut streams: Vec<TcpStream> = (0..waiting + 5).map(|_| ask()).collect();
     let mut refused = 0;
     let start = Instant::now();

@@ -5,12 +5,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use graph_relay::config::{
+use graph_relay::base::limits;
+use graph_relay::base::log::Level;
+use graph_relay::cli::config::{
     CREDENTIALS, Config, DEMO_KEY, Environment, NO_KEY, Purpose, VARIABLES, Variable,
 };
-use graph_relay::event::Level;
-use graph_relay::limits;
-use graph_relay::settings::{Address, AlertSource, LogFormat};
+use graph_relay::cli::stderr_log::LogFormat;
+use graph_relay::server::Address;
+use graph_relay::sources::AlertSource;
 
 const KEY: (&str, &str) = ("SECRET_KEY", "0123456789abcdef0123456789abcdef");
 

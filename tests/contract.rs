@@ -6,11 +6,11 @@ mod support;
 
 use std::time::Duration;
 
-use graph_relay::api::{Request, VERSION, without_base};
-use graph_relay::error::{InvalidArgument, TransportError};
-use graph_relay::gateway::quoted_length;
-use graph_relay::jwt::Verifier;
-use graph_relay::limits;
+use graph_relay::base::error::{InvalidArgument, TransportError};
+use graph_relay::base::limits;
+use graph_relay::relay::api::{Request, VERSION, without_base};
+use graph_relay::relay::jwt::Verifier;
+use graph_relay::relay::response::quoted_length;
 use serde_json::{Value, json};
 use support::*;
 

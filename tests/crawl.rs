@@ -10,9 +10,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use graph_relay::base::time::Timestamp;
 use graph_relay::simulator::faults::Fault;
 use graph_relay::simulator::{Behaviour, Order};
-use graph_relay::time::Timestamp;
 use serde_json::Value;
 use support::*;
 

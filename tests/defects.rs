@@ -9,11 +9,11 @@ mod support;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 
-use graph_relay::cloud::BaseUrl;
-use graph_relay::credentials::{Credentials, Secret};
-use graph_relay::error::TransportError;
-use graph_relay::jwt::{self, SigningKey, Verifier};
-use graph_relay::limits;
+use graph_relay::base::cloud::BaseUrl;
+use graph_relay::base::credentials::{Credentials, Secret};
+use graph_relay::base::error::TransportError;
+use graph_relay::base::limits;
+use graph_relay::relay::jwt::{self, SigningKey, Verifier};
 use serde_json::{Value, json};
 use support::program::{
     KEY, OWN_KEY, Running, count, exchange, json_of, observe, post, program, scratch,

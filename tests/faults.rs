@@ -7,9 +7,9 @@ mod support;
 
 use std::time::Duration;
 
-use graph_relay::error::TransportError;
-use graph_relay::http::Response;
-use graph_relay::limits;
+use graph_relay::base::error::TransportError;
+use graph_relay::base::http::Response;
+use graph_relay::base::limits;
 use graph_relay::simulator::faults::Fault;
 use serde_json::{Value, json};
 use support::*;

@@ -7,13 +7,13 @@ mod support;
 
 use std::time::Duration;
 
-use graph_relay::error::TransportError;
-use graph_relay::http::Action;
-use graph_relay::limits;
-use graph_relay::settings::AlertSource;
+use graph_relay::base::error::TransportError;
+use graph_relay::base::http::Action;
+use graph_relay::base::limits;
 use graph_relay::simulator::Behaviour;
 use graph_relay::simulator::faults::Fault;
-use graph_relay::sync::SyncSettings;
+use graph_relay::sources::AlertSource;
+use graph_relay::sources::alerts_v2::SyncSettings;
 use serde_json::{Value, json};
 use support::*;
 

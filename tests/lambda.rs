@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use graph_relay::event::Events;
-use graph_relay::lambda::Runtime;
-use graph_relay::limits;
+use graph_relay::base::limits;
+use graph_relay::base::log::Events;
+use graph_relay::server::lambda::Runtime;
 use graph_relay::simulator::constructed_alerts;
 use serde_json::{Map, Value, json};
 use support::runtime::{FakeRuntime, Framing};
@@ -337,7 +337,7 @@ fn what_is_wrong_with_the_environment_is_told_to_lambda_too() {
     let address = runtime.address.to_string();
     let environment = [("AWS_LAMBDA_RUNTIME_API", &*address), ("RELAY_LISTN", "x")];
     let (code, log) = Program::start(Path::new(PROGRAM), &environment).end();
-    let no_key = graph_relay::config::NO_KEY;
+    let no_key = graph_relay::cli::config::NO_KEY;
     let problems = format!(
         "graph-relay: RELAY_LISTN is not a variable of this program\ngraph-relay: {no_key}\n"
     );
@@ -494,7 +494,7 @@ fn the_package_has_the_same_bytes_each_time_and_can_be_invoked() {
     let (code, printed) = python(script("invoke"), &[&archive], &key);
     let reply: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((code, &reply["statusCode"]), (0, &json!(200)));
-    let version = json!({"version": graph_relay::api::VERSION}).to_string();
+    let version = json!({"version": graph_relay::relay::api::VERSION}).to_string();
     assert_eq!(reply["body"], json!(version));
     let (code, printed) = python(script("invoke"), &[&archive], &[("SECRET_KEY", "short")]);
     assert!(code == 1 && printed.contains("Runtime.Startup"), "{printed}");

@@ -7,11 +7,11 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use graph_relay::error::TransportError;
-use graph_relay::limits;
-use graph_relay::settings::AlertSource;
+use graph_relay::base::error::TransportError;
+use graph_relay::base::limits;
 use graph_relay::simulator::Behaviour;
 use graph_relay::simulator::faults::Fault;
+use graph_relay::sources::AlertSource;
 use serde_json::{Value, json};
 use support::*;
 

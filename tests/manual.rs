@@ -8,8 +8,8 @@ mod support;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use graph_relay::cli::COMMANDS;
-use graph_relay::config::{CREDENTIALS, MODULE, VARIABLES};
+use graph_relay::cli::args::COMMANDS;
+use graph_relay::cli::config::{CREDENTIALS, MODULE, VARIABLES};
 use support::program::skip;
 
 fn printed(arguments: &[&str]) -> String {

@@ -7,14 +7,14 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use graph_relay::alert::Alert;
-use graph_relay::cloud::Cloud;
+use graph_relay::alerts::alert::Alert;
+use graph_relay::alerts::observable::{Kind, Observable};
+use graph_relay::base::cloud::Cloud;
+use graph_relay::base::limits;
+use graph_relay::base::time::Timestamp;
+use graph_relay::ctim::sighting::{Context, bundle, sighting};
 use graph_relay::graph::alerts_v2::{Page, parse_alert};
-use graph_relay::limits;
-use graph_relay::mapping::{Context, bundle, sighting};
-use graph_relay::observable::{Kind, Observable};
 use graph_relay::simulator::constructed_alerts;
-use graph_relay::time::Timestamp;
 use serde_json::{Map, Value, json};
 use support::{NOW, credentials};
 

@@ -13,13 +13,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use graph_relay::admin::{Admin, Stopping};
-use graph_relay::api::Request;
-use graph_relay::error::TransportError;
-use graph_relay::metrics::{Metric, Metrics};
-use graph_relay::settings::AlertSource;
+use graph_relay::base::error::TransportError;
+use graph_relay::base::metrics::{Metric, Metrics};
+use graph_relay::relay::api::Request;
+use graph_relay::server::admin::{Admin, Stopping};
 use graph_relay::simulator::{Behaviour, constructed_alerts};
-use graph_relay::sync::SyncSettings;
+use graph_relay::sources::AlertSource;
+use graph_relay::sources::alerts_v2::SyncSettings;
 use serde_json::{Value, json};
 use support::service::{PATIENCE, PROGRAM, Program, Scratch, exchange, http, microsoft, relay};
 use support::*;
@@ -236,7 +236,7 @@ fn every_outcome_of_a_request_has_its_word() {
         ),
         (
             &|world| {
-                let busy = graph_relay::api::failure(503, "busy", "unknown");
+                let busy = graph_relay::relay::response::failure(503, "busy", "unknown");
                 world.api.count(&busy, Duration::ZERO);
             },
             "{endpoint=\"unknown\",outcome=\"busy\"}",

@@ -9,17 +9,19 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use graph_relay::event::{Event, Events, Level};
-use graph_relay::settings::LogFormat;
-use graph_relay::time::{Clock, Now, Timestamp};
-use graph_relay::{limits, log};
+use graph_relay::base::limits;
+use graph_relay::base::log::{Event, Events, Level};
+use graph_relay::base::time::{Clock, Now, Timestamp};
+use graph_relay::cli::stderr_log::{self, LogFormat};
 use support::{CLIENT_SECRET, SECRET_KEY};
 
 #[test]
 fn what_a_panic_says_is_withheld_unless_it_is_text_of_this_program() {
     let heard = Arc::new(Mutex::new(String::new()));
     let hear = Arc::clone(&heard);
-    log::panics(Events::new(move |event| hear.lock().unwrap().push_str(&format!("{event:?}"))));
+    stderr_log::panics(Events::new(move |event| {
+        hear.lock().unwrap().push_str(&format!("{event:?}"))
+    }));
     let told = |panics: fn()| {
         let ended = std::thread::spawn(panics).join();
         (ended.is_err(), std::mem::take(&mut *heard.lock().unwrap()))
@@ -51,7 +53,7 @@ fn a_panic_waits_for_no_log() {
     let (word, blocked) = channel();
     let now = Now { wall: Timestamp::from_unix_seconds(0), monotonic: Duration::ZERO };
     let clock = Clock::new(move || now, |_| {});
-    let writer = log::Writer::start(Blocked(blocked), LogFormat::Text, clock).unwrap();
+    let writer = stderr_log::Writer::start(Blocked(blocked), LogFormat::Text, clock).unwrap();
     let events = writer.events(Level::Info);
     let full = || {
         (0..).find(|_| {
@@ -60,7 +62,7 @@ fn a_panic_waits_for_no_log() {
         })
     };
     full();
-    log::panics(events.clone());
+    stderr_log::panics(events.clone());
     let before = events.dropped();
     let panicking = std::thread::spawn(|| panic!("with nobody to read it"));
     let start = Instant::now();

@@ -5,16 +5,16 @@
 
 mod support;
 
-use graph_relay::cloud::BaseUrl;
-use graph_relay::config::{Config, Environment, Purpose, effective};
-use graph_relay::credentials::{Secret, TenantId};
-use graph_relay::error::TransportError;
-use graph_relay::http::{self, Action};
-use graph_relay::jwks::KeySet;
-use graph_relay::jwt::{Unverified, Verifier};
-use graph_relay::limits;
-use graph_relay::time::Timestamp;
-use graph_relay::transport::UreqTransport;
+use graph_relay::base::cloud::BaseUrl;
+use graph_relay::base::credentials::{Secret, TenantId};
+use graph_relay::base::error::TransportError;
+use graph_relay::base::http::{self, Action};
+use graph_relay::base::limits;
+use graph_relay::base::time::Timestamp;
+use graph_relay::cli::config::{Config, Environment, Purpose, effective};
+use graph_relay::graph::client::ureq::UreqTransport;
+use graph_relay::relay::jwks::KeySet;
+use graph_relay::relay::jwt::{Unverified, Verifier};
 use serde_json::json;
 use support::program::{Running, exchange};
 use support::*;

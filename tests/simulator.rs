@@ -7,12 +7,11 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graph_relay::credentials::Secret;
-use graph_relay::http::{Action, Request, Response, Transport};
-use graph_relay::loopback;
-use graph_relay::settings::TransportSettings;
+use graph_relay::base::credentials::Secret;
+use graph_relay::base::http::{Action, Request, Response, Transport};
+use graph_relay::graph::client::ureq::{TransportSettings, UreqTransport};
+use graph_relay::simulator::loopback;
 use graph_relay::simulator::{Behaviour, Simulator, constructed_alerts};
-use graph_relay::transport::UreqTransport;
 use serde_json::{Value, json};
 use support::*;
 

@@ -6,10 +6,10 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graph_relay::limits;
-use graph_relay::settings::AlertSource;
+use graph_relay::base::limits;
 use graph_relay::simulator::Behaviour;
 use graph_relay::simulator::faults::Dice;
+use graph_relay::sources::AlertSource;
 use serde_json::{Value, json};
 use support::*;
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use graph_relay::error::TransportError;
+use graph_relay::base::error::TransportError;
 use graph_relay::simulator::faults::Fault;
 use graph_relay::simulator::{Behaviour, Order};
 use serde_json::{Value, json};
@@ -403,7 +403,7 @@ fn a_wrong_secret_finds_nothing_of_what_the_right_one_has_loaded() {
     let world = World::new();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     let mut wrong = credentials();
-    wrong.secret = graph_relay::credentials::Secret::new("guessed");
+    wrong.secret = graph_relay::base::credentials::Secret::new("guessed");
     let answer = world.observe_as(&wrong, &HIT);
     assert_eq!(errors(&answer), ["fatal authorization error"]);
     assert!(messages(&answer).contains("The client secret is wrong"), "{answer}");

@@ -15,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use graph_relay::credentials::{Credentials, Secret, TenantId};
-use graph_relay::jwt::{self, SigningKey};
+use graph_relay::base::credentials::{Credentials, Secret, TenantId};
+use graph_relay::relay::jwt::{self, SigningKey};
 
 const KEY: &str = "a-key-of-these-tests-that-is-long-enough";
 const NEXT_KEY: &str = "another-key-of-these-tests-that-is-long-enough";

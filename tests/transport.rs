@@ -8,12 +8,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use graph_relay::credentials::Secret;
-use graph_relay::error::TransportError;
-use graph_relay::http::{Action, Request, Response, Transport};
-use graph_relay::limits;
-use graph_relay::settings::TransportSettings;
-use graph_relay::transport::UreqTransport;
+use graph_relay::base::credentials::Secret;
+use graph_relay::base::error::TransportError;
+use graph_relay::base::http::{Action, Request, Response, Transport};
+use graph_relay::base::limits;
+use graph_relay::graph::client::ureq::{TransportSettings, UreqTransport};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -9,12 +9,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
-use graph_relay::cloud::BaseUrl;
-use graph_relay::credentials::TenantId;
-use graph_relay::error::TransportError;
-use graph_relay::jwt::Verifier;
-use graph_relay::limits;
-use graph_relay::time::render_span;
+use graph_relay::base::cloud::BaseUrl;
+use graph_relay::base::credentials::TenantId;
+use graph_relay::base::error::TransportError;
+use graph_relay::base::limits;
+use graph_relay::base::time::render_span;
+use graph_relay::relay::jwt::Verifier;
 use serde_json::{Value, json};
 use support::program::{KEY, Running, exchange, json_of, post};
 use support::*;

@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use graph_relay::alerts::index::AlertIndex;
+use graph_relay::alerts::observable::{Kind, Observable};
 use graph_relay::graph::alerts_v2::parse_alert;
-use graph_relay::index::AlertIndex;
-use graph_relay::observable::{Kind, Observable};
 
 use crate::server::resident;
 use crate::tenant::{Tenant, rare_values};

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use graph_relay::alerts::index::AlertIndex;
 use graph_relay::graph::alerts_v2::Page;
-use graph_relay::index::AlertIndex;
 use serde_json::{Value, json};
 
 use crate::tenant::Tenant;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use graph_relay::observable::Kind;
+use graph_relay::alerts::observable::Kind;
 use serde_json::json;
 
 use crate::client::{Connection, request};

@@ -9,21 +9,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use graph_relay::api::Api;
-use graph_relay::credentials::{Credentials, Secret, TenantId};
-use graph_relay::error::TransportError;
-use graph_relay::event::{Events, Level};
-use graph_relay::guard::{Bounds, Guard};
-use graph_relay::http::{Request, Response, Transport};
-use graph_relay::jwt::{self, SigningKey, Verifier};
-use graph_relay::log;
+use graph_relay::base::credentials::{Credentials, Secret, TenantId};
+use graph_relay::base::error::TransportError;
+use graph_relay::base::http::{Request, Response, Transport};
+use graph_relay::base::log::{Events, Level};
+use graph_relay::base::time::Clock;
+use graph_relay::cli::stderr_log::{self, LogFormat};
+use graph_relay::relay::api::Api;
+use graph_relay::relay::auth::Trust;
+use graph_relay::relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::relay::{Relay, Settings};
-use graph_relay::serve::{Behind, Door};
-use graph_relay::settings::{LogFormat, ServeSettings};
+use graph_relay::server::ServeSettings;
+use graph_relay::server::front_end::{Bounds, Guard};
+use graph_relay::server::http::{Behind, Door};
 use graph_relay::simulator::{Behaviour, Simulator};
-use graph_relay::sync::SyncSettings;
-use graph_relay::time::Clock;
-use graph_relay::trust::Trust;
+use graph_relay::sources::alerts_v2::SyncSettings;
 
 use crate::tenant::{Spread, Tenant};
 
@@ -104,7 +104,7 @@ pub(crate) fn relay(address: &str, scene: &[&str]) {
         .with_sync(SyncSettings::default().with_fresh_for(fresh_for))
         .with_request_timeout(Duration::from_secs(300));
     // As it is run: with a line of the log for every request.
-    let events = log::to_stderr(Level::Info, LogFormat::Text, Clock::system());
+    let events = stderr_log::to_stderr(Level::Info, LogFormat::Text, Clock::system());
     let transport: Arc<dyn Transport> = Arc::new(Far { simulator, answer_time });
     let relay = Relay::new(settings, Arc::clone(&transport), Clock::system(), events.clone());
     let key = SigningKey::new(Secret::new(KEY)).unwrap();

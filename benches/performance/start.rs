@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use graph_relay::loopback;
+use graph_relay::base::time::Clock;
+use graph_relay::simulator::loopback;
 use graph_relay::simulator::{Behaviour, Simulator};
-use graph_relay::time::Clock;
 
 use crate::client::{Connection, request};
 use crate::server::{KEY, credentials, end, resident, socket};

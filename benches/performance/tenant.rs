@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use graph_relay::alerts::observable::Kind;
+use graph_relay::base::time::Timestamp;
 use graph_relay::graph::alerts_v2::parse_alert;
-use graph_relay::observable::Kind;
 use graph_relay::simulator;
-use graph_relay::time::Timestamp;
 use serde_json::{Value, json};
 
 /// Makes alerts.

@@ -40,7 +40,7 @@ make_in() {
     # cannot be asked.
     speaker="$program"
     if ! "$program" help >/dev/null 2>&1; then
-      cargo build --locked --quiet --bin graph-relay --no-default-features --features edges
+      cargo build --locked --quiet --bin graph-relay --no-default-features --features cli
       speaker="$CARGO_TARGET_DIR/debug/graph-relay"
     fi
     sh contrib/dist/install.sh "$program" "$place" "/$name" "$speaker"

@@ -90,5 +90,5 @@ say "$target, C compiled by $compiler, linked with $linker"
 flags="CFLAGS_${target//-/_}"
 export "CC_${target//-/_}=$compiler" "$flags=${!flags:-} -U_FORTIFY_SOURCE" RUSTFLAGS="${RUSTFLAGS:-} $linker"
 cargo build --locked --quiet --profile dist --target "$target" --bin graph-relay \
-  --no-default-features --features edges >&2
+  --no-default-features --features cli >&2
 echo "${CARGO_TARGET_DIR:-target}/$target/dist/graph-relay"

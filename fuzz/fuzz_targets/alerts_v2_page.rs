@@ -2,14 +2,14 @@
 //! shown.
 #![no_main]
 
-use graph_relay::cloud::Cloud;
-use graph_relay::credentials::TenantId;
-use graph_relay::graph::alerts_v2::Page;
-use graph_relay::index::AlertIndex;
-use graph_relay::mapping::{self, Context};
-use graph_relay::observable::Observable;
-use graph_relay::time::Timestamp;
 use libfuzzer_sys::fuzz_target;
+use graph_relay::base::cloud::Cloud;
+use graph_relay::base::credentials::TenantId;
+use graph_relay::graph::alerts_v2::Page;
+use graph_relay::alerts::index::AlertIndex;
+use graph_relay::ctim::sighting::{self, Context};
+use graph_relay::alerts::observable::Observable;
+use graph_relay::base::time::Timestamp;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(page) = Page::parse(data) else { return };
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     for observable in mentioned.iter().take(100) {
         for alert in index.find(observable, 10).alerts {
             let context = Context { tenant: &tenant, portal: &portal, now };
-            let sighting = mapping::sighting(observable, &alert, context);
+            let sighting = sighting::sighting(observable, &alert, context);
             serde_json::to_vec(&sighting).unwrap();
         }
     }

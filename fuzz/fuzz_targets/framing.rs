@@ -2,9 +2,9 @@
 //! guard hands on reads the same again, and ends where the guard says.
 #![no_main]
 
-use graph_relay::framing::{AnswerHead, Head, Refusal, Scan};
-use graph_relay::limits;
 use libfuzzer_sys::fuzz_target;
+use graph_relay::server::front_end::request_head::{AnswerHead, Head, Refusal, Scan};
+use graph_relay::base::limits;
 
 fuzz_target!(|data: &[u8]| {
     let _ = AnswerHead::parse(data);

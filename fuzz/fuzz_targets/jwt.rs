@@ -6,12 +6,12 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use graph_relay::cloud::BaseUrl;
-use graph_relay::credentials::Secret;
-use graph_relay::jwt::{SigningKey, Unverified, Verifier, bearer};
-use graph_relay::time::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use ring::hmac;
+use graph_relay::base::cloud::BaseUrl;
+use graph_relay::base::credentials::Secret;
+use graph_relay::relay::jwt::{SigningKey, Unverified, Verifier, bearer};
+use graph_relay::base::time::Timestamp;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 

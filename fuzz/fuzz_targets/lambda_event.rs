@@ -1,8 +1,8 @@
 //! Any bytes as an event of AWS Lambda: what is read of it can be answered.
 #![no_main]
 
-use graph_relay::gateway::Call;
 use libfuzzer_sys::fuzz_target;
+use graph_relay::server::lambda::http_event::Call;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(call) = Call::parse(data) else { return };

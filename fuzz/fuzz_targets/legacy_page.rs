@@ -1,15 +1,15 @@
 //! Any bytes as a page of the legacy API: read, searched and shown.
 #![no_main]
 
-use graph_relay::cloud::Cloud;
-use graph_relay::credentials::TenantId;
+use libfuzzer_sys::fuzz_target;
+use graph_relay::base::cloud::Cloud;
+use graph_relay::base::credentials::TenantId;
 use graph_relay::graph::alerts_v2::Page;
 use graph_relay::graph::legacy::parse_alert;
-use graph_relay::http::Response;
-use graph_relay::mapping::{self, Context};
-use graph_relay::observable::Observable;
-use graph_relay::time::Timestamp;
-use libfuzzer_sys::fuzz_target;
+use graph_relay::base::http::Response;
+use graph_relay::ctim::sighting::{self, Context};
+use graph_relay::alerts::observable::Observable;
+use graph_relay::base::time::Timestamp;
 
 fuzz_target!(|data: &[u8]| {
     let response = Response { status: 200, headers: Vec::new(), body: data.to_vec() };
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         for observable in mentioned.iter().take(20) {
             assert!(alert.mentions(observable));
             let context = Context { tenant: &tenant, portal: &portal, now };
-            serde_json::to_vec(&mapping::sighting(observable, alert, context)).unwrap();
+            serde_json::to_vec(&sighting::sighting(observable, alert, context)).unwrap();
         }
     }
 });

@@ -2,8 +2,9 @@
 //! the grammar alone, and nothing of it stands outside the quotes.
 #![no_main]
 
-use graph_relay::graph::{kql, odata};
 use libfuzzer_sys::fuzz_target;
+use graph_relay::graph::kql;
+use graph_relay::graph::odata;
 
 fuzz_target!(|text: &str| {
     let literal = odata::Literal::new(text).to_string();

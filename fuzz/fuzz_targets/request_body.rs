@@ -1,12 +1,12 @@
 //! Any bytes as the body of a request.
 #![no_main]
 
-use graph_relay::limits;
-use graph_relay::payload;
 use libfuzzer_sys::fuzz_target;
+use graph_relay::base::limits;
+use graph_relay::relay::request_body;
 
 fuzz_target!(|data: &[u8]| {
-    match payload::question(data) {
+    match request_body::question(data) {
         Ok(question) => {
             let count = question.observables.len() + question.malformed.len();
             assert!(count <= limits::OBSERVABLES);
@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         Err(error) => {
-            let message = graph_relay::error::Error::from(error).wire().message;
+            let message = graph_relay::base::error::Error::from(error).wire().message;
             assert!(message.len() <= 64 * 1024, "{} bytes", message.len());
         }
     }

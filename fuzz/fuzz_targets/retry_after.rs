@@ -2,9 +2,9 @@
 //! elsewhere.
 #![no_main]
 
-use graph_relay::http::Response;
-use graph_relay::time::{Timestamp, parse_span};
 use libfuzzer_sys::fuzz_target;
+use graph_relay::base::http::Response;
+use graph_relay::base::time::{Timestamp, parse_span};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };

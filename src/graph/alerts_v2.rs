@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::evidence_wire::WireEvidence;
 use super::lenient::{List, Object, Text, without_lone_surrogates};
-use super::wire::WireEvidence;
-use crate::alert::{Alert, Evidence, Severity};
-use crate::error::{UnexpectedAnswer, foreign};
-use crate::http::Response;
-use crate::time::Timestamp;
+use crate::alerts::alert::{Alert, Evidence, Severity};
+use crate::base::error::{UnexpectedAnswer, foreign};
+use crate::base::http::Response;
+use crate::base::time::Timestamp;
 
 /// One page of alerts.
 #[derive(Debug, Default)]

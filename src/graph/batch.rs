@@ -12,11 +12,11 @@ use serde_json::value::RawValue;
 use super::alerts_v2::parse_alert;
 use super::lenient::Text;
 use super::{HEADERS, post};
-use crate::alert::Alert;
-use crate::cloud::BaseUrl;
-use crate::credentials::Secret;
-use crate::error::UnexpectedAnswer;
-use crate::http::{Request, Response, percent_encode};
+use crate::alerts::alert::Alert;
+use crate::base::cloud::BaseUrl;
+use crate::base::credentials::Secret;
+use crate::base::error::UnexpectedAnswer;
+use crate::base::http::{Request, Response, percent_encode};
 
 /// The result of requesting one alert by its id.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub fn path(id: &str) -> String {
 }
 
 /// Creates the request for `urls`, which are relative to the API version; at most
-/// [`limits::BATCH`](crate::limits::BATCH) of them.
+/// [`limits::BATCH`](crate::base::limits::BATCH) of them.
 pub fn request(graph: &BaseUrl, urls: &[String], token: Secret) -> Request {
     let headers: HashMap<&str, &str> = HEADERS.into_iter().collect();
     let part = |(number, url): (usize, &String)| json!({"id": number.to_string(), "method": "GET", "url": url, "headers": headers});

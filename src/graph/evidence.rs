@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::evidence_wire::{WireAccount, WireEvidence, WireFile};
 use super::lenient::{List, Object, Text};
-use super::wire::{WireAccount, WireEvidence, WireFile};
-use crate::alert::{
+use crate::alerts::alert::{
     Account, Device, Entity, Evidence, File, Message, Process, Remedy, Resource, Verdict,
 };
-use crate::mention::mail_domain;
+use crate::alerts::matching::mail_domain;
 
 impl From<WireEvidence> for Evidence {
     fn from(wire: WireEvidence) -> Self {

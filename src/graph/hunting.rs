@@ -15,14 +15,14 @@ use serde_json::json;
 use super::kql::{Literal, let_list};
 use super::lenient::{Object, Text};
 use super::post;
-use crate::alert::{Account, Alert, Device, Entity, Evidence, File, Remedy, Verdict};
-use crate::cloud::BaseUrl;
-use crate::credentials::Secret;
-use crate::error::UnexpectedAnswer;
-use crate::http::{Request, Response};
-use crate::limits;
-use crate::observable::{Kind, Observable, address};
-use crate::time::Timestamp;
+use crate::alerts::alert::{Account, Alert, Device, Entity, Evidence, File, Remedy, Verdict};
+use crate::alerts::observable::{Kind, Observable, address};
+use crate::base::cloud::BaseUrl;
+use crate::base::credentials::Secret;
+use crate::base::error::UnexpectedAnswer;
+use crate::base::http::{Request, Response};
+use crate::base::limits;
+use crate::base::time::Timestamp;
 
 /// A query and the observables it covers.
 #[derive(Debug)]

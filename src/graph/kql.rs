@@ -53,7 +53,7 @@ pub fn let_list(name: &'static str, values: &[Literal]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::literals::{NASTY, Pasted};
+    use crate::graph::quoting_tests::{NASTY, Pasted};
 
     /// Parses a Kusto string literal, by its grammar only.
     fn read(text: &str) -> Option<String> {

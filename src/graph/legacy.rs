@@ -1,7 +1,7 @@
 //! `GET /v1.0/security/alerts`, the legacy API that Microsoft has retired: its filters and its
 //! alerts.
 //!
-//! Remove this together with `crate::legacy` and the simulator's counterpart once no tenant or
+//! Remove this together with `crate::sources::legacy` and the simulator's counterpart once no tenant or
 //! cloud serves the API any more.
 
 use serde::Deserialize;
@@ -11,10 +11,12 @@ use super::alerts_v2::severity;
 use super::evidence::set_hash;
 use super::lenient::{List, Object, Text};
 use super::odata::{Filter, Literal};
-use crate::alert::{Account, Alert, Device, Entity, Evidence, File, Process, Remedy, Verdict};
-use crate::cloud::BaseUrl;
-use crate::observable::{Kind, Observable};
-use crate::time::Timestamp;
+use crate::alerts::alert::{
+    Account, Alert, Device, Entity, Evidence, File, Process, Remedy, Verdict,
+};
+use crate::alerts::observable::{Kind, Observable};
+use crate::base::cloud::BaseUrl;
+use crate::base::time::Timestamp;
 
 /// How a filter is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,25 +2,26 @@
 
 pub mod alerts_v2;
 pub mod batch;
+pub mod client;
+pub mod error_body;
 pub mod hunting;
 pub mod kql;
 pub mod legacy;
-pub mod login;
 pub mod odata;
-pub mod paging;
-pub mod problem;
+pub mod pager;
+pub mod token_endpoint;
 
 mod evidence;
+mod evidence_wire;
 mod lenient;
 #[cfg(test)]
-mod literals;
-mod wire;
+mod quoting_tests;
 
 use serde_json::Value;
 
-use crate::cloud::BaseUrl;
-use crate::credentials::Secret;
-use crate::http::{Action, Request};
+use crate::base::cloud::BaseUrl;
+use crate::base::credentials::Secret;
+use crate::base::http::{Action, Request};
 
 /// Headers of every request to Graph. Without `Prefer`, names of newer products arrive as
 /// `unknownFutureValue`.

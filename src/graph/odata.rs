@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::http::percent_encode;
+use crate::base::http::percent_encode;
 
 /// A string literal: in single quotes, with each quote inside doubled (OData 4.01 ABNF, `string`).
 /// Nothing else is special, not even the backslash.
@@ -72,7 +72,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::literals::{NASTY, Pasted};
+    use crate::graph::quoting_tests::{NASTY, Pasted};
 
     /// Parses an OData string literal, by its grammar only.
     fn read(text: &str) -> Option<String> {

@@ -6,8 +6,8 @@ use super::faults::{Fault, On};
 use super::graph::{self, error};
 use super::url::Target;
 use super::{Behaviour, World, at, respond};
-use crate::http::{Action, Request, Response};
-use crate::time::Timestamp;
+use crate::base::http::{Action, Request, Response};
+use crate::base::time::Timestamp;
 
 pub(super) fn answer(
     world: &mut World,

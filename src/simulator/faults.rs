@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::error::TransportError;
-use crate::http::{Action, Request, Response};
-use crate::limits;
+use crate::base::error::TransportError;
+use crate::base::http::{Action, Request, Response};
+use crate::base::limits;
 
 /// The kind of endpoint that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

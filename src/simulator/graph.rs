@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 
 use serde_json::{Map, Value, json};
 
-use super::filter::Filter;
+use super::odata_filter::Filter;
 use super::url::{Target, decode};
 use super::{Behaviour, Order, Tenant, World, hunting, legacy, respond};
-use crate::http::{Action, Request, Response};
-use crate::time::Timestamp;
+use crate::base::http::{Action, Request, Response};
+use crate::base::time::Timestamp;
+use crate::simulator::options::{next_link, number};
 
 pub(super) fn answer(
     world: &World,
@@ -107,22 +108,6 @@ fn list(
     Ok(respond(200, &Value::Object(body)))
 }
 
-/// Returns the number in a query option.
-pub(super) fn number(
-    target: &Target<'_>,
-    name: &str,
-    default: usize,
-    most: usize,
-) -> Result<usize, String> {
-    match target.option(name) {
-        None => Ok(default),
-        Some(text) => match text.parse() {
-            Ok(number) if number <= most => Ok(number),
-            _ => Err(format!("Invalid value '{text}' for {name}.")),
-        },
-    }
-}
-
 /// Sorts the newest first by default.
 fn sort(rows: &mut [&Value], order: Option<&str>, behaviour: Order) -> Result<(), String> {
     let (property, ascending) = match (order, behaviour) {
@@ -141,16 +126,6 @@ fn sort(rows: &mut [&Value], order: Option<&str>, behaviour: Order) -> Result<()
         rows.sort_by_cached_key(|row| Reverse(time(row)));
     }
     Ok(())
-}
-
-pub(super) fn next_link(target: &Target<'_>, list: &str, skip: usize) -> String {
-    let kept = target.options().filter(|option| !matches!(*option, "$skip" | "$skiptoken"));
-    let kept = kept.map(|option| {
-        let value = target.option(option).unwrap_or_default();
-        format!("{option}={}", crate::http::percent_encode(value))
-    });
-    let query: Vec<String> = kept.chain([format!("$skiptoken={skip}")]).collect();
-    format!("{}/v1.0/security/{list}?{}", target.origin, query.join("&"))
 }
 
 fn one(tenant: &Tenant, id: &str, members: Members) -> Response {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::kql::Query;
 use super::legacy::is_legacy;
 use super::{Behaviour, Tenant, at, respond};
-use crate::http::Response;
-use crate::time::Timestamp;
+use crate::base::http::Response;
+use crate::base::time::Timestamp;
 
 /// A row: cells by column.
 type Row = BTreeMap<&'static str, String>;

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::graph::{next_link, number};
-use super::lambda::Filter;
+use super::odata_any::Filter;
+use super::options::{next_link, number};
 use super::url::Target;
 use super::{Behaviour, Tenant, at, respond};
-use crate::http::Response;
-use crate::time::Timestamp;
+use crate::base::http::Response;
+use crate::base::time::Timestamp;
 
 /// Returns whether `alert` is in the legacy format.
 pub(super) fn is_legacy(alert: &Value) -> bool {

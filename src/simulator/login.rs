@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::url::pair;
 use super::{World, respond};
-use crate::http::{Action, Request, Response};
-use crate::time::Timestamp;
+use crate::base::http::{Action, Request, Response};
+use crate::base::time::Timestamp;
 
 pub(super) fn answer(
     world: &mut World,
@@ -55,7 +55,7 @@ fn issue(world: &World, tenant: &str, request: &Request) -> Result<usize, Refusa
         return Err(Refusal(900_023));
     }
     let mut here = world.tenants.iter().enumerate();
-    let is_here = |credentials: &crate::credentials::Credentials| {
+    let is_here = |credentials: &crate::base::credentials::Credentials| {
         credentials.tenant.as_str().eq_ignore_ascii_case(tenant)
     };
     if !world.tenants.iter().any(|known| is_here(&known.credentials)) {

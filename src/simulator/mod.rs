@@ -5,15 +5,18 @@
 //! `graph-relay demo` serves it over loopback; tests and embedders use it directly as a
 //! [`Transport`].
 
-mod batch;
 pub mod faults;
-mod filter;
+pub mod loopback;
+
+mod batch;
 mod graph;
 mod hunting;
 mod kql;
-mod lambda;
 mod legacy;
 mod login;
+mod odata_any;
+mod odata_filter;
+pub(crate) mod options;
 mod url;
 
 use std::collections::HashMap;
@@ -22,10 +25,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::credentials::Credentials;
-use crate::error::TransportError;
-use crate::http::{Request, Response, Transport};
-use crate::time::{Clock, Timestamp};
+use crate::base::credentials::Credentials;
+use crate::base::error::TransportError;
+use crate::base::http::{Request, Response, Transport};
+use crate::base::time::{Clock, Timestamp};
 use faults::{Fault, On, Schedule, spoil};
 pub use legacy::legacy_form;
 

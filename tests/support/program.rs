@@ -55,7 +55,7 @@ pub(crate) fn without_dates(text: &str) -> String {
     let mut masked = text.to_owned();
     for (at, _) in text.match_indices('T') {
         let Some(date) = at.checked_sub(10).and_then(|from| text.get(from..at)) else { continue };
-        if graph_relay::time::Timestamp::parse(&format!("{date}T00:00:00Z")).is_some() {
+        if graph_relay::base::time::Timestamp::parse(&format!("{date}T00:00:00Z")).is_some() {
             masked.replace_range(at - 10..at, "DDDD-DD-DD");
         }
     }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use graph_relay::loopback;
+use graph_relay::base::time::Clock;
+use graph_relay::simulator::loopback;
 use graph_relay::simulator::{Behaviour, Simulator};
-use graph_relay::time::Clock;
 use serde_json::Value;
 
 use super::{SECRET_KEY, credentials};

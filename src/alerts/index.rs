@@ -1,0 +1,327 @@
+//! The alerts of one tenant in memory, indexed by the values they mention.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use crate::alerts::alert::Alert;
+use crate::alerts::observable::{Kind, Observable};
+use crate::alerts::packed::{Packed, Texts};
+use crate::alerts::postings::{Postings, Slot};
+use crate::base::time::Timestamp;
+
+/// An index of the alerts of one tenant.
+#[derive(Debug)]
+pub struct AlertIndex {
+    capacity: usize,
+    slots: Vec<Option<Packed>>,
+    free: Vec<Slot>,
+    by_time: BTreeSet<(Option<Timestamp>, Slot)>,
+    /// The alert with an id, keyed by the id's hash.
+    ids: Postings,
+    /// The alerts that mention a value, keyed by the hash of type and normal form. Hashes may
+    /// collide, so every hit is compared again.
+    mentions: Postings,
+    hasher: RandomState,
+    cut: Option<Timestamp>,
+    evicted: usize,
+    texts: Texts,
+}
+
+/// The alerts found for one observable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// The newest alerts, newest first.
+    pub alerts: Vec<Arc<Alert>>,
+    /// How many alerts match, including those beyond the limit.
+    pub total: usize,
+}
+
+impl AlertIndex {
+    /// Creates an empty index that holds at most `capacity` alerts.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_time: BTreeSet::new(),
+            ids: Postings::default(),
+            mentions: Postings::default(),
+            hasher: RandomState::new(),
+            cut: None,
+            evicted: 0,
+            texts: Texts::default(),
+        }
+    }
+
+    /// Returns the number of alerts.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Returns whether the index is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the time of the oldest alert.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.by_time.iter().find_map(|(time, _)| *time)
+    }
+
+    /// Returns the time of the newest alert evicted because the index was full, if any was.
+    pub const fn cut(&self) -> Option<Timestamp> {
+        self.cut
+    }
+
+    /// Returns how many alerts have been evicted because the index was full.
+    pub const fn evicted(&self) -> usize {
+        self.evicted
+    }
+
+    /// Inserts `alert`, replacing an older version of it. A full index evicts its oldest alert;
+    /// returns false if that is `alert` itself.
+    pub fn insert(&mut self, alert: Alert) -> bool {
+        self.remove(&alert.id);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // There are at most `capacity` + 1 slots.
+            Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
+        });
+        for key in self.keys(&alert) {
+            self.mentions.add(key, slot);
+        }
+        self.ids.add(self.id_key(&alert.id), slot);
+        self.by_time.insert((alert.time(), slot));
+        let packed = Packed::new(alert, &mut self.texts);
+        if let Some(place) = self.place(slot) {
+            *place = Some(packed);
+        }
+        if self.len() > self.capacity {
+            self.cut = self.cut.max(self.remove_oldest());
+            self.evicted += 1;
+        }
+        self.at(slot).is_some()
+    }
+
+    /// Removes the alerts older than `window` and returns their number.
+    pub fn expire(&mut self, window: Timestamp) -> usize {
+        let before = self.len();
+        // An alert without a time sorts first, but never expires.
+        while self.oldest().is_some_and(|oldest| oldest < window) {
+            self.remove_oldest();
+        }
+        self.texts.sweep();
+        self.cut = self.cut.filter(|cut| *cut >= window);
+        before - self.len()
+    }
+
+    /// Returns the alerts that mention `observable`, at most `limit` of them.
+    pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
+        self.look_up(observable, limit, &mut BTreeMap::new())
+    }
+
+    /// Does [`AlertIndex::find`] for each of `observables`. An alert that several of them hit is
+    /// unpacked once.
+    pub fn find_each(&self, observables: &[Observable], limit: usize) -> Vec<Hits> {
+        let mut unpacked = BTreeMap::new();
+        observables.iter().map(|one| self.look_up(one, limit, &mut unpacked)).collect()
+    }
+
+    fn look_up(
+        &self,
+        observable: &Observable,
+        limit: usize,
+        unpacked: &mut BTreeMap<Slot, Arc<Alert>>,
+    ) -> Hits {
+        let key = self.key(observable.kind(), observable.normal());
+        let slots = self.mentions.of(key).iter();
+        let mut found: Vec<(Slot, &Packed)> =
+            slots.filter_map(|slot| Some((*slot, self.at(*slot)?))).collect();
+        // `http` and `https` share a key, so URLs have to be compared before they are counted.
+        if observable.kind() == Kind::Url {
+            found.retain(|(_, packed)| packed.unpack().mentions(observable));
+        }
+        let total = found.len();
+        found.sort_unstable_by(|(_, a), (_, b)| {
+            b.time.cmp(&a.time).then_with(|| a.id().cmp(b.id()))
+        });
+        let alerts = found.into_iter().map(|(slot, packed)| {
+            let alert = unpacked.entry(slot);
+            Arc::clone(alert.or_insert_with(|| Arc::new(packed.unpack())))
+        });
+        Hits {
+            alerts: alerts.filter(|alert| alert.mentions(observable)).take(limit).collect(),
+            total,
+        }
+    }
+
+    fn remove_oldest(&mut self) -> Option<Timestamp> {
+        let dated = self.by_time.iter().find(|(time, _)| time.is_some());
+        let (time, slot) = dated.or_else(|| self.by_time.first()).copied()?;
+        self.vacate(slot);
+        time
+    }
+
+    fn remove(&mut self, id: &str) {
+        let mut slots = self.ids.of(self.id_key(id)).iter();
+        let slot = slots.find(|slot| self.at(**slot).is_some_and(|packed| packed.id() == id));
+        if let Some(slot) = slot.copied() {
+            self.vacate(slot);
+        }
+    }
+
+    fn vacate(&mut self, slot: Slot) {
+        let Some(packed) = self.place(slot).and_then(Option::take) else { return };
+        let alert = packed.unpack();
+        for key in self.keys(&alert) {
+            self.mentions.remove(key, slot);
+        }
+        self.ids.remove(self.id_key(&alert.id), slot);
+        self.by_time.remove(&(alert.time(), slot));
+        self.free.push(slot);
+    }
+
+    fn at(&self, slot: Slot) -> Option<&Packed> {
+        self.slots.get(usize::try_from(slot).ok()?)?.as_ref()
+    }
+
+    fn place(&mut self, slot: Slot) -> Option<&mut Option<Packed>> {
+        self.slots.get_mut(usize::try_from(slot).ok()?)
+    }
+
+    /// Returns the keys of all values in `alert`, without duplicates.
+    fn keys(&self, alert: &Alert) -> Vec<u64> {
+        let mut keys = Vec::new();
+        for evidence in &alert.evidence {
+            evidence.mentions(&mut |kind, value| {
+                keys.extend(kind.normal(value).map(|normal| self.key(kind, &normal)));
+            });
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    fn id_key(&self, id: &str) -> u64 {
+        self.hasher.hash_one(id)
+    }
+
+    fn key(&self, kind: Kind, normal: &str) -> u64 {
+        self.hasher.hash_one((kind, normal))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::alerts::alert::{Entity, Evidence};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn day(number: i32) -> Timestamp {
+        Timestamp::from_unix_seconds(1_780_000_000 + i64::from(number) * 86_400)
+    }
+
+    fn alert(id: &str, created: i32, urls: &[&str]) -> Alert {
+        let evidence = urls.iter().map(|url| Evidence {
+            verdict: Default::default(),
+            remedy: Default::default(),
+            roles: Vec::new(),
+            entity: Entity::Url((*url).into()),
+        });
+        Alert {
+            id: id.into(),
+            created: Some(day(created)),
+            description: Some(id.into()),
+            evidence: evidence.collect(),
+            ..Alert::default()
+        }
+    }
+
+    fn ids(index: &AlertIndex, kind: Kind, value: &str, limit: usize) -> (Vec<String>, usize) {
+        let hits = index.find(&Observable::new(kind, value).unwrap(), limit);
+        let ids = hits.alerts.iter().map(|alert| alert.id.to_string()).collect();
+        (ids, hits.total)
+    }
+
+    #[test]
+    fn finds_the_newest_first_and_counts_the_rest() {
+        let mut index = AlertIndex::new(10);
+        for (id, created) in [("b", 1), ("a", 1), ("c", 3), ("d", 2)] {
+            index.insert(alert(id, created, &["https://bad.example/"]));
+        }
+        let (found, total) = ids(&index, Kind::Domain, "BAD.example", 3);
+        assert_eq!((found, total), (vec!["c".into(), "d".into(), "a".into()], 4));
+        assert_eq!(ids(&index, Kind::Domain, "good.example", 3), (vec![], 0));
+    }
+
+    #[test]
+    fn what_is_asked_together_shares_its_alerts() {
+        let mut index = AlertIndex::new(10);
+        index.insert(alert("a", 1, &["https://one.example", "https://two.example"]));
+        let asked = ["one.example", "two.example", "three.example"];
+        let asked = asked.map(|name| Observable::new(Kind::Domain, name).unwrap());
+        let hits = index.find_each(&asked, 9);
+        assert_eq!(hits, asked.each_ref().map(|one| index.find(one, 9)));
+        assert!(Arc::ptr_eq(&hits[0].alerts[0], &hits[1].alerts[0]));
+    }
+
+    #[test]
+    fn an_alert_replaces_its_older_self() {
+        let mut index = AlertIndex::new(10);
+        index.insert(alert("a", 1, &["https://old.example", "https://both.example"]));
+        index.insert(alert("a", 2, &["https://both.example", "https://new.example"]));
+        assert_eq!(index.len(), 1);
+        assert_eq!(ids(&index, Kind::Domain, "old.example", 9).1, 0);
+        assert_eq!(ids(&index, Kind::Domain, "both.example", 9).1, 1);
+        assert_eq!(ids(&index, Kind::Domain, "new.example", 9).1, 1);
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_is_no_room_and_that_is_known() {
+        let mut index = AlertIndex::new(2);
+        for (id, created) in [("b", 2), ("c", 3), ("a", 1)] {
+            index.insert(alert(id, created, &["https://bad.example"]));
+        }
+        assert_eq!(ids(&index, Kind::Domain, "bad.example", 9).0, ["c", "b"]);
+        assert_eq!(index.cut(), Some(day(1)));
+        index.insert(alert("d", 4, &["https://bad.example"]));
+        assert_eq!(ids(&index, Kind::Domain, "bad.example", 9).0, ["d", "c"]);
+        assert_eq!((index.cut(), index.oldest()), (Some(day(2)), Some(day(3))));
+        // Once the window has moved past the evicted alerts, nothing is missing.
+        index.expire(day(2).plus(DAY / 2));
+        assert_eq!((index.cut(), index.len()), (None, 2));
+    }
+
+    #[test]
+    fn alerts_from_before_the_window_fall_out_and_leave_nothing_behind() {
+        let mut index = AlertIndex::new(10);
+        for number in 0..10 {
+            index.insert(alert(&number.to_string(), number, &["https://bad.example/x"]));
+        }
+        index.insert(Alert {
+            id: "timeless".into(),
+            created: None,
+            ..alert("", 0, &["https://bad.example/x"])
+        });
+        index.expire(day(20));
+        let (found, _) = ids(&index, Kind::Url, "https://bad.example/x", 99);
+        assert_eq!(found, ["timeless"]);
+        index.remove("timeless");
+        assert!(index.is_empty() && index.mentions.is_empty() && index.by_time.is_empty());
+        index.expire(day(20));
+        assert!(index.ids.is_empty() && index.texts.len() == 0);
+    }
+
+    #[test]
+    fn a_url_with_another_scheme_shares_the_key_and_is_no_hit() {
+        let mut index = AlertIndex::new(10);
+        index.insert(alert("plain", 1, &["http://bad.example/x"]));
+        index.insert(alert("tls", 2, &["https://bad.example/x"]));
+        assert_eq!(ids(&index, Kind::Url, "http://bad.example/x", 9), (vec!["plain".into()], 1));
+        assert_eq!(ids(&index, Kind::Url, "bad.example/x", 9).1, 2);
+    }
+}

@@ -1,0 +1,9 @@
+//! The alert, the observable, when one mentions the other, and the index in memory.
+
+pub mod alert;
+pub mod index;
+pub mod matching;
+pub mod observable;
+
+pub(crate) mod packed;
+pub(crate) mod postings;

@@ -1,0 +1,191 @@
+//! Microsoft's clouds: the login host, Graph host and portal of each.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::base::invalid_value::InvalidValue;
+
+/// Scheme and authority of a URL, without a trailing slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(Box<str>);
+
+impl BaseUrl {
+    /// Parses `https://host[:port]`; `http://` is accepted for loopback only.
+    ///
+    /// # Errors
+    /// Says what is wrong, to be read after the variable's name.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let (scheme, authority) = text.split_once("://").ok_or("must begin with https://")?;
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) => {
+                port.parse::<u16>().map_err(|_| "must have a port number up to 65535")?;
+                host
+            }
+            None => authority,
+        };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let address = bare.parse::<IpAddr>();
+        let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+        if host.is_empty() || (address.is_err() && !host.bytes().all(name)) {
+            return Err("must be a scheme and a host, without a path".into());
+        }
+        match scheme {
+            "https" => {}
+            "http" if is_loopback(host) => {}
+            "http" => return Err("may be plain http on a loopback address only".into()),
+            _ => return Err("must begin with https://".into()),
+        }
+        Ok(Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// Returns the HTTPS URL of a `host` that is known to be valid.
+    pub(crate) fn https(host: &str) -> Self {
+        Self(format!("https://{host}").into())
+    }
+
+    /// Returns the URL of `path`, which begins with a slash.
+    pub fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+
+    /// Returns the URL as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the host, and the port if there is one.
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or(&self.0, |(_, authority)| authority)
+    }
+
+    /// Returns whether the host is loopback.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(host_of(self.authority()))
+    }
+
+    /// Returns whether `url` has this scheme, host and port.
+    pub fn is_origin_of(&self, url: &str) -> bool {
+        let end = self.0.len();
+        url.get(..end).is_some_and(|head| head.eq_ignore_ascii_case(&self.0))
+            && url.get(end..).is_some_and(|rest| rest.starts_with(['/', '?']))
+    }
+}
+
+/// Returns the host of `host[:port]`.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The endpoints of one of Microsoft's clouds, or of a substitute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cloud {
+    /// The token endpoint's base URL.
+    pub login: BaseUrl,
+    /// Graph's base URL, without the version.
+    pub graph: BaseUrl,
+    /// The scope of the access token. Stays the real cloud's when `graph` is
+    /// overridden, as for a private link.
+    pub scope: String,
+    /// The portal's base URL, for links to alerts.
+    pub portal: BaseUrl,
+}
+
+impl Cloud {
+    /// Returns whether `host` belongs to a built-in cloud rather than to the configuration.
+    pub fn is_built_in(host: &str) -> bool {
+        [Self::global(), Self::gcc_high(), Self::dod(), Self::china()]
+            .iter()
+            .any(|cloud| [&cloud.login, &cloud.graph].iter().any(|url| url.authority() == host))
+    }
+
+    /// Returns the public cloud, which also serves GCC.
+    pub fn global() -> Self {
+        Self::of("login.microsoftonline.com", "graph.microsoft.com", "security.microsoft.com")
+    }
+
+    /// Returns the US Government L4 cloud.
+    pub fn gcc_high() -> Self {
+        Self::of("login.microsoftonline.us", "graph.microsoft.us", "security.microsoft.us")
+    }
+
+    /// Returns the US Government L5 cloud.
+    pub fn dod() -> Self {
+        Self::of("login.microsoftonline.us", "dod-graph.microsoft.us", "security.apps.mil")
+    }
+
+    /// Returns the cloud in China, operated by 21Vianet. It has only the legacy alerts
+    /// API and no Defender portal; its alerts are in the Azure portal.
+    pub fn china() -> Self {
+        Self::of("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "portal.azure.cn")
+    }
+
+    fn of(login: &str, graph: &str, portal: &str) -> Self {
+        Self {
+            login: BaseUrl::https(login),
+            graph: BaseUrl::https(graph),
+            scope: format!("https://{graph}/.default"),
+            portal: BaseUrl::https(portal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_a_scheme_and_a_host() {
+        let rows = [
+            ("https://graph.microsoft.com", true),
+            ("https://graph.microsoft.com/", true),
+            ("https://graph.example:8443", true),
+            ("http://127.0.0.1:8000", true),
+            ("http://localhost", true),
+            ("http://[::1]:8000", true),
+            ("http://graph.example", false),
+            ("http://127.0.0.1.evil.example", false),
+            ("https://graph.example/v1.0", false),
+            ("https://user@graph.example", false),
+            ("https://graph.example:99999", false),
+            ("https://", false),
+            ("ftp://graph.example", false),
+            ("graph.example", false),
+        ];
+        for (text, accepted) in rows {
+            assert_eq!(BaseUrl::parse(text).is_ok(), accepted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_another_host_is_not_of_this_origin() {
+        let base = BaseUrl::parse("https://graph.microsoft.com").unwrap();
+        assert!(base.is_origin_of("https://graph.microsoft.com/v1.0/x?$skiptoken=1"));
+        assert!(base.is_origin_of("https://GRAPH.microsoft.com/v1.0"));
+        for other in [
+            "http://graph.microsoft.com/v1.0",
+            "https://graph.microsoft.com.evil.example/v1.0",
+            "https://graph.microsoft.com@evil.example/",
+            "https://graph.microsoft.com:444/",
+            "https://evil.example/https://graph.microsoft.com/",
+            "/v1.0/security",
+        ] {
+            assert!(!base.is_origin_of(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! How many threads this process may have, and what that leaves for clients.
+//!
+//! tiny_http panics when it cannot start a thread, so clients are never given those
+//! that it needs. Limits on tasks, processes and address space differ in where they
+//! are and whom they count; trying to start threads meets them all.
+
+use std::sync::RwLock;
+use std::thread;
+use std::time::Duration;
+
+use crate::base::limits;
+use crate::server::ServeSettings;
+use crate::server::front_end::Bounds;
+
+use crate::cli::Failure;
+use crate::cli::serve::ADMIN;
+
+/// The bounds of both listeners.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounded {
+    pub(crate) relay: Bounds,
+    pub(crate) admin: Bounds,
+}
+
+/// Fits the bounds of a relay, whose requests have `timeout` to be answered, to the
+/// threads that can be started now.
+///
+/// # Errors
+/// When threads or memory do not suffice for a few clients.
+pub(crate) fn bounds(
+    settings: &ServeSettings,
+    has_admin: bool,
+    timeout: Duration,
+) -> Result<Bounded, Failure> {
+    let usual = Bounded {
+        relay: Bounds::new(settings.workers, timeout),
+        admin: Bounds::new(ADMIN.workers, timeout),
+    };
+    // Not touched, so that it takes address space alone.
+    let mut memory = Vec::<u8>::new();
+    let bytes = limits::UNSENT + usize::try_from(limits::ANSWER).unwrap_or(usize::MAX);
+    memory.try_reserve_exact(bytes).map_err(|_| {
+        Failure::new(format!("{} MiB of memory cannot be had; raise ulimit -v", bytes >> 20))
+    })?;
+    let admin = if has_admin { limits::ADMIN_THREADS } else { 0 };
+    let fixed = settings.workers + limits::THREADS + admin;
+    let threads = available(fixed + usual.relay.connections + usual.relay.in_flight);
+    fit(usual, fixed, threads).map_err(|least| {
+        Failure::new(format!(
+            "cannot start enough threads: {threads} of at least {least} for {} workers; lower \
+             RELAY_WORKERS, or raise TasksMax=, ulimit -u or ulimit -v",
+            settings.workers
+        ))
+    })
+}
+
+/// Leaves `fixed` of `threads` alone. A request takes two: its client's, and one of
+/// tiny_http's until its head is read.
+///
+/// # Errors
+/// How many threads there have to be.
+fn fit(usual: Bounded, fixed: usize, threads: usize) -> Result<Bounded, usize> {
+    let Bounded { mut relay, mut admin } = usual;
+    if threads >= fixed + relay.connections + relay.in_flight {
+        return Ok(usual);
+    }
+    let spare = threads.saturating_sub(fixed);
+    relay.in_flight = relay.in_flight.min(spare / 2);
+    relay.connections = relay.connections.min(spare - relay.in_flight);
+    if relay.in_flight < limits::CLIENTS_LEAST {
+        return Err(fixed + 2 * limits::CLIENTS_LEAST);
+    }
+    (admin.in_flight, admin.connections) = (ADMIN.workers, ADMIN.workers);
+    Ok(Bounded { relay, admin })
+}
+
+/// How many threads can be started now, up to `most`. All have ended when it returns.
+fn available(most: usize) -> usize {
+    let gate = RwLock::new(());
+    let closed = gate.write();
+    thread::scope(|scope| {
+        let wait = || drop(gate.read());
+        let start = |_: &usize| thread::Builder::new().spawn_scoped(scope, wait).is_ok();
+        let started = (0..most).take_while(start).count();
+        drop(closed);
+        started
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_threads_for_the_relay() {
+        let timeout = Duration::from_secs(25);
+        let usual = Bounded { relay: Bounds::new(4, timeout), admin: Bounds::new(2, timeout) };
+        let (fixed, least) = (20, 20 + 2 * limits::CLIENTS_LEAST);
+        let enough = fixed + usual.relay.connections + usual.relay.in_flight;
+        let fitted = |threads| {
+            let fitted = fit(usual, fixed, threads)?;
+            Ok((fitted.relay.in_flight, fitted.relay.connections, fitted.admin.connections))
+        };
+        let all = (usual.relay.in_flight, limits::CONNECTIONS, limits::CONNECTIONS);
+        assert_eq!(fitted(enough), Ok(all));
+        assert_eq!(fitted(enough - 1), Ok((all.0, all.1 - 1, ADMIN.workers)));
+        let few = (limits::CLIENTS_LEAST, limits::CLIENTS_LEAST, ADMIN.workers);
+        assert_eq!(fitted(least), Ok(few));
+        assert_eq!(fitted(least - 1), Err(least));
+        assert_eq!(fitted(0), Err(least));
+    }
+
+    #[test]
+    fn threads_are_counted_up_to_a_number() {
+        assert_eq!(available(7), 7);
+    }
+}

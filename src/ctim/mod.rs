@@ -1,0 +1,7 @@
+//! CTIM documents, and how an alert becomes a sighting.
+
+pub mod schema;
+pub mod sighting;
+
+pub(crate) mod relations;
+pub(crate) mod targets;

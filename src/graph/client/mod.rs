@@ -1,0 +1,241 @@
+//! The client for all calls to Microsoft: rate limits, deadlines, retries, logging and metrics.
+
+#[cfg(feature = "server")]
+pub mod ureq;
+
+pub(crate) mod rate_limit;
+pub(crate) mod session;
+pub(crate) mod token_cache;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::base::cloud::Cloud;
+use crate::base::error::{Error, TransportError};
+use crate::base::http::{Action, Request, Response, Transport};
+use crate::base::limits;
+use crate::base::log::{Event, Events, Level};
+use crate::base::metrics::Metrics;
+use crate::base::single_flight::lock;
+use crate::base::time::{Clock, Deadline, Now, Skew, Timestamp};
+use crate::graph::client::rate_limit::{Pace, TooEarly, back_off};
+use crate::graph::hunting;
+
+/// The client for calls to Microsoft, shared by all tenants.
+pub(crate) struct Upstream {
+    cloud: Cloud,
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+    events: Events,
+    /// Microsoft's time in its latest response, and the local time then.
+    told: Mutex<Option<(Timestamp, Timestamp)>>,
+    metrics: Metrics,
+}
+
+impl Upstream {
+    pub(crate) fn new(
+        cloud: Cloud,
+        transport: Arc<dyn Transport>,
+        clock: Clock,
+        events: Events,
+    ) -> Self {
+        Self {
+            cloud,
+            transport,
+            clock,
+            events,
+            told: Mutex::default(),
+            metrics: Metrics::default(),
+        }
+    }
+
+    pub(crate) const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) const fn cloud(&self) -> &Cloud {
+        &self.cloud
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    pub(crate) fn remaining(&self, deadline: Deadline) -> Option<Duration> {
+        deadline.remaining(self.now())
+    }
+
+    /// Returns how the local clock differs from Microsoft's, if a response has shown it.
+    /// Microsoft's times are truncated to seconds, so differences of up to one second count as
+    /// none.
+    pub(crate) fn skew(&self) -> Option<Skew> {
+        let (theirs, ours) = (*lock(&self.told))?;
+        let behind = theirs.since(ours);
+        let ahead = ours.since(theirs.plus(Duration::from_secs(1)));
+        Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Behind(behind) })
+    }
+
+    pub(crate) fn tell(&self, event: &Event) {
+        self.events.tell(event);
+    }
+
+    /// Takes over what the log counts by itself.
+    pub(crate) fn take_stock(&self) {
+        self.metrics.log_lines_dropped.set(self.events.dropped());
+    }
+
+    /// Sends `request` within its rate limit and returns the response, whatever its status. While
+    /// Microsoft is throttling or overloaded, retries after the delay that the response demands, or
+    /// else with exponential backoff, as long as the deadline allows.
+    ///
+    /// # Errors
+    /// When there is no response, or no time for one.
+    pub(crate) fn send(
+        &self,
+        request: &Request,
+        pace: &Pace,
+        deadline: Deadline,
+    ) -> Result<Response, Error> {
+        let mut attempt = 0;
+        loop {
+            self.wait_for_turn(pace, deadline)?;
+            if attempt > 0 {
+                self.metrics.retries.add(&[kind(request), "busy"], 1);
+            }
+            let response = self.exchange(request, deadline)?;
+            if !is_busy(response.status) {
+                return Ok(response);
+            }
+            if response.status == 429 {
+                self.metrics.throttles.add(&["microsoft"], 1);
+            }
+            let now = self.now();
+            let asked = pace.pause_after(&response, now.wall);
+            if let Some(span) = asked {
+                // Applies to all callers; this one waits in the next `wait_for_turn`.
+                pace.hold(now, span, response.status);
+            }
+            attempt += 1;
+            let wait = asked.unwrap_or_else(|| back_off(attempt - 1, now));
+            let event = Event::new(Level::Info, "busy").with("status", response.status);
+            self.tell(&event.with("wait_ms", wait.as_millis()).with("attempt", attempt));
+            match asked {
+                // The next `wait_for_turn` fails if the pause is too long.
+                Some(_) if attempt < limits::ATTEMPTS => {}
+                None if attempt < limits::ATTEMPTS && wait <= self.patience(deadline) => {
+                    self.clock.wait(wait);
+                }
+                _ => return Ok(response),
+            }
+        }
+    }
+
+    fn wait_for_turn(&self, pace: &Pace, deadline: Deadline) -> Result<(), Error> {
+        self.reserve(pace, 1, deadline)
+    }
+
+    /// Reserves `turns` calls at once, for the parts of one batch, and waits until they are
+    /// allowed.
+    ///
+    /// # Errors
+    /// When the wait would be too long.
+    pub(crate) fn reserve(&self, pace: &Pace, turns: u32, deadline: Deadline) -> Result<(), Error> {
+        let early = |TooEarly { until, status }| Error::Throttled { until, status };
+        let wait = pace.take(turns, self.now(), self.patience(deadline));
+        if wait != Ok(Duration::ZERO) {
+            self.metrics.throttles.add(&["relay"], 1);
+        }
+        let wait = wait.map_err(early)?;
+        if !wait.is_zero() {
+            self.clock.wait(wait);
+        }
+        Ok(())
+    }
+
+    /// Returns how long a call may wait that has to finish by `deadline`.
+    fn patience(&self, deadline: Deadline) -> Duration {
+        self.remaining(deadline).unwrap_or_default().min(limits::LONGEST_WAIT)
+    }
+
+    /// Sends the request once, or twice if the connection breaks.
+    fn exchange(&self, request: &Request, deadline: Deadline) -> Result<Response, Error> {
+        let begun = self.now();
+        let timeout = deadline.remaining(begun).map(|left| left.min(limits::CALL_TIMEOUT));
+        let timeout = timeout.ok_or(Error::Deadline { waiting_for: "calling Microsoft" })?;
+        let mut result = self.transport.send(request, timeout);
+        self.trace(request, &result, begun);
+        // The server may have closed an idle connection just as it was reused. Reads are safe to
+        // repeat.
+        if let (Err(TransportError::Broken { .. }), Action::Get | Action::PostQuery(_)) =
+            (&result, &request.action)
+            && let Some(left) = self.remaining(deadline)
+        {
+            self.metrics.retries.add(&[kind(request), "broken"], 1);
+            let begun = self.now();
+            result = self.transport.send(request, left.min(timeout));
+            self.trace(request, &result, begun);
+        }
+        Ok(result?)
+    }
+
+    fn trace(&self, request: &Request, result: &Result<Response, TransportError>, begun: Now) {
+        let took = self.now().monotonic.saturating_sub(begun.monotonic);
+        let kind = kind(request);
+        self.metrics.calls.add(&[kind, outcome(result)], 1);
+        self.metrics.call_duration.observe(&[kind], took);
+        // The query string is omitted: it is not needed and may hold what an analyst searched for.
+        let path = request.url.split('?').next().unwrap_or_default();
+        let event = Event::new(Level::Debug, "call").with("url", path).with("ms", took.as_millis());
+        let event = match result {
+            Ok(response) => {
+                if let Some(date) = response.date() {
+                    *lock(&self.told) = Some((date, self.now().wall));
+                }
+                let id = response.header("request-id").unwrap_or("-");
+                event
+                    .with("status", response.status)
+                    .with("bytes", response.body.len())
+                    .with("graph_request", crate::base::error::foreign(id))
+            }
+            Err(error) => event.with("error", error),
+        };
+        self.events.tell(&event);
+    }
+}
+
+/// Returns the call's type as a metric label. Hunting queries have their own quota.
+fn kind(request: &Request) -> &'static str {
+    match request.action {
+        Action::PostForm(_) | Action::PostFormBasic { .. } => "token",
+        Action::PostQuery(_) if request.url.ends_with(hunting::PATH) => "hunting",
+        Action::Get
+        | Action::PostQuery(_)
+        | Action::PostJson(_)
+        | Action::PatchJson(_)
+        | Action::Delete => "graph",
+    }
+}
+
+/// Returns the call's result as a metric label.
+fn outcome(result: &Result<Response, TransportError>) -> &'static str {
+    match result {
+        Ok(response) => match response.status {
+            429 => "429",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            500.. => "5xx",
+            _ => "4xx",
+        },
+        Err(TransportError::Resolve { .. } | TransportError::Connect { .. }) => "unreachable",
+        Err(TransportError::Proxy { .. }) => "proxy",
+        Err(TransportError::Tls { .. }) => "tls",
+        Err(TransportError::Timeout { .. }) => "timeout",
+        Err(TransportError::TooLarge { .. } | TransportError::Broken { .. }) => "broken",
+    }
+}
+
+/// Returns whether the status calls for a retry. A 500 does not: Graph is known to repeat it
+/// indefinitely for the same request (elastic/integrations#18144).
+pub(crate) const fn is_busy(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503 | 504)
+}

@@ -1,0 +1,192 @@
+//! Authenticates callers by tokens signed with a configured secret or with a key that a configured
+//! host publishes.
+//!
+//! A host's keys are cached. They are fetched again after an hour, or when a token names an unknown
+//! key, but at most once a minute. While the host does not answer, its known keys stay valid.
+//!
+//! Every token is verified on every request and none is kept: it holds a client secret.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::base::cloud::BaseUrl;
+use crate::base::error::{AuthorizationError, Error};
+use crate::base::http::{Action, Request, Transport};
+use crate::base::limits;
+use crate::base::log::{Event, Events, Level};
+use crate::base::semaphore::Semaphore;
+use crate::base::single_flight::{Flight, Lead, Ticket, Turn, lock};
+use crate::base::time::{Clock, Deadline};
+use crate::relay::jwks::{KeySet, PublicKey};
+use crate::relay::jwt::{Claims, Unverified, Verifier, Wanted};
+
+/// Authenticates callers.
+pub struct Trust {
+    verifier: Verifier,
+    hosts: Vec<Arc<Host>>,
+    clock: Clock,
+    waiting: Semaphore,
+}
+
+/// One host and its published keys.
+struct Host {
+    url: BaseUrl,
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+    events: Events,
+    state: Mutex<State>,
+    flight: Flight,
+}
+
+#[derive(Default)]
+struct State {
+    keys: KeySet,
+    /// When the keys were last requested, by the monotonic clock.
+    asked: Option<Duration>,
+    /// When they last arrived.
+    answered: Option<Duration>,
+}
+
+impl Trust {
+    /// Accepts the tokens that `verifier` accepts, and fetches published keys with `transport`.
+    pub fn new(
+        verifier: Verifier,
+        transport: &Arc<dyn Transport>,
+        clock: &Clock,
+        events: &Events,
+    ) -> Self {
+        let host = |url: &BaseUrl| {
+            Arc::new(Host {
+                url: url.clone(),
+                transport: Arc::clone(transport),
+                clock: clock.clone(),
+                events: events.clone(),
+                state: Mutex::default(),
+                flight: Flight::default(),
+            })
+        };
+        Self {
+            hosts: verifier.hosts.iter().map(host).collect(),
+            verifier,
+            clock: clock.clone(),
+            waiting: Semaphore::new(limits::KEYS_WAITING),
+        }
+    }
+
+    /// Returns the claims of `token`.
+    ///
+    /// # Errors
+    /// When it is not valid.
+    pub fn verify(&self, token: &str, deadline: Deadline) -> Result<Claims, Error> {
+        let unverified = Unverified::parse(token)?;
+        let key = match self.verifier.wanted(&unverified)? {
+            Some(wanted) => Some(self.key(&wanted, deadline)?),
+            None => None,
+        };
+        Ok(self.verifier.verify(&unverified, key.as_ref(), self.clock.now().wall)?)
+    }
+
+    fn key(&self, wanted: &Wanted, deadline: Deadline) -> Result<PublicKey, Error> {
+        const UNKNOWN: AuthorizationError = AuthorizationError::UnknownKey;
+        let host = self.hosts.get(wanted.host).ok_or(UNKNOWN)?;
+        if let Some(key) = host.known(wanted) {
+            return Ok(key);
+        }
+        let unavailable = || AuthorizationError::KeysUnavailable { host: host.name().to_owned() };
+        let Some(ticket) = host.launch() else {
+            let answers = lock(&host.state).answered.is_some();
+            return Err(if answers { UNKNOWN } else { unavailable() }.into());
+        };
+        let _permit = self.waiting.try_acquire().ok_or_else(unavailable)?;
+        let left = deadline.remaining(self.clock.now()).unwrap_or_default();
+        let patience = left.min(limits::KEYS_TIMEOUT);
+        host.flight.wait(ticket, patience).ok_or_else(unavailable)??;
+        host.known(wanted).ok_or_else(|| UNKNOWN.into())
+    }
+}
+
+impl Host {
+    fn name(&self) -> &str {
+        self.url.authority()
+    }
+
+    /// Returns the key if it is known. Keys that are out of date are fetched again in the
+    /// background.
+    fn known(self: &Arc<Self>, wanted: &Wanted) -> Option<PublicKey> {
+        let now = self.clock.now().monotonic;
+        let state = lock(&self.state);
+        let key = state.keys.get(&wanted.kid).cloned()?;
+        let answered = state.answered.unwrap_or_default();
+        drop(state);
+        if now.saturating_sub(answered) >= limits::KEYS_FRESH {
+            self.launch();
+        }
+        Some(key)
+    }
+
+    /// Fetches the keys on a thread, unless that is in progress or was tried a moment ago.
+    fn launch(self: &Arc<Self>) -> Option<Ticket> {
+        let lead = match self.flight.join() {
+            Turn::Lead(lead) => lead,
+            Turn::Follow(ticket) => return Some(ticket),
+        };
+        let now = self.clock.now().monotonic;
+        let mut state = lock(&self.state);
+        if state.asked.is_some_and(|asked| now.saturating_sub(asked) < limits::KEYS_PAUSE) {
+            drop(state);
+            lead.end(Ok(()));
+            return None;
+        }
+        state.asked = Some(now);
+        drop(state);
+        let ticket = lead.ticket();
+        let host = Arc::clone(self);
+        // If the thread cannot start, dropping the lead ends the fetch as failed.
+        let spawned =
+            thread::Builder::new().name("keys".to_owned()).spawn(move || host.fetch(lead));
+        if spawned.is_err() {
+            self.events.tell(&Event::new(Level::Error, "no thread for keys"));
+        }
+        Some(ticket)
+    }
+
+    fn fetch(&self, lead: Lead) {
+        let result = self.ask();
+        let event = match &result {
+            Ok(keys) => Event::new(Level::Info, "keys fetched").with("keys", keys.len()),
+            Err(error) => Event::new(Level::Warn, "no keys").with("error", error),
+        };
+        self.events.tell(&event.with("host", self.name()));
+        match result {
+            Ok(keys) => {
+                let mut state = lock(&self.state);
+                state.keys = keys;
+                state.answered = Some(self.clock.now().monotonic);
+                drop(state);
+                lead.end(Ok(()));
+            }
+            Err(_) => {
+                let host = self.name().to_owned();
+                lead.end(Err(AuthorizationError::KeysUnavailable { host }.into()));
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<KeySet, Error> {
+        let request = Request {
+            url: self.url.join(PATH),
+            bearer: None,
+            headers: vec![("accept".to_owned(), "application/json".to_owned())],
+            action: Action::Get,
+        };
+        let response = self.transport.send(&request, limits::KEYS_TIMEOUT)?;
+        // A redirect is rejected too: only the configured hosts are trusted.
+        let is_answer = response.status == 200;
+        let document = if is_answer { response.body.as_slice() } else { b"" };
+        Ok(KeySet::parse(document)?)
+    }
+}
+
+/// The path at which Cisco's hosts publish their keys.
+const PATH: &str = "/.well-known/jwks";

@@ -1,0 +1,762 @@
+//! Verifies JSON Web Tokens (RFC 7519) in compact form.
+//!
+//! The checks run in this order: structure, algorithm, signature, times, audience, credentials,
+//! tenant. A token starts as an [`Unverified`], whose contents are private. Before the signature,
+//! the [`Verifier`] reads three of its values: the algorithm, which it only compares with the
+//! configured ones, and the names of a host and of a key, which only select among the configured
+//! hosts and their published keys.
+
+use base64::Engine as _;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::Sha256;
+
+use crate::base::cloud::BaseUrl;
+use crate::base::credentials::{Credentials, Secret, TenantId};
+use crate::base::error::AuthorizationError;
+use crate::base::limits;
+use crate::base::time::Timestamp;
+use crate::relay::jwks::{BASE64, KeyId, PublicKey};
+
+/// A key for HS256: the bytes of `SECRET_KEY`, unchanged.
+#[derive(Clone, Debug)]
+pub struct SigningKey(Secret);
+
+impl SigningKey {
+    /// Accepts a key of at least 32 bytes (RFC 7518 section 3.2).
+    pub fn new(secret: Secret) -> Option<Self> {
+        (secret.expose().len() >= limits::HS256_KEY).then_some(Self(secret))
+    }
+
+    fn mac(&self) -> Hmac<Sha256> {
+        #[expect(clippy::expect_used, reason = "HMAC accepts keys of any length")]
+        Hmac::new_from_slice(self.0.expose().as_bytes()).expect("a key of any length")
+    }
+}
+
+/// The rules a token has to meet. At least one of `secrets` and `hosts` is set when serving.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Verifier {
+    /// Keys for HS256; a token may be signed with any of them.
+    pub secrets: Vec<SigningKey>,
+    /// Hosts whose published keys are trusted for RS256.
+    pub hosts: Vec<BaseUrl>,
+    /// The required audience, if configured.
+    pub audience: Option<String>,
+    /// The tenants that are served; empty means all.
+    pub tenants: Vec<TenantId>,
+}
+
+impl Verifier {
+    /// Accepts what any of these keys has signed.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Vec<SigningKey>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Believes the keys that these hosts publish.
+    #[must_use]
+    pub fn with_hosts(self, hosts: Vec<BaseUrl>) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// Serves these tenants alone.
+    #[must_use]
+    pub fn with_tenants(self, tenants: Vec<TenantId>) -> Self {
+        Self { tenants, ..self }
+    }
+
+    /// Wants tokens that are meant for `audience`.
+    #[must_use]
+    pub fn with_audience(self, audience: impl Into<String>) -> Self {
+        Self { audience: Some(audience.into()), ..self }
+    }
+}
+
+/// A decoded token that has not been verified.
+pub struct Unverified<'a> {
+    signed: &'a str,
+    header: Header,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// The published key that a token names.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The index in [`Verifier::hosts`] of the host that publishes it.
+    pub host: usize,
+    /// The key's ID there.
+    pub kid: KeyId,
+}
+
+/// The claims of a verified token. Only [`Verifier::verify`] creates one.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    credentials: Credentials,
+    entities_limit: Option<usize>,
+}
+
+/// The validity period of a token.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    exp: Option<Timestamp>,
+    nbf: Option<Timestamp>,
+}
+
+impl Claims {
+    /// Returns the credentials for Microsoft.
+    pub const fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Returns the token's limit of sightings per observable, if it has one.
+    pub const fn entities_limit(&self) -> Option<usize> {
+        self.entities_limit
+    }
+}
+
+/// Returns the token in an `Authorization` header.
+///
+/// # Errors
+/// When the header is missing, or is not `Bearer` followed by one token.
+pub fn bearer(header: Option<&str>) -> Result<&str, AuthorizationError> {
+    let words = header.ok_or(AuthorizationError::HeaderMissing)?.trim_ascii();
+    let (scheme, token) =
+        words.split_once(|c: char| c.is_ascii_whitespace()).ok_or(AuthorizationError::WrongType)?;
+    let token = token.trim_ascii_start();
+    let is_one = !token.contains(|c: char| c.is_ascii_whitespace());
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    (is_bearer && is_one).then_some(token).ok_or(AuthorizationError::WrongType)
+}
+
+impl<'a> Unverified<'a> {
+    /// Decodes `token`.
+    ///
+    /// # Errors
+    /// When it is not a JWT in compact form.
+    pub fn parse(token: &'a str) -> Result<Self, AuthorizationError> {
+        const WRONG: AuthorizationError = AuthorizationError::WrongStructure;
+        if token.len() > limits::TOKEN {
+            return Err(WRONG);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(WRONG)?;
+        let (header, payload) = signed.split_once('.').ok_or(WRONG)?;
+        let decode = |part: &str| BASE64.decode(part).map_err(|_| WRONG);
+        let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+        let header = serde_json::from_slice(&header).map_err(|_| WRONG)?;
+        Ok(Self { signed, header, payload, signature })
+    }
+}
+
+impl Verifier {
+    /// Returns the published key that `token` names, or `None` if it is signed with a secret.
+    ///
+    /// # Errors
+    /// When its algorithm or its host is not configured.
+    pub fn wanted(&self, token: &Unverified<'_>) -> Result<Option<Wanted>, AuthorizationError> {
+        match (self.way(token)?, &token.header.kid) {
+            (Way::Secret, _) => Ok(None),
+            (Way::Published, kid) => {
+                let host = self.host(token)?;
+                let kid = kid.as_ref().and_then(KeyId::read);
+                Ok(Some(Wanted { host, kid: kid.ok_or(AuthorizationError::UnknownKey)? }))
+            }
+        }
+    }
+
+    /// Verifies `token` at the time `now`, with a secret or with the `published` key that it names.
+    ///
+    /// # Errors
+    /// The first check that fails, in the order given above.
+    pub fn verify(
+        &self,
+        token: &Unverified<'_>,
+        published: Option<&PublicKey>,
+        now: Timestamp,
+    ) -> Result<Claims, AuthorizationError> {
+        self.check_signature(token, published)?;
+        let payload = serde_json::from_slice(&token.payload);
+        let payload: Payload = payload.map_err(|_| AuthorizationError::WrongStructure)?;
+        Times::of(&payload)?.check(now)?;
+        self.check_audience(&payload)?;
+        let claims = claims(&payload)?;
+        let is_served =
+            self.tenants.is_empty() || self.tenants.contains(&claims.credentials.tenant);
+        is_served.then_some(claims).ok_or(AuthorizationError::TenantNotServed)
+    }
+
+    /// Returns the token's algorithm if it is configured.
+    fn way(&self, token: &Unverified<'_>) -> Result<Way, AuthorizationError> {
+        // `crit` lists extensions that must be understood; none is supported.
+        match (&*token.header.alg, &token.header.crit) {
+            ("HS256", None) if !self.secrets.is_empty() => Ok(Way::Secret),
+            ("RS256", None) if !self.hosts.is_empty() => Ok(Way::Published),
+            _ => Err(AuthorizationError::WrongAlgorithm {
+                expected: match (self.secrets.is_empty(), self.hosts.is_empty()) {
+                    (false, true) => "HS256 is expected",
+                    (true, false) => "RS256 is expected",
+                    _ => "HS256 or RS256 is expected",
+                },
+            }),
+        }
+    }
+
+    /// Returns the index of the host that the token names.
+    fn host(&self, token: &Unverified<'_>) -> Result<usize, AuthorizationError> {
+        #[derive(Deserialize)]
+        struct Named {
+            jwks_host: Option<Value>,
+        }
+        let named: Named = serde_json::from_slice(&token.payload)
+            .map_err(|_| AuthorizationError::WrongStructure)?;
+        let name = named.jwks_host.as_ref().and_then(Value::as_str);
+        let name = name.ok_or(AuthorizationError::HostMissing)?.trim();
+        let is_named = |host: &BaseUrl| host.authority().eq_ignore_ascii_case(name);
+        self.hosts.iter().position(is_named).ok_or(AuthorizationError::WrongHost)
+    }
+
+    fn check_signature(
+        &self,
+        token: &Unverified<'_>,
+        published: Option<&PublicKey>,
+    ) -> Result<(), AuthorizationError> {
+        let signed = token.signed.as_bytes();
+        match (self.way(token)?, published) {
+            (Way::Secret, _) => {
+                let made_it = |key: &SigningKey| {
+                    let mut mac = key.mac();
+                    mac.update(signed);
+                    // Compares the whole signature in constant time.
+                    mac.verify_slice(&token.signature).is_ok()
+                };
+                let is_good = self.secrets.iter().any(made_it);
+                is_good.then_some(()).ok_or(AuthorizationError::WrongSignature)
+            }
+            (Way::Published, Some(key)) if key.verifies(signed, &token.signature) => Ok(()),
+            (Way::Published, Some(_)) => Err(AuthorizationError::WrongPublishedSignature),
+            (Way::Published, None) => Err(AuthorizationError::UnknownKey),
+        }
+    }
+
+    fn check_audience(&self, payload: &Payload) -> Result<(), AuthorizationError> {
+        let Some(expected) = &self.audience else {
+            return Ok(());
+        };
+        let is_ours = |value: &Value| value.as_str().is_some_and(|text| same_url(text, expected));
+        let meant = match &payload.aud {
+            Some(Value::Array(list)) => list.iter().any(is_ours),
+            Some(value) => is_ours(value),
+            None => false,
+        };
+        meant.then_some(()).ok_or(AuthorizationError::WrongAudience)
+    }
+}
+
+/// The supported signature algorithms.
+enum Way {
+    Secret,
+    Published,
+}
+
+/// Compares two audience URLs, ignoring trailing slashes.
+fn same_url(a: &str, b: &str) -> bool {
+    a.trim_end_matches('/') == b.trim_end_matches('/')
+}
+
+impl Times {
+    fn of(payload: &Payload) -> Result<Self, AuthorizationError> {
+        let (exp, nbf) = (payload.exp.as_ref(), payload.nbf.as_ref());
+        Ok(Self { exp: date(exp, "exp")?, nbf: date(nbf, "nbf")? })
+    }
+
+    fn check(self, now: Timestamp) -> Result<(), AuthorizationError> {
+        match self {
+            Self { exp: Some(exp), .. } if now >= exp.plus(limits::LEEWAY) => {
+                Err(AuthorizationError::Expired { exp })
+            }
+            Self { nbf: Some(nbf), .. } if now < nbf.minus(limits::LEEWAY) => {
+                Err(AuthorizationError::NotYetValid { nbf })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Parses a NumericDate: seconds since 1970, which may have a fraction.
+fn date(
+    value: Option<&Value>,
+    claim: &'static str,
+) -> Result<Option<Timestamp>, AuthorizationError> {
+    let Some(value) = value else { return Ok(None) };
+    let whole = value.as_i64().or_else(|| {
+        // Truncating a fraction changes the time by less than the leeway.
+        let digits = value.as_f64().filter(|f| f.is_finite())?.trunc();
+        format!("{digits:.0}").parse().ok()
+    });
+    let seconds = whole.ok_or(AuthorizationError::WrongPayload { claim })?;
+    Ok(Some(Timestamp::from_unix_seconds(seconds)))
+}
+
+fn claims(payload: &Payload) -> Result<Claims, AuthorizationError> {
+    let text = |value: &Option<Value>, claim| {
+        let text = value.as_ref().and_then(Value::as_str).map(str::trim);
+        text.filter(|text| !text.is_empty())
+            .map(str::to_owned)
+            .ok_or(AuthorizationError::WrongPayload { claim })
+    };
+    let tenant = text(&payload.tenant_id, "tenant_id")?;
+    let application = text(&payload.application_id, "application_id")?;
+    let secret = text(&payload.client_secret, "client_secret")?;
+    Ok(Claims {
+        credentials: Credentials {
+            tenant: TenantId::parse(&tenant).ok_or(AuthorizationError::WrongTenant)?,
+            application,
+            secret: Secret::new(secret),
+        },
+        entities_limit: payload.entities_limit.as_ref().and_then(entities_limit),
+    })
+}
+
+/// Parses a positive number, also in a string. As in the original, anything else means the default.
+fn entities_limit(value: &Value) -> Option<usize> {
+    let number = match value {
+        Value::String(text) => text.trim().parse::<u64>().ok(),
+        value => value.as_u64(),
+    };
+    let number = usize::try_from(number.filter(|number| *number > 0)?);
+    Some(number.unwrap_or(usize::MAX).min(limits::ENTITIES_MAX))
+}
+
+/// Signs a token for `credentials`.
+pub fn sign(
+    credentials: &Credentials,
+    expires: Option<Timestamp>,
+    audience: Option<&str>,
+    key: &SigningKey,
+) -> Secret {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        application_id: &'a str,
+        tenant_id: &'a str,
+        client_secret: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exp: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        aud: Option<&'a str>,
+    }
+    let body = Body {
+        application_id: &credentials.application,
+        tenant_id: credentials.tenant.as_str(),
+        client_secret: credentials.secret.expose(),
+        exp: expires.map(Timestamp::unix_seconds),
+        aud: audience,
+    };
+    // Strings and numbers always have a JSON form.
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let header = BASE64.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+    let signed = format!("{header}.{}", BASE64.encode(body));
+    let mut mac = key.mac();
+    mac.update(signed.as_bytes());
+    let signature = BASE64.encode(mac.finalize().into_bytes());
+    Secret::new(format!("{signed}.{signature}"))
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: Box<str>,
+    crit: Option<Value>,
+    kid: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    application_id: Option<Value>,
+    tenant_id: Option<Value>,
+    client_secret: Option<Value>,
+    exp: Option<Value>,
+    nbf: Option<Value>,
+    aud: Option<Value>,
+    #[serde(rename = "CTR_ENTITIES_LIMIT")]
+    entities_limit: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::jwks::KeySet;
+
+    const NOW: i64 = 1_790_000_000;
+    const CREDENTIALS: &str = r#""application_id":"11111111-2222-3333-4444-555555555555",
+        "tenant_id":"66666666-7777-8888-9999-000000000000","client_secret":"not-a-real-secret""#;
+
+    fn verifier() -> Verifier {
+        Verifier { secrets: vec![key(&"0123456789abcdef".repeat(4))], ..Verifier::default() }
+    }
+
+    fn key(text: &str) -> SigningKey {
+        SigningKey::new(Secret::new(text)).unwrap()
+    }
+
+    fn token(header: &str, payload: &str) -> String {
+        let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
+        let mut mac = verifier().secrets[0].mac();
+        mac.update(signed.as_bytes());
+        format!("{signed}.{}", BASE64.encode(mac.finalize().into_bytes()))
+    }
+
+    fn check(token: &str) -> Result<Claims, AuthorizationError> {
+        check_by(&verifier(), token, None)
+    }
+
+    fn check_by(
+        verifier: &Verifier,
+        token: &str,
+        published: Option<&PublicKey>,
+    ) -> Result<Claims, AuthorizationError> {
+        let token = Unverified::parse(token)?;
+        verifier.verify(&token, published, Timestamp::from_unix_seconds(NOW))
+    }
+
+    fn check_payload(payload: &str) -> Result<Claims, AuthorizationError> {
+        check(&token(r#"{"alg":"HS256"}"#, payload))
+    }
+
+    /// Made with another implementation (jwt-generator).
+    const VECTOR: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
+        eyJhcHBsaWNhdGlvbl9pZCI6IjExMTExMTExLTIyMjItMzMzMy00NDQ0LTU1NTU1NTU1NTU1NSIsInRlbmFudF9p\
+        ZCI6IjY2NjY2NjY2LTc3NzctODg4OC05OTk5LTAwMDAwMDAwMDAwMCIsImNsaWVudF9zZWNyZXQiOiJub3QtYS1y\
+        ZWFsLXNlY3JldCJ9.Kn8L0RMeozcgfWKdm03faAEPYc3lBiNmfs9X1q2tINg";
+
+    #[test]
+    fn accepts_what_another_implementation_signed_and_signs_the_same() {
+        let claims = check(VECTOR).unwrap();
+        let credentials = claims.credentials();
+        assert_eq!(credentials.application, "11111111-2222-3333-4444-555555555555");
+        assert_eq!(credentials.tenant.as_str(), "66666666-7777-8888-9999-000000000000");
+        assert_eq!(credentials.secret, Secret::new("not-a-real-secret"));
+        let signed = sign(credentials, None, None, &verifier().secrets[0]);
+        assert_eq!(signed.expose(), VECTOR);
+    }
+
+    #[test]
+    fn refuses_every_token_with_one_bit_changed() {
+        let whole = VECTOR.as_bytes();
+        for at in 0..whole.len() {
+            for bit in 0..7 {
+                let mut changed = whole.to_vec();
+                changed[at] ^= 1 << bit;
+                // The last character holds two bits that mean nothing.
+                let padding = at == whole.len() - 1
+                    && BASE64.decode(&changed[whole.len() - 43..]).ok()
+                        == BASE64.decode(&whole[whole.len() - 43..]).ok();
+                let text = String::from_utf8(changed).unwrap();
+                assert!(check(&text).is_err() || padding, "byte {at}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_its_name() {
+        use AuthorizationError::*;
+        let good = format!("{{{CREDENTIALS}}}");
+        let other_key = {
+            let (signed, _) = VECTOR.rsplit_once('.').unwrap();
+            format!("{signed}.{}", BASE64.encode([0; 32]))
+        };
+        const WRONG_ALGORITHM: AuthorizationError =
+            WrongAlgorithm { expected: "HS256 is expected" };
+        let long = "x".repeat(limits::TOKEN + 1);
+        let rows = [
+            // Structure.
+            (String::new(), WrongStructure),
+            ("a.b".to_owned(), WrongStructure),
+            ("a.b.c.d".to_owned(), WrongStructure),
+            ("!.!.!".to_owned(), WrongStructure),
+            (long, WrongStructure),
+            (token("[]", &good), WrongStructure),
+            (token(r#"{"alg":"HS256"}"#, "[]"), WrongStructure),
+            (token(r#"{"alg":7}"#, &good), WrongStructure),
+            // The algorithm is ours to choose, whatever the token says.
+            (token(r#"{"alg":"none"}"#, &good), WRONG_ALGORITHM),
+            (token(r#"{"alg":"hs256"}"#, &good), WRONG_ALGORITHM),
+            (token(r#"{"alg":"HS512"}"#, &good), WRONG_ALGORITHM),
+            (token(r#"{"alg":"RS256"}"#, &good), WRONG_ALGORITHM),
+            (token(r#"{"alg":"HS256","crit":["b64"]}"#, &good), WRONG_ALGORITHM),
+            // The signature, complete or cut.
+            (other_key, WrongSignature),
+            (VECTOR[..VECTOR.len() - 3].to_owned(), WrongSignature),
+            (format!("{}.", VECTOR.rsplit_once('.').unwrap().0), WrongSignature),
+        ];
+        for (token, expected) in rows {
+            assert_eq!(check(&token).unwrap_err(), expected, "{token}");
+        }
+    }
+
+    #[test]
+    fn times_are_honoured_with_a_minute_of_leeway() {
+        let rows = [
+            (format!(r#""exp":{}"#, NOW - 59), None),
+            (format!(r#""exp":{}"#, NOW - 60), Some("Expired")),
+            (format!(r#""exp":{}.5"#, NOW - 61), Some("Expired")),
+            (r#""exp":1"#.to_owned(), Some("Expired")),
+            (r#""exp":1e300"#.to_owned(), Some("WrongPayload")),
+            (r#""exp":"tomorrow""#.to_owned(), Some("WrongPayload")),
+            (r#""exp":null"#.to_owned(), None),
+            (format!(r#""nbf":{}"#, NOW + 60), None),
+            (format!(r#""nbf":{}"#, NOW + 61), Some("NotYetValid")),
+            (r#""nbf":[]"#.to_owned(), Some("WrongPayload")),
+        ];
+        for (claim, expected) in rows {
+            let error = check_payload(&format!("{{{CREDENTIALS},{claim}}}")).err();
+            let name = error.map(|error| format!("{error:?}"));
+            assert_eq!(name.is_some(), expected.is_some(), "{claim}");
+            assert!(name.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{claim}");
+        }
+    }
+
+    #[test]
+    fn a_configured_audience_has_to_be_named() {
+        let verifier =
+            Verifier { audience: Some("https://relay.example".to_owned()), ..verifier() };
+        let rows = [
+            (r#""aud":"https://relay.example""#, true),
+            (r#""aud":"https://relay.example/""#, true),
+            (r#""aud":["x","https://relay.example"]"#, true),
+            (r#""aud":"https://relay.example.evil.example""#, false),
+            (r#""aud":[]"#, false),
+            (r#""aud":7"#, false),
+            (r#""iss":"IROH Auth""#, false),
+        ];
+        for (claim, accepted) in rows {
+            let token = token(r#"{"alg":"HS256"}"#, &format!("{{{CREDENTIALS},{claim}}}"));
+            let result = check_by(&verifier, &token, None);
+            let expected = (!accepted).then_some(AuthorizationError::WrongAudience);
+            assert_eq!(result.err(), expected, "{claim}");
+        }
+        // Without a configured audience, the claim is ignored.
+        assert!(check_payload(&format!(r#"{{{CREDENTIALS},"aud":7}}"#)).is_ok());
+    }
+
+    #[test]
+    fn all_three_credentials_are_needed() {
+        let rows = [
+            (r#"{}"#, "tenant_id"),
+            (r#"{"tenant_id":"a.com","client_secret":"s"}"#, "application_id"),
+            (r#"{"tenant_id":"a.com","application_id":"a"}"#, "client_secret"),
+            (r#"{"tenant_id":"a.com","application_id":"a","client_secret":" "}"#, "client_secret"),
+            (r#"{"tenant_id":7,"application_id":"a","client_secret":"s"}"#, "tenant_id"),
+        ];
+        for (payload, claim) in rows {
+            let expected = AuthorizationError::WrongPayload { claim };
+            assert_eq!(check_payload(payload).unwrap_err(), expected);
+        }
+        let evil = r#"{"tenant_id":"../../evil","application_id":"a","client_secret":"s"}"#;
+        assert_eq!(check_payload(evil).unwrap_err(), AuthorizationError::WrongTenant);
+    }
+
+    #[test]
+    fn the_limit_is_a_positive_number_or_the_default() {
+        let rows = [
+            ("5", Some(5)),
+            (r#""5""#, Some(5)),
+            (r#"" 50 ""#, Some(50)),
+            ("1000000", Some(limits::ENTITIES_MAX)),
+            ("0", None),
+            ("-1", None),
+            ("2.5", None),
+            ("null", None),
+            (r#""many""#, None),
+            ("[]", None),
+        ];
+        for (value, expected) in rows {
+            let payload = format!(r#"{{{CREDENTIALS},"CTR_ENTITIES_LIMIT":{value}}}"#);
+            assert_eq!(check_payload(&payload).unwrap().entities_limit(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_header_is_bearer_and_one_token() {
+        use AuthorizationError::*;
+        let rows = [
+            (None, Err(HeaderMissing)),
+            (Some("Bearer abc"), Ok("abc")),
+            (Some("bearer  abc "), Ok("abc")),
+            (Some("Bearer"), Err(WrongType)),
+            (Some(""), Err(WrongType)),
+            (Some("Basic abc"), Err(WrongType)),
+            (Some("Bearer a b"), Err(WrongType)),
+            (Some("\tBearer\t abc\t"), Ok("abc")),
+            // Rust does not count a vertical tab as ASCII white space.
+            (Some("Bearer a\x0Bb"), Ok("a\x0Bb")),
+            (Some("Bearer a\tb"), Err(WrongType)),
+            (Some("abc"), Err(WrongType)),
+        ];
+        for (header, expected) in rows {
+            assert_eq!(bearer(header), expected);
+        }
+    }
+
+    #[test]
+    fn a_token_may_be_as_long_as_the_bound() {
+        let fixed = token(r#"{"alg":"HS256"}"#, &format!("{{{CREDENTIALS},\"x\":\"\"}}")).len();
+        let with = |length: usize| {
+            let payload = format!("{{{CREDENTIALS},\"x\":\"{}\"}}", "x".repeat(length));
+            token(r#"{"alg":"HS256"}"#, &payload)
+        };
+        // Three bytes are four characters.
+        let mut length = (limits::TOKEN - fixed) / 4 * 3;
+        while with(length + 1).len() <= limits::TOKEN {
+            length += 1;
+        }
+        assert_eq!(with(length).len(), limits::TOKEN);
+        assert!(check(&with(length)).is_ok());
+        let error = check(&with(length + 1)).unwrap_err();
+        assert_eq!(error, AuthorizationError::WrongStructure);
+    }
+
+    #[test]
+    fn any_of_several_secrets_may_have_signed() {
+        let (old, new) = (key(&"o".repeat(32)), key(&"n".repeat(32)));
+        let credentials = check(VECTOR).unwrap().credentials().clone();
+        let both = Verifier { secrets: vec![new.clone(), old.clone()], ..Verifier::default() };
+        for by in [&old, &new] {
+            let token = sign(&credentials, None, None, by);
+            assert_eq!(check_by(&both, token.expose(), None).unwrap().credentials(), &credentials);
+            let error = check(token.expose()).unwrap_err();
+            assert_eq!(error, AuthorizationError::WrongSignature);
+        }
+    }
+
+    #[test]
+    fn only_named_tenants_are_served() {
+        let tenant = |name| TenantId::parse(name).unwrap();
+        let only = |name| Verifier { tenants: vec![tenant("a.com"), tenant(name)], ..verifier() };
+        assert!(check_by(&only("66666666-7777-8888-9999-000000000000"), VECTOR, None).is_ok());
+        let error = check_by(&only("contoso.com"), VECTOR, None).unwrap_err();
+        assert_eq!(error, AuthorizationError::TenantNotServed);
+    }
+
+    /// Made with openssl.
+    const PUBLISHED: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjAyQjExNzQyMzRDMjlGOEVGQjY5OTExNDM4RjU5N0ZGM0ZGRUU2QjciLCJ0\
+        eXAiOiJKV1QifQ.eyJhcHBsaWNhdGlvbl9pZCI6IjExMTExMTExLTIyMjItMzMzMy00NDQ0LTU1NTU1NTU1NTU1N\
+        SIsInRlbmFudF9pZCI6IjY2NjY2NjY2LTc3NzctODg4OC05OTk5LTAwMDAwMDAwMDAwMCIsImNsaWVudF9zZWNyZ\
+        XQiOiJub3QtYS1yZWFsLXNlY3JldCIsImp3a3NfaG9zdCI6InZpc2liaWxpdHkuYW1wLmNpc2NvLmNvbSIsImF1Z\
+        CI6Imh0dHBzOi8vcmVsYXkuZXhhbXBsZSJ9.L2ljtgXH7hX0X1KqgGaqA6l58CvUGSwE-ImRbpmfRNhA833c757s\
+        28xewNgFoUf9YPhru9Jz00bMPDcjUsc5zEolWgxChJ1fekD5j1xJ0lvwgnDYVzfLvMI6P2nOsaNs3AlWtKizK0Bq\
+        J7yTU8vvzCCNXPuFdWj0Y1jEcHUs5MLl9snlAqvY9FCnq4XIwX1WtaJFQ4WPoXz74Q4P7C3l_RBS1ucuF4hz4neJ\
+        WT7JiE5aQZjhVsn6MF-0dUBMB5004LnKrrPSoj73hW-rTr0lOLBwjdhzvapQQ8_Td6Oae3iV1vyBfCzluwFVePfp\
+        5XKEfxMa0lfthtfSWrnJyh6bhg";
+    const MODULUS: &str = "52UYr-ynlaUlhkMRxWHtQFXcvw-lo2NXed-14SHQossR-9qDF1q65dvBcKMG8bxMJ_o8-GavIHECT3RrF9kxggWr\
+        TyUuYfV3NaCwh94SfPqsyYFiL5lKmu5HfhOP-vV_wXIXQhuWdwbhkhVAyaD5fIIzRXl35CCC2GHOMKTboemjaiFT\
+        mM2mVbAZ2eF5ipsUx6E3WfagK0RgKlWYllaysSVzqp3BvqOJY8ksYrSOL3Z75jkYT7UdOOck1KOf65bC48UqEg9N\
+        P-_k2HP-2FeNRHA6FiGbayvCxYuEc_OCEWpJEZMc4J9Xfziy7w0Lk0kykoFw9eMHVFBNLD057wqTcw";
+
+    fn published() -> Verifier {
+        let hosts = ["https://visibility.eu.amp.cisco.com", "https://visibility.amp.cisco.com"];
+        let hosts = hosts.map(|host| BaseUrl::parse(host).unwrap()).to_vec();
+        Verifier { hosts, ..Verifier::default() }
+    }
+
+    fn public_key() -> PublicKey {
+        let document = serde_json::json!({"keys": [
+            {"kty": "RSA", "kid": "02B1174234C29F8EFB69911438F597FF3FFEE6B7", "n": MODULUS, "e": "AQAB"}
+        ]});
+        let keys = KeySet::parse(document.to_string().as_bytes()).unwrap();
+        let token = Unverified::parse(PUBLISHED).unwrap();
+        let wanted = published().wanted(&token).unwrap().unwrap();
+        assert_eq!(wanted.host, 1);
+        keys.get(&wanted.kid).unwrap().clone()
+    }
+
+    #[test]
+    fn a_published_key_verifies_what_another_implementation_signed() {
+        let key = public_key();
+        let claims = check_by(&published(), PUBLISHED, Some(&key)).unwrap();
+        assert_eq!(claims.credentials(), check(VECTOR).unwrap().credentials());
+        let wrong = AuthorizationError::WrongPublishedSignature;
+        let (signed, signature) = PUBLISHED.rsplit_once('.').unwrap();
+        for changed in [
+            PUBLISHED.replacen("LCJ0", "LCK0", 1),
+            format!("{signed}.{}", &signature[..signature.len() - 4]),
+            format!("{signed}.{}", signature.replace(&signature[..4], "AAAA")),
+            format!("{signed}."),
+        ] {
+            let error = check_by(&published(), &changed, Some(&key)).unwrap_err();
+            assert!(error == wrong || error == AuthorizationError::WrongStructure, "{changed}");
+        }
+        let unknown = check_by(&published(), PUBLISHED, None).unwrap_err();
+        assert_eq!(unknown, AuthorizationError::UnknownKey);
+    }
+
+    #[test]
+    fn the_way_is_configured_and_never_the_tokens_choice() {
+        let key = public_key();
+        let both = Verifier { secrets: verifier().secrets, ..published() };
+        // Algorithm confusion: HS256 with the public key as the secret.
+        let confused = {
+            let public = SigningKey::new(Secret::new(MODULUS)).unwrap();
+            let credentials = check(VECTOR).unwrap().credentials().clone();
+            sign(&credentials, None, None, &public).expose().to_owned()
+        };
+        let as_rs256 = token(r#"{"alg":"RS256","kid":"k"}"#, &format!("{{{CREDENTIALS}}}"));
+        let rows = [
+            (&verifier(), VECTOR, true),
+            (&verifier(), PUBLISHED, false),
+            (&published(), PUBLISHED, true),
+            (&published(), VECTOR, false),
+            (&both, VECTOR, true),
+            (&both, PUBLISHED, true),
+            (&both, &confused, false),
+            (&both, &as_rs256, false),
+            (&published(), &confused, false),
+        ];
+        for (verifier, token, accepted) in rows {
+            let result = check_by(verifier, token, Some(&key));
+            assert_eq!(result.is_ok(), accepted, "{token}");
+        }
+        let error = check_by(&published(), VECTOR, Some(&key)).unwrap_err();
+        assert_eq!(error, AuthorizationError::WrongAlgorithm { expected: "RS256 is expected" });
+    }
+
+    #[test]
+    fn a_token_selects_a_host_of_the_list_and_nothing_else() {
+        use AuthorizationError::*;
+        let wanted = |host: &str, kid: &str| {
+            let token = token(
+                &format!(r#"{{"alg":"RS256","kid":{kid}}}"#),
+                &format!(r#"{{"jwks_host":{host}}}"#),
+            );
+            let token = Unverified::parse(&token).unwrap();
+            published().wanted(&token).map(|wanted| wanted.unwrap().host)
+        };
+        let rows = [
+            (r#""visibility.amp.cisco.com""#, Ok(1)),
+            (r#"" Visibility.EU.amp.cisco.com ""#, Ok(0)),
+            ("null", Err(HostMissing)),
+            ("7", Err(HostMissing)),
+            (r#""""#, Err(WrongHost)),
+            (r#""evil.example""#, Err(WrongHost)),
+            (r#""visibility.amp.cisco.com.evil.example""#, Err(WrongHost)),
+            (r#""visibility.amp.cisco.com@evil.example""#, Err(WrongHost)),
+            (r#""visibility.amp.cisco.com:444""#, Err(WrongHost)),
+            (r#""visibility.amp.cisco.com/x?y=""#, Err(WrongHost)),
+            (r#""https://visibility.amp.cisco.com""#, Err(WrongHost)),
+            (r#""169.254.169.254/latest/meta-data?x=""#, Err(WrongHost)),
+        ];
+        for (host, expected) in rows {
+            assert_eq!(wanted(host, r#""k""#), expected, "{host}");
+        }
+        for kid in ["null", "7", r#""""#] {
+            assert_eq!(wanted(r#""visibility.amp.cisco.com""#, kid), Err(UnknownKey), "{kid}");
+        }
+    }
+
+    #[test]
+    fn a_short_key_is_no_key() {
+        assert!(SigningKey::new(Secret::new("x".repeat(31))).is_none());
+        assert!(SigningKey::new(Secret::new("")).is_none());
+    }
+}

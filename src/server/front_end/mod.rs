@@ -1,0 +1,378 @@
+//! The front end: a TCP server that protects the HTTP server from the network.
+//!
+//! tiny_http trusts its clients: one request can crash the process, slow clients block its workers,
+//! and keep-alive clients can be stranded. The front end trusts nobody. It reads one complete
+//! request within bounds of time and memory, validates its framing ([`framing`](crate::server::front_end::request_head)),
+//! and only then forwards it over a Unix socket in a private directory. It knows bytes and
+//! deadlines, but no routes or tokens.
+
+pub mod request_head;
+
+mod connection;
+mod connection_table;
+mod private_dir;
+
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::base::limits;
+use crate::base::log::{Event, Events, Level};
+use crate::base::semaphore::Semaphore;
+use crate::server::front_end::request_head::Refusal;
+use connection::Client;
+use connection_table::{Crowd, Seat};
+use private_dir::PrivateDirectory;
+pub use private_dir::remove;
+
+/// The limits of the front end.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Bounds {
+    /// Clients connected at once.
+    pub connections: usize,
+    /// Requests forwarded at once.
+    pub in_flight: usize,
+    /// Time to receive a head.
+    pub head: Duration,
+    /// Time to receive a body.
+    pub body: Duration,
+    /// Idle time between requests.
+    pub idle: Duration,
+    /// Time for the response from the HTTP server.
+    pub answer: Duration,
+    /// Time for a client to receive a small response.
+    pub write: Duration,
+    /// Time for a client to close after the last response.
+    pub linger: Duration,
+}
+
+impl Bounds {
+    /// Returns the default limits for `workers` that need up to `answer` per request.
+    pub const fn new(workers: usize, answer: Duration) -> Self {
+        Self {
+            connections: limits::CONNECTIONS,
+            in_flight: workers + limits::QUEUE,
+            head: limits::HEAD_TIMEOUT,
+            body: limits::BODY_TIMEOUT,
+            idle: limits::IDLE_TIMEOUT,
+            answer: answer.saturating_add(limits::ANSWERING),
+            write: limits::WRITE_TIMEOUT,
+            linger: limits::LINGER,
+        }
+    }
+}
+
+/// A bound front end.
+pub struct Guard {
+    listener: TcpListener,
+    /// Whether the listener outlives this process.
+    is_shared: bool,
+    address: SocketAddr,
+    bounds: Bounds,
+    directory: PrivateDirectory,
+    closing: Arc<Closing>,
+}
+
+/// Closes the listener from another thread.
+#[derive(Clone)]
+pub struct Closer(Arc<Closing>);
+
+#[derive(Default)]
+struct Closing {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    #[default]
+    Open,
+    Asked,
+    Closed,
+}
+
+/// The state that all clients share.
+struct Shared {
+    behind: PathBuf,
+    bounds: Bounds,
+    events: Events,
+    closing: Arc<Closing>,
+    requests: Semaphore,
+    bodies: AtomicUsize,
+}
+
+impl Shared {
+    fn is_closing(&self) -> bool {
+        self.closing.is_asked()
+    }
+}
+
+impl AsFd for Guard {
+    /// Returns the listening socket.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Guard {
+    /// Binds `address` and creates the private directory.
+    ///
+    /// # Errors
+    /// When either fails, or the limit on open files is too low.
+    pub fn bind(address: SocketAddr, bounds: Bounds) -> io::Result<Self> {
+        Self::new(TcpListener::bind(address)?, false, bounds)
+    }
+
+    /// Takes over a listening socket that outlives this process: clients in its queue at the end
+    /// are the next owner's.
+    ///
+    /// # Errors
+    /// When it is no TCP socket, or the limit on open files is too low.
+    pub fn inherited(listener: TcpListener, bounds: Bounds) -> io::Result<Self> {
+        listener.set_nonblocking(false)?;
+        Self::new(listener, true, bounds)
+    }
+
+    fn new(listener: TcpListener, is_shared: bool, bounds: Bounds) -> io::Result<Self> {
+        let connections = connections(&bounds, open_files())?;
+        let bounds = Bounds { connections, ..bounds };
+        let address = listener.local_addr()?;
+        // Has `accept` time out. The standard library offers this for streams only, but the option
+        // exists for every socket.
+        let socket = TcpStream::from(OwnedFd::from(listener.try_clone()?));
+        socket.set_read_timeout(Some(limits::ACCEPT_POLL))?;
+        let directory = PrivateDirectory::new()?;
+        Ok(Self { listener, is_shared, address, bounds, directory, closing: Arc::default() })
+    }
+
+    /// Returns the address, with the actual port if any was allowed.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the path of the Unix socket for the HTTP server.
+    pub fn behind(&self) -> PathBuf {
+        self.directory.socket()
+    }
+
+    /// Returns a handle that closes the listener.
+    pub fn closer(&self) -> Closer {
+        Closer(Arc::clone(&self.closing))
+    }
+
+    /// Accepts clients until closed, then waits up to `drain` for requests in flight.
+    ///
+    /// # Errors
+    /// When accepting fails although it was not closed.
+    pub fn serve(self, drain: Duration, events: Events) -> io::Result<()> {
+        let shared = Arc::new(Shared {
+            behind: self.behind(),
+            bounds: self.bounds,
+            events,
+            closing: Arc::clone(&self.closing),
+            requests: Semaphore::new(self.bounds.in_flight),
+            bodies: AtomicUsize::new(0),
+        });
+        let crowd = Arc::new(Crowd::new(self.bounds.connections));
+        let admitted = admit(&self.listener, self.is_shared, &crowd, &shared);
+        drop(self.listener);
+        self.closing.enter(State::Closed);
+        admitted?;
+        crowd.close();
+        crowd.wait_until_empty(drain);
+        Ok(())
+    }
+}
+
+impl Closer {
+    /// Closes the listener. When this returns, the system refuses new clients, or a shared socket
+    /// keeps them for its next owner.
+    pub fn close(&self) {
+        self.0.enter(State::Asked);
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bounded, in case nothing serves.
+        let open = |state: &mut State| *state < State::Closed;
+        drop(self.0.changed.wait_timeout_while(state, limits::ACCEPT_POLL * 20, open));
+    }
+}
+
+impl Closing {
+    fn enter(&self, next: State) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = next.max(*state);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn is_asked(&self) -> bool {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) >= State::Asked
+    }
+}
+
+/// Accepts clients until closed. Neither a client's error nor a lack of descriptors ends it.
+fn admit(
+    listener: &TcpListener,
+    is_shared: bool,
+    crowd: &Arc<Crowd>,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    let mut troubles = Troubles::default();
+    while !shared.is_closing() {
+        match listener.accept() {
+            Ok((stream, _)) => welcome(stream, crowd, shared, &mut troubles),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock
+                | ErrorKind::TimedOut
+                | ErrorKind::Interrupted
+                | ErrorKind::ConnectionAborted => {}
+                // The socket no longer listens, which is permanent.
+                ErrorKind::InvalidInput => return Err(error),
+                _ => troubles.tell(shared, "accept failed", &error),
+            },
+        }
+        troubles.count(crowd, shared);
+    }
+    if is_shared {
+        return Ok(());
+    }
+    // Clients in the system's queue consider themselves connected.
+    listener.set_nonblocking(true)?;
+    for _ in 0..limits::CONNECTIONS {
+        let Ok((stream, _)) = listener.accept() else { break };
+        stream.set_nonblocking(false)?;
+        welcome(stream, crowd, shared, &mut troubles);
+    }
+    Ok(())
+}
+
+fn welcome(stream: TcpStream, crowd: &Arc<Crowd>, shared: &Arc<Shared>, troubles: &mut Troubles) {
+    // Otherwise a response of more than one packet waits 40 ms for an acknowledgement. It fails if
+    // the client has left.
+    let _ = stream.set_nodelay(true);
+    let seat = match crowd.admit(stream) {
+        Ok(seat) => seat,
+        Err(stream) => return turn_away(&stream),
+    };
+    let shared_with = Arc::clone(shared);
+    let stream = Arc::clone(&seat.stream);
+    let thread = thread::Builder::new().name("client".to_owned()).stack_size(limits::CLIENT_STACK);
+    let spawned = thread.spawn(move || {
+        let seat: Seat = seat;
+        Client::new(&seat, &shared_with).serve();
+    });
+    if let Err(error) = spawned {
+        turn_away(&stream);
+        troubles.tell(shared, "no thread for a client", &error);
+    }
+}
+
+/// Rejects a client because the table is full, if that is possible without waiting.
+fn turn_away(mut stream: &TcpStream) {
+    if stream.set_nonblocking(true).is_ok() {
+        let _ = stream.write(&Refusal::Busy.to_bytes());
+    }
+}
+
+/// Logs problems and evictions, at a limited rate.
+#[derive(Default)]
+struct Troubles {
+    told: Option<Instant>,
+    counted: Option<Instant>,
+}
+
+impl Troubles {
+    /// Logs a problem, then pauses: a shortage does not end at once.
+    fn tell(&mut self, shared: &Shared, what: &'static str, error: &io::Error) {
+        if is_over(self.told) {
+            self.told = Some(Instant::now());
+            shared.events.tell(&Event::new(Level::Error, what).with("error", error));
+        }
+        thread::sleep(limits::ACCEPT_PAUSE);
+    }
+
+    fn count(&mut self, crowd: &Crowd, shared: &Shared) {
+        if is_over(self.counted) {
+            let evicted = crowd.evicted();
+            if evicted > 0 {
+                self.counted = Some(Instant::now());
+                let event = Event::new(Level::Warn, "crowded");
+                shared.events.tell(&event.with("evicted", evicted));
+            }
+        }
+    }
+}
+
+fn is_over(last: Option<Instant>) -> bool {
+    last.is_none_or(|last| last.elapsed() >= limits::TROUBLE)
+}
+
+/// Returns how many clients are allowed with this limit on open files, leaving enough descriptors
+/// for their requests. The HTTP server does not survive running out of them.
+fn connections(bounds: &Bounds, files: Option<usize>) -> io::Result<usize> {
+    // One to the HTTP server for each request, two there, and one or two more for a request to
+    // Microsoft.
+    let reserved = bounds.in_flight * 4 + limits::DESCRIPTORS;
+    let Some(files) = files else { return Ok(bounds.connections) };
+    let connections = files.saturating_sub(reserved).min(bounds.connections);
+    if connections < limits::CONNECTIONS_LEAST.min(bounds.connections) {
+        let least = reserved + limits::CONNECTIONS_LEAST;
+        return Err(io::Error::other(format!(
+            "the limit of {files} open files is too low; raise it to at least {least} \
+             (ulimit -n, LimitNOFILE=)"
+        )));
+    }
+    Ok(connections)
+}
+
+/// Returns the limit on open files of this process, if the system reports it.
+fn open_files() -> Option<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_descriptors_for_what_they_ask() {
+        assert!(open_files().unwrap() > 0);
+        let bounds = Bounds::new(16, Duration::from_secs(25));
+        let reserved = (16 + limits::QUEUE) * 4 + limits::DESCRIPTORS;
+        let rows = [
+            (None, Some(limits::CONNECTIONS)),
+            (Some(reserved + limits::CONNECTIONS + 1), Some(limits::CONNECTIONS)),
+            (Some(1_024), Some(384)),
+            (Some(reserved + limits::CONNECTIONS_LEAST), Some(limits::CONNECTIONS_LEAST)),
+            (Some(reserved + limits::CONNECTIONS_LEAST - 1), None),
+            (Some(0), None),
+        ];
+        for (files, expected) in rows {
+            assert_eq!(connections(&bounds, files).ok(), expected, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn each_time_is_the_one_that_is_meant() {
+        let bounds = Bounds::new(16, Duration::from_secs(25));
+        assert_eq!((bounds.head, bounds.body), (limits::HEAD_TIMEOUT, limits::BODY_TIMEOUT));
+        assert_eq!((bounds.idle, bounds.write), (limits::IDLE_TIMEOUT, limits::WRITE_TIMEOUT));
+        assert_eq!(bounds.linger, limits::LINGER);
+        assert_eq!(bounds.answer, Duration::from_secs(25) + limits::ANSWERING);
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_once_in_a_while() {
+        let ago = |span| Instant::now().checked_sub(span);
+        assert!(is_over(None) && is_over(ago(limits::TROUBLE)));
+        assert!(!is_over(ago(limits::TROUBLE / 2)) && !is_over(ago(Duration::ZERO)));
+    }
+}

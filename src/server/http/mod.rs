@@ -1,0 +1,565 @@
+//! The HTTP server: tiny_http accepts, a bounded queue holds requests, and worker threads answer.
+//!
+//! It listens on a Unix socket only, since tiny_http is unsafe to expose: a proxy or the front end
+//! stands before it. A proxy may forward a request before its body is complete, so only the worker
+//! that has the request, or the thread that rejects it, waits for a client.
+
+mod exchange;
+mod overflow;
+
+use crate::relay::response;
+use std::io::{self, Read as _};
+use std::mem::ManuallyDrop;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tiny_http::{Request, Server};
+
+use crate::base::limits;
+use crate::base::log::{Event, Events, Level, RequestId};
+use crate::base::metrics::Metrics;
+use crate::base::semaphore::{Permit, Semaphore};
+use crate::base::time::{Clock, Deadline, Now};
+use crate::relay::api::{self, Api, REQUEST_IDS};
+use crate::server::ServeSettings;
+use crate::server::admin::Admin;
+use exchange::{header, read_body, send, send_early};
+use overflow::Reserve;
+
+/// The handler of an HTTP server's requests.
+pub enum Behind {
+    /// The relay.
+    Relay(Arc<Api>),
+    /// The admin endpoints.
+    Admin(Admin),
+}
+
+/// A bound HTTP server.
+pub struct Door {
+    listener: UnixListener,
+    stopper: Stopper,
+    connections: Connections,
+}
+
+/// Whether connections stay open after a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connections {
+    /// Responses say `Connection: close`: tiny_http strands keep-alive clients that queue behind a
+    /// busy one.
+    Close,
+    /// The front end sends one request per connection and manages its clients' connections itself.
+    Guard,
+}
+
+/// Stops an HTTP server from another thread.
+#[derive(Clone)]
+pub struct Stopper(Arc<Stop>);
+
+struct Stop {
+    asked: AtomicBool,
+    path: PathBuf,
+    socket: Socket,
+    /// Set once it serves.
+    server: OnceLock<Weak<Server>>,
+}
+
+/// A second handle of the listening socket. `shutdown` on an owned one ends `accept`, and the
+/// system refuses new clients. On a shared one it would refuse them for its next owner too.
+enum Socket {
+    Own(UnixStream, FileId),
+    Shared(Withdraw),
+}
+
+/// Device and inode, which identify the file at a path.
+#[derive(PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(Self(metadata.dev(), metadata.ino()))
+    }
+}
+
+/// Ends `accept` on a shared listening socket with this path, in this process only.
+pub type Withdraw = Box<dyn Fn(&Path) + Send + Sync>;
+
+impl Door {
+    /// Binds `path`. A socket file on which nobody listens is replaced; one in use is not.
+    ///
+    /// # Errors
+    /// When binding fails.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let listener = bind_unix(path)?;
+        let socket = UnixStream::from(OwnedFd::from(listener.try_clone()?));
+        Ok(Self::new(listener, path.to_owned(), Socket::Own(socket, FileId::of(path)?)))
+    }
+
+    /// Binds `path` for the front end, whose connections may stay open.
+    ///
+    /// # Errors
+    /// As [`Door::bind`].
+    pub fn bind_for_guard(path: &Path) -> io::Result<Self> {
+        Ok(Self { connections: Connections::Guard, ..Self::bind(path)? })
+    }
+
+    /// Takes over a listening socket that outlives this process. The process that opened it passes
+    /// it on to the next one, so it must not be shut down. To stop, the server calls `withdraw`,
+    /// which has to end `accept` in this process only.
+    ///
+    /// # Errors
+    /// When it is no Unix socket with a path.
+    pub fn inherited(socket: OwnedFd, withdraw: Withdraw) -> io::Result<Self> {
+        let listener = UnixListener::from(socket);
+        listener.set_nonblocking(false)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable)?.to_owned();
+        Ok(Self::new(listener, path, Socket::Shared(withdraw)))
+    }
+
+    fn new(listener: UnixListener, path: PathBuf, socket: Socket) -> Self {
+        let asked = AtomicBool::new(false);
+        let stop = Stop { asked, path, socket, server: OnceLock::new() };
+        let stopper = Stopper(Arc::new(stop));
+        Self { listener, stopper, connections: Connections::Close }
+    }
+
+    /// Returns the path of the socket.
+    pub fn path(&self) -> &Path {
+        &self.stopper.0.path
+    }
+
+    /// Returns a handle that stops it.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Serves requests until stopped, then finishes those in flight.
+    ///
+    /// # Errors
+    /// When accepting fails although it was not stopped.
+    pub fn serve(
+        self,
+        behind: Behind,
+        settings: ServeSettings,
+        clock: Clock,
+        events: Events,
+    ) -> io::Result<()> {
+        // Room also for requests that workers are about to take; otherwise the last of a burst
+        // would be rejected while workers are idle.
+        let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
+        let prefix = if matches!(behind, Behind::Relay(_)) { "" } else { "admin-" };
+        let pool = Pool {
+            behind,
+            jobs: Mutex::new(jobs),
+            // It only counts: the queue is the bound.
+            in_flight: Semaphore::new(usize::MAX),
+            accepted: AtomicUsize::new(0),
+            series: format!("{prefix}{:x}-", clock.now().wall.unix_seconds()),
+            connections: self.connections,
+            clock,
+            events,
+        };
+        let workers = u64::try_from(settings.workers).unwrap_or_default();
+        pool.count(|metrics| metrics.workers.set(workers));
+        let pool = Arc::new(pool);
+        for number in 0..settings.workers {
+            let pool = Arc::clone(&pool);
+            let name = format!("worker-{number}");
+            let worker = thread::Builder::new().name(name).spawn(move || pool.work());
+            worker.map_err(|error| {
+                let problem = format!(
+                    "cannot start {workers} workers: {error}; lower RELAY_WORKERS, or raise \
+                     TasksMax=, ulimit -u or ulimit -v"
+                );
+                io::Error::new(error.kind(), problem)
+            })?;
+        }
+        let mut pulse = Pulse::feel(self.stopper(), pool.events.clone())?;
+        let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
+        // Dropping it would connect to the path and remove it, though another process may own it by
+        // then.
+        let server = ManuallyDrop::new(Arc::new(server));
+        // Nobody else sets it: a server serves once.
+        let _ = self.stopper.0.server.set(Arc::downgrade(&server));
+        let mut intake = Intake::new(&server, sender, &pool);
+        let mut result = intake.accept(&self.stopper, &mut pulse);
+        if self.stopper.is_asked() {
+            intake.drain(settings.drain_timeout);
+            result = Ok(());
+        }
+        // Dropping it would wait for its client; the process ends with this.
+        let _held = ManuallyDrop::new(intake.held.take());
+        self.stopper.stop();
+        result
+    }
+}
+
+impl Stopper {
+    /// Stops accepting: from now on new clients are refused, or wait for the next owner of a shared
+    /// socket.
+    pub fn stop(&self) {
+        if self.0.asked.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        match &self.0.socket {
+            Socket::Own(socket, file) => {
+                // Remove the file while still listening: another process replaces the file only if
+                // nobody listens, and then it is no longer touched here.
+                if FileId::of(&self.0.path).is_ok_and(|found| found == *file) {
+                    let _ = std::fs::remove_file(&self.0.path);
+                }
+                // It fails if the socket is closed already.
+                let _ = socket.shutdown(Shutdown::Read);
+            }
+            Socket::Shared(withdraw) => {
+                withdraw(&self.0.path);
+                // Needed even if that has woken `accept`, since this socket is not shut down.
+                let server = self.0.server.get().and_then(Weak::upgrade);
+                if let Some(server) = server {
+                    server.unblock();
+                }
+            }
+        }
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path).or_else(|error| {
+        // Nobody listens on other kinds of files either, but those must not be removed.
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+        let stale = error.kind() == io::ErrorKind::AddrInUse
+            && is_socket
+            && UnixStream::connect(path)
+                .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+        if !stale {
+            return Err(error);
+        }
+        std::fs::remove_file(path)?;
+        UnixListener::bind(path)
+    })?;
+    // For the proxy's group; the directory restricts access further.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// A request, the time of its arrival, and the permit that counts it as in flight until the job is
+/// dropped.
+struct Job {
+    request: Request,
+    /// Whether its body was read completely.
+    is_read: bool,
+    id: RequestId,
+    received: Now,
+    _permit: Option<Permit>,
+}
+
+/// The state that the workers share.
+struct Pool {
+    behind: Behind,
+    jobs: Mutex<Receiver<Job>>,
+    /// Requests queued or in progress.
+    in_flight: Semaphore,
+    /// Requests so far.
+    accepted: AtomicUsize,
+    /// The prefix of generated request IDs; a number follows.
+    series: String,
+    connections: Connections,
+    clock: Clock,
+    events: Events,
+}
+
+/// Takes requests from tiny_http and queues or rejects them, without ever waiting for a client: a
+/// pool of threads sends the rejections.
+struct Intake<'a> {
+    server: &'a Server,
+    pool: &'a Pool,
+    /// Jobs waiting for a worker.
+    queue: SyncSender<Job>,
+    refusals: Reserve<Job>,
+    /// A job that could be neither queued nor rejected yet. Until it can, no other is taken.
+    held: Option<Job>,
+}
+
+impl<'a> Intake<'a> {
+    fn new(server: &'a Server, queue: SyncSender<Job>, pool: &'a Arc<Pool>) -> Self {
+        let refusing = Arc::clone(pool);
+        let refuse = move |job| {
+            let busy = "The relay is busy. Please try again.";
+            refusing.finish(job, response::failure(503, busy, "unknown"));
+        };
+        let refusals = Reserve::new("refusal", limits::REFUSALS, refuse);
+        Self { server, pool, queue, refusals, held: None }
+    }
+
+    /// Takes requests until the server is stopped or fails.
+    fn accept(&mut self, stopper: &Stopper, pulse: &mut Pulse) -> io::Result<()> {
+        while !stopper.is_asked() {
+            // An error means that tiny_http's accept loop has ended.
+            self.take_one(limits::PULSE)?;
+            // A panic ends it without an error.
+            if pulse.is_lost() {
+                return Err(io::Error::other("the accept thread of tiny_http has ended"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes accepted requests for up to `timeout`.
+    fn drain(&mut self, timeout: Duration) {
+        let deadline = Deadline::after(timeout, self.pool.clock.now());
+        let in_flight = || self.pool.in_flight.taken();
+        while deadline.remaining(self.pool.clock.now()).is_some() {
+            match self.take_one(POLL) {
+                Ok(false) if in_flight() == 0 => break,
+                // An error is the one with which the accept loop ended.
+                _ => {}
+            }
+        }
+        let left = in_flight();
+        let level = match left {
+            _ if !self.pool.is_relay() => Level::Debug,
+            0 => Level::Info,
+            _ => Level::Warn,
+        };
+        self.pool.events.tell(&Event::new(level, "stopped").with("unanswered", left));
+    }
+
+    /// Places the held job, or the next request that arrives within `patience`; returns whether
+    /// there was one.
+    fn take_one(&mut self, patience: Duration) -> io::Result<bool> {
+        let job = match self.held.take() {
+            Some(job) => job,
+            None => match self.server.recv_timeout(patience)? {
+                Some(request) => self.pool.job(request),
+                None => return Ok(false),
+            },
+        };
+        self.held = self.put(job);
+        if self.held.is_some() {
+            thread::sleep(POLL);
+        }
+        Ok(true)
+    }
+
+    /// Queues or rejects `job`; returns it if neither is possible now.
+    fn put(&self, job: Job) -> Option<Job> {
+        // Before a worker can take it.
+        self.pool.count(|metrics| metrics.requests_waiting.add(&[], 1));
+        match self.queue.try_send(job) {
+            Ok(()) => None,
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                self.pool.count(|metrics| metrics.requests_waiting.subtract_one());
+                self.refusals.put(job)
+            }
+        }
+    }
+}
+
+/// The time of the last successful accept probe, or of the last one that could not be made.
+struct Pulse {
+    last: Arc<Mutex<Instant>>,
+    /// When `is_lost` was last called.
+    asked: Instant,
+}
+
+impl Pulse {
+    /// Starts the accept probe: it connects regularly, sends nothing, and expects tiny_http to
+    /// close the connection, which takes its accept thread and one of its pool. This also frees
+    /// clients that tiny_http has queued behind a busy thread. If connecting fails, as when the
+    /// socket belongs to another user, that says nothing about tiny_http.
+    fn feel(stopper: Stopper, events: Events) -> io::Result<Self> {
+        let last = Arc::new(Mutex::new(Instant::now()));
+        let felt = Arc::downgrade(&last);
+        thread::Builder::new().name("pulse".to_owned()).spawn(move || {
+            let mut warned = false;
+            while let Some(last) = felt.upgrade() {
+                // If nobody accepts, this blocks forever.
+                let probed = probe(&stopper.0.path);
+                if let Probe::NotTried(error) = &probed
+                    && !warned
+                    && !stopper.is_asked()
+                {
+                    let event = Event::new(Level::Warn, "self-probe");
+                    events.tell(&event.with("cannot_connect", error));
+                    warned = true;
+                }
+                if !matches!(probed, Probe::Unanswered) {
+                    *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                }
+                drop(last);
+                thread::sleep(limits::PULSE);
+            }
+        })?;
+        Ok(Self { last, asked: Instant::now() })
+    }
+
+    /// To be asked every [`limits::PULSE`]. If it was not for several, the process was
+    /// stopped, and tiny_http with it.
+    fn is_lost(&mut self) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now - std::mem::replace(&mut self.asked, now) > limits::PULSELESS / 2 {
+            *last = now;
+        }
+        now.saturating_duration_since(*last) > limits::PULSELESS
+    }
+}
+
+/// The result of a connection to our own socket.
+enum Probe {
+    /// It was accepted and closed.
+    Accepted,
+    /// It was made, but nobody accepted it.
+    Unanswered,
+    /// It could not be made.
+    NotTried(io::Error),
+}
+
+fn probe(path: &Path) -> Probe {
+    let mut stream = match UnixStream::connect(path) {
+        Ok(stream) => stream,
+        Err(error) => return Probe::NotTried(error),
+    };
+    let set = stream.set_read_timeout(Some(limits::PULSE));
+    let closed = set.and_then(|()| stream.shutdown(Shutdown::Write));
+    match closed.and_then(|()| stream.read(&mut [0])) {
+        Ok(0) => Probe::Accepted,
+        _ => Probe::Unanswered,
+    }
+}
+
+impl Pool {
+    const fn is_relay(&self) -> bool {
+        matches!(self.behind, Behind::Relay(_))
+    }
+
+    /// Records metrics for the relay; requests to the admin endpoints are not counted.
+    fn count(&self, count: impl FnOnce(&Metrics)) {
+        if let Behind::Relay(api) = &self.behind {
+            count(api.relay().metrics());
+        }
+    }
+
+    fn job(&self, request: Request) -> Job {
+        let number = self.accepted.fetch_add(1, Ordering::SeqCst) + 1;
+        let given = REQUEST_IDS.into_iter().find_map(|name| header(&request, name));
+        let own = || [self.series.as_str(), &number.to_string()].concat();
+        let id = RequestId::new(given, own);
+        let permit = self.in_flight.try_acquire();
+        Job { request, is_read: false, id, received: self.clock.now(), _permit: permit }
+    }
+
+    fn work(&self) {
+        loop {
+            let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(mut job) = job else { return };
+            self.count(|metrics| {
+                metrics.requests_waiting.subtract_one();
+                metrics.workers_busy.add(&[], 1);
+            });
+            let id = job.id.clone();
+            let answered = id.during(|| catch_unwind(AssertUnwindSafe(|| self.answer(&mut job))));
+            let response = answered.unwrap_or_else(|_| {
+                self.count(|metrics| metrics.panics.add(&[], 1));
+                response::failure(500, api::PANICKED, "unknown")
+            });
+            // A panic costs this response, not the worker.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.finish(job, response)));
+            self.count(|metrics| metrics.workers_busy.subtract_one());
+        }
+    }
+
+    fn answer(&self, job: &mut Job) -> response::Response {
+        let api = match &self.behind {
+            Behind::Relay(api) => api,
+            Behind::Admin(admin) => {
+                let (method, target) = (job.request.method().as_str(), job.request.url());
+                return admin.handle(method, target);
+            }
+        };
+        let deadline = api.relay().deadline(job.received);
+        let body = read_body(&mut job.request);
+        job.is_read = body.is_ok();
+        let header = |name| header(&job.request, name);
+        let request = api::Request {
+            method: job.request.method().as_str(),
+            target: job.request.url(),
+            authorization: header("Authorization"),
+            health_check: header("Health-Check"),
+            body: body.as_deref(),
+        };
+        api.handle(request, deadline)
+    }
+
+    /// Sends the response and logs the request.
+    fn finish(&self, job: Job, response: response::Response) {
+        let now = self.clock.now();
+        let took = now.monotonic.saturating_sub(job.received.monotonic);
+        let event = response.event(&job.id, took);
+        if let Behind::Relay(api) = &self.behind {
+            api.count(&response, took);
+        }
+        let sent = if job.is_read {
+            send(job.request, &response, &job.id, now.wall, self.connections)
+        } else {
+            send_early(job.request, response, &job.id, self.connections)
+        };
+        let event = match sent {
+            Ok(()) => event,
+            Err(error) => event.with("not_sent", error.kind()),
+        };
+        self.events.tell(&event);
+    }
+}
+
+/// How often to check whether all requests are finished, or whether a held job can be placed.
+const POLL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pulse_is_lost_when_it_has_not_been_felt_for_long() {
+        let ago = |span| Instant::now().checked_sub(span).unwrap();
+        let pulse =
+            |felt, asked| Pulse { last: Arc::new(Mutex::new(ago(felt))), asked: ago(asked) };
+        let long = limits::PULSELESS + Duration::from_millis(1);
+        assert!(!pulse(limits::PULSELESS / 2, limits::PULSE).is_lost());
+        assert!(pulse(long, limits::PULSE).is_lost());
+        // The process was stopped; from now on it counts again.
+        let mut pulse = pulse(long, long);
+        assert!(!pulse.is_lost() && *pulse.last.lock().unwrap() == pulse.asked);
+    }
+
+    #[test]
+    fn only_a_connection_that_nobody_accepts_counts_against_tiny_http() {
+        let path = std::env::temp_dir().join(format!("graph-relay-probe-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(matches!(probe(&path), Probe::NotTried(_)), "there is no such socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(matches!(probe(&path), Probe::Unanswered), "nobody accepts");
+        let accepts = thread::spawn(move || {
+            // The connection given up above, and the next.
+            (0..2).for_each(|_| drop(listener.accept().unwrap()));
+        });
+        assert!(matches!(probe(&path), Probe::Accepted), "accepted and closed");
+        accepts.join().unwrap();
+        assert!(matches!(probe(&path), Probe::NotTried(_)), "nobody listens at its path");
+        std::fs::remove_file(&path).unwrap();
+    }
+}

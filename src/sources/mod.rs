@@ -1,0 +1,156 @@
+//! The configured alert source. The only place that knows that there are several.
+
+pub mod alerts_v2;
+pub mod warning;
+
+pub(crate) mod alert_fetcher;
+pub(crate) mod crawl;
+pub(crate) mod hunting;
+pub(crate) mod legacy;
+pub(crate) mod lookup;
+pub(crate) mod segments;
+pub(crate) mod sync_state;
+pub(crate) mod tenants;
+
+use std::sync::Arc;
+
+use crate::alerts::index::AlertIndex;
+use crate::alerts::observable::Observable;
+use crate::base::credentials::Credentials;
+use crate::base::error::Error;
+use crate::base::time::Deadline;
+use crate::graph::client::Upstream;
+use crate::sources::alerts_v2::{SyncSettings, Tenant};
+use crate::sources::hunting::Hunt;
+use crate::sources::legacy::Legacy;
+use crate::sources::lookup::Found;
+use crate::sources::tenants::Tenants;
+
+/// The configured alert source, with its state for each tenant.
+pub(crate) enum Source {
+    AlertsV2(Tenants<Tenant>),
+    Hunting(Tenants<Hunt>),
+    Legacy(Tenants<Legacy>),
+}
+
+impl Source {
+    pub(crate) fn new(source: AlertSource, upstream: Arc<Upstream>, sync: SyncSettings) -> Self {
+        let (most, waiting) = (sync.max_tenants, sync.waiting);
+        match source {
+            AlertSource::AlertsV2 => {
+                let make = move |session, queue| Tenant::new(session, sync, queue);
+                Self::AlertsV2(Tenants::new(upstream, most, waiting, make))
+            }
+            AlertSource::Hunting => {
+                let make = move |session, queue| Hunt::new(session, sync.lookback, queue);
+                Self::Hunting(Tenants::new(upstream, most, waiting, make))
+            }
+            AlertSource::Legacy => Self::Legacy(Tenants::new(upstream, most, waiting, Legacy::new)),
+        }
+    }
+
+    /// Returns the client for calls to Microsoft.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        match self {
+            Self::AlertsV2(tenants) => tenants.upstream(),
+            Self::Hunting(tenants) => tenants.upstream(),
+            Self::Legacy(tenants) => tenants.upstream(),
+        }
+    }
+
+    /// Updates the gauges of tenants and alerts in memory.
+    pub(crate) fn take_stock(&self) {
+        let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        let (tenants, alerts) = match self {
+            Self::AlertsV2(tenants) => {
+                let all = tenants.all();
+                (all.len(), all.iter().map(|tenant| tenant.indexed()).sum())
+            }
+            Self::Hunting(tenants) => (tenants.all().len(), 0),
+            Self::Legacy(tenants) => (tenants.all().len(), 0),
+        };
+        let metrics = self.upstream().metrics();
+        metrics.index_tenants.set(count(tenants));
+        metrics.index_alerts.set(count(alerts));
+    }
+
+    /// Returns the newest `limit` alerts that mention each of `observables`.
+    ///
+    /// # Errors
+    /// When there is nothing to return at all.
+    pub(crate) fn find(
+        &self,
+        observables: &[Observable],
+        credentials: &Credentials,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Found, Error> {
+        match self {
+            Self::AlertsV2(tenants) => {
+                let find = |index: &AlertIndex| index.find_each(observables, limit);
+                let (hits, shortfalls) = tenants.of(credentials).look_up(deadline, find)?;
+                Ok(Found { hits, shortfalls })
+            }
+            Self::Hunting(tenants) => tenants.of(credentials).find(observables, limit, deadline),
+            Self::Legacy(tenants) => tenants.of(credentials).find(observables, limit, deadline),
+        }
+    }
+
+    /// Checks by real reads that the credentials work and have the permissions that this source
+    /// needs.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub(crate) fn probe(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
+        match self {
+            Self::AlertsV2(tenants) => tenants.of(credentials).probe(deadline),
+            Self::Hunting(tenants) => tenants.of(credentials).probe(deadline),
+            Self::Legacy(tenants) => tenants.of(credentials).probe(deadline),
+        }
+    }
+
+    /// Fetches a token unless a current one is cached.
+    ///
+    /// # Errors
+    /// When no token can be fetched.
+    pub(crate) fn log_in(
+        &self,
+        credentials: &Credentials,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        match self {
+            Self::AlertsV2(tenants) => tenants.of(credentials).session().log_in(deadline),
+            Self::Hunting(tenants) => tenants.of(credentials).session().log_in(deadline),
+            Self::Legacy(tenants) => tenants.of(credentials).session().log_in(deadline),
+        }
+    }
+}
+
+/// How alerts are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AlertSource {
+    /// List alerts with alerts_v2, keep them in memory and match them here.
+    #[default]
+    AlertsV2,
+    /// Query with advanced hunting, then fetch the alerts one by one.
+    Hunting,
+    /// Query with the filters of the legacy API, which Microsoft has retired.
+    Legacy,
+}
+
+impl AlertSource {
+    /// Returns its name in `RELAY_ALERT_SOURCE`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::AlertsV2 => "alerts_v2",
+            Self::Hunting => "hunting",
+            Self::Legacy => "legacy",
+        }
+    }
+
+    /// Returns the source called `word`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::AlertsV2, Self::Hunting, Self::Legacy].into_iter().find(|s| s.word() == word)
+    }
+}

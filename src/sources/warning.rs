@@ -1,0 +1,335 @@
+//! The warnings of an incomplete answer. A false "nothing found" is the relay's
+//! costliest mistake, so everything that may be missing is reported to the analyst.
+//!
+//! `docs/troubleshooting.md` explains each text; `tests/architecture.rs` compares them.
+
+use std::sync::Arc;
+
+use crate::alerts::observable::Observable;
+use crate::base::error::{Error, WireError, foreign};
+use crate::base::error_text::RETIRED;
+use crate::base::limits;
+use crate::base::time::Timestamp;
+
+/// One reason why an answer may be incomplete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shortfall {
+    /// The first crawl is still running.
+    Loading {
+        /// Alerts loaded so far.
+        alerts: usize,
+        /// All alerts after this time are loaded, if that is known.
+        back_to: Option<Timestamp>,
+        /// Start of the look-back window.
+        window: Timestamp,
+    },
+    /// The first crawl failed part-way.
+    Interrupted {
+        /// Alerts loaded so far.
+        alerts: usize,
+        /// All alerts after this time are loaded, if that is known.
+        back_to: Option<Timestamp>,
+        /// Start of the look-back window.
+        window: Timestamp,
+        /// The cause.
+        why: Error,
+    },
+    /// The refresh did not finish by the request's deadline.
+    Refreshing {
+        /// When the alerts were last known to be complete.
+        as_of: Timestamp,
+    },
+    /// The refresh failed.
+    Stale {
+        /// When the alerts were last known to be complete.
+        as_of: Timestamp,
+        /// The cause.
+        why: Error,
+    },
+    /// The tenant has more alerts than the index keeps.
+    Cut {
+        /// Alerts in the index.
+        kept: usize,
+        /// Time of the oldest of them.
+        back_to: Timestamp,
+    },
+    /// Providers behind Graph did not answer.
+    Partial {
+        /// When Graph first reported it.
+        since: Timestamp,
+        /// The providers that Graph names; may be empty.
+        providers: Vec<String>,
+    },
+    /// Microsoft's paging was inconsistent.
+    Doubtful,
+    /// The queries for some observables failed, or did not finish.
+    Unanswered {
+        /// The observables.
+        observables: Vec<Observable>,
+        /// The cause.
+        why: Error,
+    },
+    /// `RELAY_LOOKBACK` is longer than advanced hunting reaches.
+    Reach {
+        /// How far back it reaches.
+        back_to: Timestamp,
+    },
+    /// Hunting found more rows than the relay reads.
+    Rows {
+        /// Time of the oldest row read.
+        back_to: Timestamp,
+    },
+    /// Alerts found by hunting were not fetched.
+    NotRead {
+        /// Number of alerts.
+        alerts: usize,
+        /// The cause; `None` if they exceed [`limits::HUNTED_ALERTS`].
+        why: Option<Error>,
+    },
+    /// Alerts found by hunting do not exist in Graph.
+    Gone {
+        /// Their ids.
+        alerts: Vec<Arc<str>>,
+    },
+    /// Alerts found by hunting do not contain the observable.
+    Unconfirmed {
+        /// Their ids.
+        alerts: Vec<Arc<str>>,
+    },
+    /// The SHA-1 of these hashes could not be looked up in the device tables.
+    Unbridged {
+        /// The hashes.
+        observables: Vec<Observable>,
+    },
+    /// The legacy API has more alerts than are shown.
+    More {
+        /// Alerts shown per observable.
+        limit: usize,
+        /// The observables.
+        observables: Vec<Observable>,
+    },
+    /// The legacy API returned no alert at all: it may have been switched off.
+    Retired,
+    /// The legacy API skips providers that do not support its filters.
+    Unfiltered {
+        /// Whether only the original's filter was accepted.
+        plain: bool,
+    },
+    /// Alerts that could not be parsed.
+    Unreadable {
+        /// Number of alerts.
+        alerts: usize,
+    },
+    /// More alerts mention an observable than are shown.
+    TooMany {
+        /// Alerts shown per observable.
+        limit: usize,
+        /// The observables, and how many alerts mention each.
+        observables: Vec<(Observable, usize)>,
+    },
+    /// The complete answer would exceed the size limit.
+    TooLarge {
+        /// Sightings in the answer.
+        kept: usize,
+        /// Sightings found.
+        found: usize,
+    },
+    /// Values that are not valid for their type, and so were not searched.
+    NotSearched {
+        /// Type and value of each observable.
+        observables: Vec<(&'static str, String)>,
+    },
+}
+
+impl Shortfall {
+    /// Returns the warning as an item of `errors`.
+    pub fn wire(&self) -> WireError {
+        WireError { kind: "warning", code: self.code(), message: self.message() }
+    }
+
+    /// Groups observables whose queries failed into one warning per error code.
+    pub(crate) fn unanswered(failed: Vec<(Observable, Error)>) -> Vec<Self> {
+        let mut groups: Vec<(Vec<Observable>, Error)> = Vec::new();
+        for (observable, why) in failed {
+            match groups.iter_mut().find(|(_, known)| known.code() == why.code()) {
+                Some((observables, _)) => observables.push(observable),
+                None => groups.push((vec![observable], why)),
+            }
+        }
+        let group = |(observables, why)| Self::Unanswered { observables, why };
+        groups.into_iter().map(group).collect()
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Loading { .. } | Self::Refreshing { .. } => "gateway timeout",
+            Self::Interrupted { why, .. }
+            | Self::Stale { why, .. }
+            | Self::Unanswered { why, .. }
+            | Self::NotRead { why: Some(why), .. } => why.code(),
+            Self::Cut { .. }
+            | Self::TooMany { .. }
+            | Self::TooLarge { .. }
+            | Self::Rows { .. }
+            | Self::NotRead { why: None, .. }
+            | Self::More { .. } => "too-many-messages-warning",
+            Self::Reach { .. } => "timerange error",
+            Self::Gone { .. } | Self::Retired => "not found",
+            Self::Partial { .. } => "service unavailable",
+            Self::Doubtful
+            | Self::Unconfirmed { .. }
+            | Self::Unbridged { .. }
+            | Self::Unfiltered { .. }
+            | Self::Unreadable { .. } => "unknown",
+            Self::NotSearched { .. } => "invalid argument",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Loading { alerts, back_to, window } => format!(
+                "The alerts since {window} are still being loaded from Microsoft; {}. \
+                 Please try again in a minute.",
+                so_far(*alerts, *back_to)
+            ),
+            Self::Interrupted { alerts, back_to, window, why } => format!(
+                "Some alerts since {window} could not be loaded from Microsoft; {}. {}",
+                so_far(*alerts, *back_to),
+                why.message()
+            ),
+            Self::Refreshing { as_of } => format!(
+                "Microsoft did not answer in time; alerts created or changed since {as_of} may \
+                 be missing from this answer."
+            ),
+            Self::Stale { as_of, why } => format!(
+                "Alerts created or changed since {as_of} may be missing from this answer. {}",
+                why.message()
+            ),
+            Self::Cut { kept, back_to } => format!(
+                "Only the newest {kept} alerts are searched (RELAY_MAX_ALERTS); alerts before \
+                 {back_to} are missing from this answer."
+            ),
+            Self::Partial { since, providers } => {
+                let who = match providers.is_empty() {
+                    true => "an unnamed provider".to_owned(),
+                    false => first_three(providers.iter().cloned()),
+                };
+                format!(
+                    "Microsoft Graph received no answer from {who} at {since}; alerts from there \
+                     may be missing from this answer."
+                )
+            }
+            Self::Doubtful => "Microsoft's paging was inconsistent; some alerts may be missing \
+                               from this answer. The relay reads them again within minutes."
+                .to_owned(),
+            Self::Unanswered { observables, why } => {
+                format!("Not searched, or only in part: {}. {}", named(observables), why.message())
+            }
+            Self::Reach { back_to } => format!(
+                "Microsoft's advanced hunting reaches back 30 days, less than RELAY_LOOKBACK; \
+                 alerts before {back_to} are missing from this answer."
+            ),
+            Self::Rows { back_to } => format!(
+                "Microsoft's advanced hunting found more than the relay can read; alerts before \
+                 {back_to} may be missing from this answer. {FEWER}"
+            ),
+            Self::NotRead { alerts, why: None } => format!(
+                "Only {} alerts are fetched for one request; {alerts} more were found and are \
+                 missing from this answer. {FEWER}",
+                limits::HUNTED_ALERTS
+            ),
+            Self::NotRead { alerts, why: Some(why) } => format!(
+                "{alerts} of the alerts found could not be fetched and are missing from this \
+                 answer. {}",
+                why.message()
+            ),
+            Self::Gone { alerts } => format!(
+                "Microsoft's advanced hunting lists alerts that Microsoft Graph does not return; \
+                 they are missing from this answer: {}.",
+                first_three(alerts.iter().map(|id| foreign(id)))
+            ),
+            Self::Unconfirmed { alerts } => format!(
+                "Microsoft's advanced hunting lists alerts in which the relay did not find the \
+                 observable; they are missing from this answer. Check them in the portal: {}.",
+                first_three(alerts.iter().map(|id| foreign(id)))
+            ),
+            Self::Unbridged { observables } => format!(
+                "Searched by SHA-256 only, which few alerts in Microsoft's advanced hunting \
+                 contain; a search by SHA-1 needs a licence for Microsoft Defender for Endpoint: \
+                 {}.",
+                named(observables)
+            ),
+            Self::More { limit, observables } => format!(
+                "Microsoft has more alerts than are shown ({limit} for each observable): {}.",
+                named(observables)
+            ),
+            Self::Retired => RETIRED.to_owned(),
+            Self::Unfiltered { plain } => {
+                let places = if *plain { PLAINLY } else { "" };
+                format!("{UNFILTERED}{places}")
+            }
+            Self::Unreadable { alerts } => format!(
+                "{alerts} of Microsoft's alerts could not be parsed and are missing from this \
+                 answer."
+            ),
+            Self::TooMany { limit, observables } => {
+                let each = |(observable, count): &(Observable, usize)| {
+                    let value = foreign(observable.value());
+                    format!("{count} for {} {value}", observable.kind().word())
+                };
+                format!(
+                    "More alerts were found than are shown (the newest {limit} for each \
+                     observable): {}.",
+                    first_three(observables.iter().map(each))
+                )
+            }
+            Self::TooLarge { kept, found } => format!(
+                "More alerts were found than fit into one answer: it has the newest {kept} of \
+                 {found} sightings. {FEWER}"
+            ),
+            Self::NotSearched { observables } => {
+                let each = |(kind, value): &(&str, String)| format!("{kind} {}", foreign(value));
+                format!(
+                    "Not searched, because the value is not valid for its type: {}.",
+                    first_three(observables.iter().map(each))
+                )
+            }
+        }
+    }
+}
+
+const FEWER: &str = "Please look up fewer observables at once.";
+/// Names the providers of the original's README, which says that there may be others.
+const UNFILTERED: &str = "The alerts API in use (RELAY_ALERT_SOURCE=legacy) leaves out providers \
+                          that cannot be searched by observable, such as Office 365 Security and \
+                          Compliance and, in part, Microsoft Defender ATP; their alerts are \
+                          missing from this answer.";
+const PLAINLY: &str = " It accepts only simple filters, so only one property of each alert was \
+                       searched, in the exact spelling given.";
+
+fn named(observables: &[Observable]) -> String {
+    let each = |observable: &Observable| {
+        format!("{} {}", observable.kind().word(), foreign(observable.value()))
+    };
+    first_three(observables.iter().map(each))
+}
+
+fn so_far(alerts: usize, back_to: Option<Timestamp>) -> String {
+    match back_to {
+        Some(back_to) => {
+            format!("so far {alerts} have been searched, including all after {back_to}")
+        }
+        None => format!("so far {alerts} have been searched"),
+    }
+}
+
+/// Lists the first three items and counts the rest, to keep a message readable.
+fn first_three(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    let mut text = items.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    if items.len() > 3 {
+        text.push_str(&format!(" and {} more", items.len() - 3));
+    }
+    text
+}
