@@ -197,15 +197,14 @@ fn answer_invocations(
     Err(Failure::io("Lambda's Runtime API")(error))
 }
 
-/// Starts the thread that writes what is logged from now on.
+/// Starts the thread that writes the log.
 fn start_log(format: LogFormat) -> Result<log::Writer, Failure> {
     let log = log::Writer::start(io::stderr(), format, Clock::system());
     log.map_err(Failure::thread("the log"))
 }
 
-/// Does `work`, and logs why it failed. Nothing writes to standard error past `log`
-/// from its start on, and nobody waits for it but here: for a moment, so that the
-/// last lines are there in the end, after a panic too.
+/// Runs `work`, logs its failure, and flushes the log, even after a panic. Once `log` has started,
+/// nothing else writes to standard error, and only this waits for it, for a bounded time.
 fn logged(
     log: &log::Writer,
     work: impl FnOnce() -> Result<ExitCode, Failure>,
@@ -250,7 +249,7 @@ impl Parts {
         }
     }
 
-    /// Those of a command that does one thing and ends.
+    /// For a command that does one thing and exits.
     fn of_command(config: &Config) -> Result<Self, Failure> {
         Self::new(config, log::to_stderr(config.level, config.format, Clock::system()))
     }
