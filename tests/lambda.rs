@@ -339,7 +339,8 @@ fn what_is_wrong_with_the_environment_is_told_to_lambda_too() {
     let (code, log) = Program::start(Path::new(PROGRAM), &environment).end();
     let no_key = graph_relay::cli::config::NO_KEY;
     let problems = format!(
-        "graph-relay: RELAY_LISTN is not a variable of this program\ngraph-relay: {no_key}\n"
+        "graph-relay: unknown variable RELAY_LISTN; did you mean RELAY_LISTEN?\n\
+         graph-relay: {no_key}\n"
     );
     assert_eq!((code, log.as_str()), (2, problems.as_str()));
     let post = runtime.posted();
@@ -382,8 +383,8 @@ fn a_callers_name_for_a_request_is_in_answer_and_log_beside_the_invocations() {
 #[test]
 fn a_runtime_api_that_fails_or_is_not_understood_ends_the_process() {
     let heads = [
-        ("HTTP/1.1 500 Oops\r\n", "it answered 500 for an invocation"),
-        ("HTTP/1.1 403 Forbidden\r\n", "it answered 403 for an invocation"),
+        ("HTTP/1.1 500 Oops\r\n", "it answered 500 to a request for an invocation"),
+        ("HTTP/1.1 403 Forbidden\r\n", "it answered 403 to a request for an invocation"),
         ("HTTP/1.1 200 OK\r\n", "an invocation without a request id"),
         (
             "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: ../x\r\n",

@@ -57,7 +57,7 @@ fn the_manual_page_has_all_that_the_help_has() {
         assert!(plain.contains(&format!("\n.B {}", variable.name)), "{}", variable.name);
         assert!(plain.contains(variable.meaning), "{}", variable.name);
     }
-    assert!(plain.contains(".SH \"EXIT STATUS\"\n0 done; 1 failed;"));
+    assert!(plain.contains(".SH \"EXIT STATUS\"\n0 success; 1 failure;"));
     if let Some(said) = tool("groff", &["-man", "-ww", "-z", "-Tutf8", "-Kutf8"], &page) {
         assert_eq!(said, (true, String::new()));
     }

@@ -221,7 +221,7 @@ fn nobody_is_told_where_nobody_asked_and_a_bad_name_is_an_error() {
     service.terminate();
     service.wait_for("event=stopped");
     let mut service = Service::start(None, &[("NOTIFY_SOCKET", "/nonexistent/socket")]);
-    service.wait_for("graph-relay: systemd cannot be told of readiness: No such file");
+    service.wait_for("graph-relay: cannot notify systemd at NOTIFY_SOCKET");
     assert_eq!(service.code(), 1);
 }
 
@@ -300,7 +300,7 @@ fn sockets_that_are_not_for_this_process_or_cannot_be_used_are_told_or_left() {
     assert_eq!(two.code(), 2);
     let file = std::fs::File::open("/dev/null").unwrap();
     let mut none = Service::start(Some(file.into()), &[]);
-    none.wait_for("graph-relay: the socket from systemd cannot be used");
+    none.wait_for("graph-relay: cannot use the socket from systemd (ListenStream=): ");
     assert_eq!(none.code(), 1);
     // Announced, and not there.
     let script = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve 3<&-"#;

@@ -209,7 +209,7 @@ impl Simulator {
         self.world().requests
     }
 
-    /// How many of them went wrong.
+    /// Returns how many of them met a fault.
     pub fn failures(&self) -> u64 {
         self.world().failures
     }
@@ -299,8 +299,8 @@ pub fn constructed_alerts() -> Result<Vec<Value>, serde_json::Error> {
     serde_json::from_str(include_str!("tenant.json"))
 }
 
-/// Moves every time in `alerts` by the same number of days, so that the latest alert
-/// or update is less than a day before `now`.
+/// Moves every time in `alerts` by the same number of days, so that the latest creation or update
+/// is less than a day before `now`.
 pub fn move_to_day_of(now: Timestamp, alerts: &mut [Value]) {
     let Some(latest) = latest(alerts) else { return };
     let age = now.unix_seconds().saturating_sub(latest.unix_seconds());
@@ -309,7 +309,7 @@ pub fn move_to_day_of(now: Timestamp, alerts: &mut [Value]) {
         if Timestamp::parse(text).is_none() {
             return;
         }
-        // What follows the date stays as it is written.
+        // The text after the date stays unchanged.
         let Some((date, time)) = text.split_once('T') else { return };
         let Some(midnight) = Timestamp::parse(&format!("{date}T00:00:00Z")) else { return };
         let moved = midnight.unix_seconds().saturating_add(shift);
@@ -319,8 +319,8 @@ pub fn move_to_day_of(now: Timestamp, alerts: &mut [Value]) {
     alerts.iter_mut().for_each(|alert| each_string(alert, &mut redate));
 }
 
-/// When the latest alert was created or updated. Evidence may have later times, as
-/// when something expires.
+/// Returns the latest time of a creation or update. Evidence may have later times, such as
+/// expiry dates.
 fn latest(alerts: &[Value]) -> Option<Timestamp> {
     let times = ["createdDateTime", "lastUpdateDateTime"];
     let times = alerts.iter().flat_map(|alert| times.map(|name| alert.get(name)));

@@ -91,7 +91,7 @@ impl Runtime {
                 }
                 Err(_) => failure(&invocation.id, "Function.Panic", api::PANICKED),
             };
-            // Once it has been posted, the next line may be hours away.
+            // After the post, Lambda may freeze the process for hours.
             events.tell(&event);
             flush();
             let status = self.post(&invocation.id, what, kind, &body)?;
