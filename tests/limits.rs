@@ -438,6 +438,7 @@ const UNTESTED: &[(&str, &str)] = &[
     ("ACCEPT_POLL", "How often somebody looks: nothing changes at its edge."),
     ("PULSE", "Likewise."),
     ("WATCHDOG_RETRY", "Likewise."),
+    ("STOP_REST", "systemd waits this much longer; the process itself ends at its own time."),
     ("LOG_FLUSH", "A patience: whoever reads is quicker, and nobody else is waited for."),
     ("BACKLOG", "The system holds it, and more descriptors than a test may open."),
     ("THREADS", "What is started, counted; tests/shortage.rs serves with little more."),

@@ -95,10 +95,15 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Writes to standard output. That nobody reads on, as in `| head`, is no
-/// failure.
+/// Writes to standard output. A reader that has left, as in `| head`, is no error.
 pub(crate) fn print(text: &str) -> Result<ExitCode, Failure> {
     stdio::print(text).map_err(Failure::io("cannot write to standard output"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a key or a token to standard output, which must not be closed.
+pub(crate) fn print_secret(text: &str) -> Result<ExitCode, Failure> {
+    stdio::print_secret(text).map_err(Failure::io("cannot write to standard output"))?;
     Ok(ExitCode::SUCCESS)
 }
 

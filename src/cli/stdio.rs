@@ -1,7 +1,4 @@
 //! Standard output that reports when its text is lost.
-//!
-//! Before `main`, the runtime of the standard library replaces a closed standard output (`>&-`) by
-//! `/dev/null`, so a key or a token would vanish without an error.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,11 +8,8 @@ use std::path::Path;
 /// Writes `text` to standard output. A reader that has left, as in `| head`, is no error.
 ///
 /// # Errors
-/// When standard output is closed, full or not open for writing.
+/// When standard output is full or not open for writing.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    if was_closed() {
-        return Err(io::Error::other("it is closed"));
-    }
     // `io::stdout` would ignore a descriptor that cannot be written to.
     let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     match stdout.write_all(text.as_bytes()) {
@@ -24,8 +18,17 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Returns whether standard output is the runtime's `/dev/null`, which is open for reading and
-/// writing; a shell's `>/dev/null` is open for writing only. Without `/proc`, returns `false`.
+/// Writes a key or a token, which nobody can have again, to standard output.
+///
+/// # Errors
+/// As [`print`], and when standard output was closed (`>&-`).
+pub(crate) fn print_secret(text: &str) -> io::Result<()> {
+    if was_closed() { Err(io::Error::other("it is closed")) } else { print(text) }
+}
+
+/// Returns whether standard output was closed when the program started. Before `main`, the runtime
+/// of the standard library replaces it by `/dev/null`, open for reading and writing; a shell's
+/// `>/dev/null` is open for writing only. Without `/proc`, returns `false`.
 fn was_closed() -> bool {
     let is_null = fs::read_link("/proc/self/fd/1").is_ok_and(|path| path == Path::new("/dev/null"));
     is_null && fs::read_to_string("/proc/self/fdinfo/1").is_ok_and(|info| is_read_write(&info))

@@ -47,7 +47,7 @@ pub(crate) fn bounds(
     let threads = available(fixed + usual.relay.connections + usual.relay.in_flight);
     fit(usual, fixed, threads).map_err(|least| {
         Failure::new(format!(
-            "cannot start enough threads: {threads} of at least {least} for {} workers; lower \
+            "cannot start enough threads: {threads} of at least {least} (RELAY_WORKERS={}); lower \
              RELAY_WORKERS, or raise TasksMax=, ulimit -u or ulimit -v",
             settings.workers
         ))

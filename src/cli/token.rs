@@ -11,13 +11,13 @@ use crate::base::credentials::{Credentials, Secret, TenantId};
 use crate::base::time::Clock;
 use crate::cli::args::Sign;
 use crate::cli::config::{self, Config, Environment, Purpose};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print_secret};
 use crate::relay::jwt;
 
 /// Generates a key: 64 characters that never need quoting, from 48 random bytes.
 pub(crate) fn new_key() -> Result<ExitCode, Failure> {
     let key = URL_SAFE_NO_PAD.encode(random::<48>()?);
-    print(&format!("{key}\n"))
+    print_secret(&format!("{key}\n"))
 }
 
 /// Signs a token for credentials from the options or the environment.
@@ -56,7 +56,7 @@ pub(crate) fn sign(environment: &Environment, sign: Sign) -> Result<ExitCode, Fa
     let now = Clock::system().now().wall;
     let expires = sign.expires.map(|span| now.plus(span));
     let token = jwt::sign(&credentials, expires, sign.audience.as_deref(), key);
-    print(&format!("{}\n", token.expose()))
+    print_secret(&format!("{}\n", token.expose()))
 }
 
 fn secret(text: &str) -> Result<Secret, Failure> {
