@@ -22,7 +22,7 @@ export TARGET
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
 	@$(CARGO) run --locked --quiet -- demo $(if $(ONCE),--once) $(if $(FAULTS),--faults $(FAULTS))
 
-run: ## serve, as the environment says
+run: ## run the server, configured by environment variables
 	@$(CARGO) run --locked --quiet
 
 test: ## all tests

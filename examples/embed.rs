@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use graph_relay::base::http::{Action, Request, Response};
 use graph_relay::{
-    Clock, Credentials, Events, Kind, Observable, Question, Relay, Secret, Settings, TenantId,
-    Transport, TransportError,
+    Clock, Credentials, Kind, Logger, Observable, ObserveRequest, Relay, Secret, Settings,
+    TenantId, Transport, TransportError,
 };
 use serde_json::json;
 
@@ -50,21 +50,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let clock = Clock::system();
     let transport = Arc::new(OwnTransport { clock: clock.clone() });
     // A program keeps one relay: it holds the alerts and the tokens.
-    let relay = Relay::new(Settings::default(), transport, clock, Events::none());
+    let relay = Relay::new(Settings::default(), transport, clock, Logger::none());
 
     let tenant = TenantId::parse("harbourside.example").ok_or("no tenant")?;
     let credentials = Credentials::new(tenant, "application-id", Secret::new("client-secret"));
     let ip = Observable::new(Kind::Ip, "203.0.113.77").ok_or("no address")?;
     let deadline = relay.deadline(relay.now());
-    let reply = relay.observe(Question::new(vec![ip]), &credentials, None, deadline)?;
+    let reply = relay.observe(ObserveRequest::new(vec![ip]), &credentials, None, deadline)?;
 
     for sighting in reply.sightings() {
         println!("{}", serde_json::to_string_pretty(&sighting)?);
     }
-    for shortfall in &reply.shortfalls {
-        eprintln!("{}", shortfall.wire().message);
+    for warning in &reply.warnings {
+        eprintln!("{}", warning.wire().message);
     }
-    if reply.count() == 1 && reply.shortfalls.is_empty() {
+    if reply.count() == 1 && reply.warnings.is_empty() {
         Ok(())
     } else {
         Err("one sighting was expected, and nothing missing".into())

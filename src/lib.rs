@@ -2,7 +2,7 @@
 //! Microsoft's alerts and returns CTIM sightings.
 //!
 //! The program of the same name is built on this library. To embed it, create a [`Relay`]
-//! with a [`Transport`], a [`Clock`] and a log ([`Events`]). What an embedder needs is
+//! with a [`Transport`], a [`Clock`] and a log ([`Logger`]). What an embedder needs is
 //! re-exported here; types that may grow are `#[non_exhaustive]`, with a constructor or
 //! `with_…`.
 //!
@@ -52,10 +52,10 @@ pub use base::cloud::Cloud;
 pub use base::credentials::{Credentials, Secret, TenantId};
 pub use base::error::{Error, TransportError};
 pub use base::http::Transport;
-pub use base::log::Events;
+pub use base::log::Logger;
 pub use base::time::Clock;
-pub use relay::request_body::Question;
-pub use relay::{Relay, Reply, Settings};
+pub use relay::request_body::ObserveRequest;
+pub use relay::{Findings, Relay, Settings};
 pub use sources::AlertSource;
 pub use sources::alerts_v2::SyncSettings;
-pub use sources::warning::Shortfall;
+pub use sources::warning::Warning;

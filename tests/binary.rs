@@ -229,7 +229,15 @@ fn the_logs_are_lines_that_hold_no_secret() {
         {
             assert!(!log.contains(secret), "{secret} is in {log}");
         }
-        for event in ["listening", "crawled", "request", "call", "signal", "stopping", "stopped"] {
+        for event in [
+            "listening",
+            "crawl_finished",
+            "request",
+            "upstream_request",
+            "signal",
+            "stopping",
+            "stopped",
+        ] {
             assert!(log.contains(event), "{event} is not in {log}");
         }
         for line in log.lines() {
@@ -336,7 +344,7 @@ fn what_is_in_flight_at_sigterm_is_answered_and_new_clients_are_refused() {
     assert_eq!(answer["errors"][0]["code"], "unknown");
     let (code, log) = relay.end();
     assert_eq!(code, 0);
-    assert!(log.contains("event=stopped unanswered=0"), "{log}");
+    assert!(log.contains("event=stopped aborted_requests=0"), "{log}");
 }
 
 #[test]
@@ -366,7 +374,7 @@ fn draining_ends_in_time_and_a_second_signal_at_once() {
         }
         let (code, log) = relay.end();
         assert_eq!(code, i32::from(second), "{log}");
-        assert!(second || log.contains("event=stopped unanswered=1"), "{log}");
+        assert!(second || log.contains("event=stopped aborted_requests=1"), "{log}");
         assert_eq!(asked.join().unwrap(), "");
     }
 }

@@ -92,7 +92,7 @@ fn every_variable_is_heard() {
 #[test]
 fn with_few_workers_there_are_connections_enough_for_a_crawl() {
     let few = load([KEY, ("RELAY_WORKERS", "2")]).unwrap();
-    assert_eq!(few.transport.connections, limits::WIDTH);
+    assert_eq!(few.transport.connections, limits::PARALLEL_CALLS);
     let usual = load([KEY]).unwrap();
     assert_eq!(usual.transport.connections, limits::WORKERS_DEFAULT);
 }
@@ -101,7 +101,7 @@ fn with_few_workers_there_are_connections_enough_for_a_crawl() {
 fn china_is_asked_by_the_legacy_api_and_in_no_other_way() {
     let config = load([KEY, ("RELAY_CLOUD", "china"), ("RELAY_ALERT_SOURCE", "legacy")]).unwrap();
     assert_eq!(config.relay.source, AlertSource::Legacy);
-    assert_eq!(config.transport.connections, config.serve.workers * limits::WIDTH);
+    assert_eq!(config.transport.connections, config.serve.workers * limits::PARALLEL_CALLS);
     let cloud = config.relay.cloud;
     assert_eq!(cloud.graph.as_str(), "https://microsoftgraph.chinacloudapi.cn");
     assert_eq!(cloud.login.as_str(), "https://login.chinacloudapi.cn");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use graph_relay::base::error::{InvalidArgument, TransportError};
 use graph_relay::base::limits;
-use graph_relay::relay::api::{Request, VERSION, without_base};
+use graph_relay::relay::api::{Request, VERSION, strip_base_path};
 use graph_relay::relay::jwt::Verifier;
 use graph_relay::relay::response::quoted_length;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn refused(message: &str) -> Value {
 
 #[test]
 fn an_empty_answer_has_the_shape_of_its_endpoint() {
-    let world = World::new();
+    let world = TestRelay::new();
     let rows = [
         ("/deliberate/observables", json!({"data": {}})),
         ("/refer/observables", json!({"data": []})),
@@ -47,7 +47,7 @@ fn an_empty_answer_has_the_shape_of_its_endpoint() {
 
 #[test]
 fn an_unknown_type_is_ignored_and_asks_nobody() {
-    let world = World::new();
+    let world = TestRelay::new();
     assert_eq!(
         world.observe(&[("md5", "x"), ("ipv6", "::1"), ("pokemon", "y")]),
         json!({"data": {}})
@@ -57,7 +57,7 @@ fn an_unknown_type_is_ignored_and_asks_nobody() {
 
 #[test]
 fn a_value_that_cannot_be_of_its_type_is_told_and_the_others_are_answered() {
-    let world = World::new();
+    let world = TestRelay::new();
     let answer = world.observe(&[("sha256", "abc"), IP, ("ip", "AzureAD")]);
     assert_eq!(ids(&answer).len(), 2);
     assert_eq!(errors(&answer), ["warning invalid argument"]);
@@ -67,7 +67,7 @@ fn a_value_that_cannot_be_of_its_type_is_told_and_the_others_are_answered() {
 
 #[test]
 fn the_watchdog_returns_what_it_is_given() {
-    let world = World::new();
+    let world = TestRelay::new();
     let watchdog = |health_check| {
         let request = Request {
             method: "GET",
@@ -86,7 +86,7 @@ fn the_watchdog_returns_what_it_is_given() {
 
 #[test]
 fn other_paths_and_methods_are_told_in_the_originals_form() {
-    let world = World::new();
+    let world = TestRelay::new();
     for path in ["/", "/observe", "/health/", "//health", "/HEALTH", "/%68ealth", "/./health", ""] {
         let (status, body) = world.request("POST", path, None, b"");
         assert_eq!((status, &body["code"]), (404, &json!(404)), "{path}");
@@ -105,7 +105,7 @@ fn other_paths_and_methods_are_told_in_the_originals_form() {
 
 #[test]
 fn health_proves_a_real_read() {
-    let world = World::new();
+    let world = TestRelay::new();
     assert_eq!(world.health(), json!({"data": {"status": "ok"}}));
     assert_eq!(world.wire.requests(), ["token", "$top=1"]);
     // With the token that it has: still a real read.
@@ -127,7 +127,7 @@ fn health_proves_a_real_read() {
 
 #[test]
 fn every_refused_token_says_why_whatever_the_endpoint_and_body() {
-    let world = World::new();
+    let world = TestRelay::new();
     let good = token(&credentials());
     let (signed, _) = good.rsplit_once('.').unwrap();
     // {"alg":"none"}
@@ -193,7 +193,7 @@ fn times_audience_and_claims_of_a_token_count() {
 
 #[test]
 fn a_bad_body_is_told_as_the_original_did() {
-    let world = World::new();
+    let world = TestRelay::new();
     let header = format!("Bearer {}", token(&credentials()));
     let rows = [
         ("", "Syntax error at line 1, column 0."),
@@ -222,7 +222,7 @@ fn a_bad_body_is_told_as_the_original_did() {
 
 #[test]
 fn odd_json_is_taken_for_what_it_says_or_told() {
-    let world = World::new();
+    let world = TestRelay::new();
     let header = format!("Bearer {}", token(&credentials()));
     let ask = |body: &[u8]| world.request("POST", "/observe/observables", Some(&header), body).1;
     let item = |value: &str| format!(r#"[{{"type":"file_name","value":"{value}"}}]"#).into_bytes();
@@ -243,7 +243,7 @@ fn odd_json_is_taken_for_what_it_says_or_told() {
 
 #[test]
 fn a_body_that_did_not_arrive_is_told() {
-    let world = World::new();
+    let world = TestRelay::new();
     let header = format!("Bearer {}", token(&credentials()));
     for (why, message) in [
         (InvalidArgument::BodyTooLarge, "The body is larger than 1048576 bytes."),
@@ -266,7 +266,7 @@ fn a_body_that_did_not_arrive_is_told() {
 
 #[test]
 fn a_request_that_has_waited_past_its_deadline_is_not_worked_on() {
-    let world = World::new();
+    let world = TestRelay::new();
     let late = "Microsoft Graph Security did not answer in time; the relay was still busy with \
                 other requests.";
     for path in ["/observe/observables", "/health"] {
@@ -371,8 +371,8 @@ fn an_answer_is_no_larger_than_the_guard_takes() {
     };
     let relay = world.api.relay();
     let answer = world.api.handle(request, relay.deadline(relay.now())).body;
-    assert!(answer.len() > limits::REPLY / 2, "{} bytes", answer.len());
-    assert!(answer.len() <= limits::REPLY - limits::HEAD, "{} bytes", answer.len());
+    assert!(answer.len() > limits::RESPONSE_BYTES / 2, "{} bytes", answer.len());
+    assert!(answer.len() <= limits::RESPONSE_BYTES - limits::HEAD, "{} bytes", answer.len());
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.contains("of 10000 sightings. Please look up fewer observables at once."));
 }
@@ -434,18 +434,18 @@ fn the_endpoint_is_found_below_a_stage_or_a_base_path() {
         ("", ""),
     ];
     for (path, endpoint) in rows {
-        assert_eq!(without_base(path), endpoint, "{path}");
+        assert_eq!(strip_base_path(path), endpoint, "{path}");
     }
 }
 
 #[test]
 fn the_same_question_has_the_same_answer_to_the_byte() {
     let all = [IP, ("domain", "parcel-notice.example"), ("hostname", "ws-0147")];
-    let first = World::new().observe(&all);
-    let second = World::new().observe(&all);
+    let first = TestRelay::new().observe(&all);
+    let second = TestRelay::new().observe(&all);
     assert_eq!(first.to_string(), second.to_string());
     // In another order, it is the same set.
-    let world = World::new();
+    let world = TestRelay::new();
     let docs = |asked: &[(&str, &str)]| {
         let answer = world.observe(asked);
         let docs = answer["data"]["sightings"]["docs"].as_array().unwrap().clone();
@@ -493,13 +493,13 @@ fn what_microsofts_side_says_reaches_the_analyst_in_the_originals_words() {
             "Unable to verify SSL certificate: said so",
         ),
         (
-            Step::Fail(TransportError::TooLarge { bound: limits::ANSWER }),
+            Step::Fail(TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES }),
             "unknown",
             "Unexpected response from Microsoft Graph Security: more than 67108864 bytes",
         ),
     ];
     for (step, code, message) in rows {
-        let world = World::new();
+        let world = TestRelay::new();
         match step {
             Step::Answer(status, body) => world.wire.insist(Kind::List, status, &body),
             // A page that is too large is asked for in ever smaller pieces.

@@ -37,14 +37,14 @@ fn setup() -> Setup {
 }
 
 /// The first `rounds` go as usual: of one page, of two, of six.
-fn pass(world: &World, rounds: usize) {
+fn pass(world: &TestRelay, rounds: usize) {
     for _ in 0..[0, 1, 3, 9][rounds] {
-        world.wire.next(Kind::List, Step::Pass);
+        world.wire.next(Kind::List, Step::Forward);
     }
 }
 
 /// How often each list was asked for since the last time.
-fn asked(world: &World) -> BTreeMap<String, usize> {
+fn asked(world: &TestRelay) -> BTreeMap<String, usize> {
     let mut asked = BTreeMap::new();
     for request in world.wire.requests().into_iter().filter(|request| request != "token") {
         *asked.entry(request).or_default() += 1;
@@ -118,7 +118,7 @@ fn broken_off_in_one_place_it_keeps_the_others_and_goes_on_where_each_stood() {
     for others in [0, 4] {
         let world = setup().build();
         pass(&world, 2);
-        (0..others).for_each(|_| world.wire.next(Kind::List, Step::Pass));
+        (0..others).for_each(|_| world.wire.next(Kind::List, Step::Forward));
         world.wire.insist(Kind::List, 500, "");
         let answer = world.observe(&HIT);
         assert_eq!(errors(&answer), ["warning unknown"]);
@@ -234,7 +234,7 @@ fn calls_that_were_given_up_while_the_process_was_stopped_are_made_again() {
         pass(&world, 1);
         let lose = || {
             let (go, word) = channel();
-            world.wire.next(Kind::List, Step::Lose(word));
+            world.wire.next(Kind::List, Step::BlockThenTimeOut(word));
             go
         };
         let go = [lose(), lose()];

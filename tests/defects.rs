@@ -25,7 +25,7 @@ const IP: (&str, &str) = ("ip", "203.0.113.77");
 const OBSERVE: &str = "/observe/observables";
 
 /// One that believes published keys as well, for one audience.
-fn strict() -> World {
+fn strict() -> TestRelay {
     let verifier = Verifier::default()
         .with_secrets(vec![key()])
         .with_hosts(vec![BaseUrl::parse(&format!("https://{HOST}")).unwrap()])
@@ -48,7 +48,7 @@ fn with(name: &str, value: Value) -> Value {
 
 /// What is answered to `token`: `ok`, or the message of the one error, which is
 /// one of authorization.
-fn health(world: &World, token: &str) -> String {
+fn health(world: &TestRelay, token: &str) -> String {
     let header = format!("Bearer {token}");
     let (status, answer) = world.request("POST", "/health", Some(&header), b"");
     assert_eq!(status, 200);
@@ -98,7 +98,7 @@ fn d_05_no_token_of_microsofts_leaves_in_a_cookie() {
 
 #[test]
 fn d_06_a_tenant_is_asked_with_its_own_token() {
-    let world = World::new();
+    let world = TestRelay::new();
     assert_eq!(ids(&world.observe(&[IP])).len(), 2);
     world.wire.requests();
     // Somebody else, of whom Microsoft knows nothing.
@@ -166,7 +166,7 @@ fn d_09_the_host_header_says_nothing_of_the_audience() {
 
 #[test]
 fn d_10_a_quote_in_a_value_edits_no_request() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&[("file_name", "O'Brien.exe"), ("file_name", "' or severity eq 'high")]);
     for request in world.wire.requests() {
         assert!(!request.contains('\'') && !request.contains("Brien"), "{request}");
@@ -175,7 +175,7 @@ fn d_10_a_quote_in_a_value_edits_no_request() {
 
 #[test]
 fn d_11_no_character_of_a_value_cuts_a_request() {
-    let world = World::new();
+    let world = TestRelay::new();
     let name = "R&D#1.exe";
     let mut alert = alert("a", "2026-11-20T00:00:00Z", "");
     alert["evidence"] = json!([{
@@ -202,19 +202,19 @@ fn d_12_a_tenant_id_leads_to_no_other_path() {
 
 #[test]
 fn d_17_many_observables_cost_no_more_calls_than_one() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&[IP]);
     let calls = world.wire.requests().len();
     let names: Vec<String> = (0..500).map(|n| format!("file-{n}")).collect();
     let many: Vec<(&str, &str)> = names.iter().map(|name| ("file_name", name.as_str())).collect();
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&many);
     assert_eq!(world.wire.requests().len(), calls);
 }
 
 #[test]
 fn d_18_one_request_cannot_ask_for_everything() {
-    let world = World::new();
+    let world = TestRelay::new();
     let ask = |limit: Value, body: &str| {
         let header = format!("Bearer {}", sign_payload(&with("CTR_ENTITIES_LIMIT", limit)));
         world.request("POST", OBSERVE, Some(&header), body.as_bytes()).1
@@ -222,7 +222,10 @@ fn d_18_one_request_cannot_ask_for_everything() {
     assert_eq!(ids(&ask(json!(1_000_000), &body(&[IP]))).len(), 2);
     for request in world.wire.requests() {
         let top = request.split("$top=").nth(1).and_then(|rest| rest.split('&').next());
-        assert!(top.is_none_or(|top| top.parse::<usize>().unwrap() <= limits::PAGE), "{request}");
+        assert!(
+            top.is_none_or(|top| top.parse::<usize>().unwrap() <= limits::PAGE_SIZE),
+            "{request}"
+        );
     }
     let many = body(&vec![IP; limits::OBSERVABLES + 1]);
     assert_eq!(errors(&ask(json!(1), &many)), ["fatal invalid argument"]);
@@ -264,7 +267,7 @@ fn d_24_each_cause_has_its_own_words() {
     let unknown = health(&world, &sign_published("other", &payload()));
     assert!(unknown.ends_with("kid from JWT header not found in API response"), "{unknown}");
 
-    let world = World::new();
+    let world = TestRelay::new();
     let host = "login.microsoftonline.com".to_owned();
     world.wire.next(Kind::Token, Step::Fail(TransportError::Resolve { host }));
     let message = messages(&world.health());
@@ -277,7 +280,7 @@ fn d_24_each_cause_has_its_own_words() {
 #[test]
 fn d_26_the_same_alert_has_the_same_id_whenever_it_is_asked_for() {
     let ids = || {
-        let answer = World::new().observe(&[IP]);
+        let answer = TestRelay::new().observe(&[IP]);
         let docs = answer["data"]["sightings"]["docs"].as_array().unwrap().clone();
         docs.iter().map(|doc| doc["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -317,7 +320,7 @@ fn d_28_it_is_one_process_that_needs_no_privilege() {
 
 #[test]
 fn d_32_who_asks_is_checked_before_what() {
-    let world = World::new();
+    let world = TestRelay::new();
     for body in ["", "not json", "[{}]", r#"[{"type":"ip","value":""}]"#] {
         for header in [None, Some("Bearer x")] {
             let answer = world.request("POST", OBSERVE, header, body.as_bytes()).1;
@@ -329,7 +332,7 @@ fn d_32_who_asks_is_checked_before_what() {
 
 #[test]
 fn d_33_a_token_is_posted_for_and_health_reads_one_alert() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.health();
     // The wire calls nothing else `token` than a `POST`.
     assert_eq!(world.wire.requests(), ["token", "$top=1"]);
@@ -358,7 +361,7 @@ fn d_35_no_setting_depends_on_where_it_is_started() {
 
 #[test]
 fn d_36_an_error_of_the_protocol_has_one_form_and_one_of_http_another() {
-    let world = World::new();
+    let world = TestRelay::new();
     let header = format!("Bearer {}", token(&credentials()));
     world.wire.next(Kind::List, Step::Answer(500, "<html>".to_owned()));
     for (header, body) in

@@ -69,7 +69,7 @@ fn no_type_of_a_package_is_in_the_interface_of_the_core() {
     for (name, module, code) in sources() {
         let core = ["base", "alerts", "ctim", "graph", "sources", "relay"];
         let is_core = core.contains(&module.as_str()) && name != "graph/client/ureq.rs";
-        let foreign = foreign_names(&code);
+        let sanitized = foreign_names(&code);
         for item in code.split("pub ").skip(1).filter(|_| is_core) {
             // A function to its body, a field to its end, and no private field.
             let declared = item.split(['{', ';', '=']).next().unwrap();
@@ -81,8 +81,8 @@ fn no_type_of_a_package_is_in_the_interface_of_the_core() {
             let declared = declared.split(end).next().unwrap();
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
             for word in declared.split(|c| !is_name(c)) {
-                let is_foreign = foreign.contains(word)
-                    || foreign.iter().any(|name| name.ends_with("::") && word.starts_with(name));
+                let is_foreign = sanitized.contains(word)
+                    || sanitized.iter().any(|name| name.ends_with("::") && word.starts_with(name));
                 assert!(!is_foreign || traits.contains(&word), "{name} has `pub {declared}`");
             }
         }
@@ -236,7 +236,10 @@ fn the_readme_has_the_limits_right() {
         format!("values of {} KiB", limits::VALUE / 1024),
         format!("at most {} sightings", limits::SIGHTINGS),
         format!("{} requests may wait", limits::QUEUE),
-        format!("An answer from Microsoft may have {} MiB", limits::ANSWER / 1024 / 1024),
+        format!(
+            "An answer from Microsoft may have {} MiB",
+            limits::GRAPH_RESPONSE_BYTES / 1024 / 1024
+        ),
         format!("takes at most {} s", limits::CALL_TIMEOUT.as_secs()),
     ] {
         assert!(words.contains(&phrase), "README.md should have: {phrase}");

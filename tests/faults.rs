@@ -183,13 +183,13 @@ fn table() -> Vec<Row> {
         ),
         Row::fine(
             "too large at 1,000",
-            vec![Fault::Fail(TransportError::TooLarge { bound: limits::ANSWER })],
+            vec![Fault::Fail(TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES })],
             2,
             None,
         ),
         Row::told(
             "too large",
-            times(4, Fault::Fail(TransportError::TooLarge { bound: limits::ANSWER })),
+            times(4, Fault::Fail(TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES })),
             4,
             "unknown",
             "more than 67108864 bytes",
@@ -258,7 +258,7 @@ fn cold_calls(row: &Row) -> usize {
 #[test]
 fn every_fault_of_a_first_look_up_is_told_or_costs_nothing() {
     for row in table() {
-        let world = World::new();
+        let world = TestRelay::new();
         row.faults.iter().for_each(|fault| world.wire.fault(Kind::List, fault.clone()));
         let answer = world.observe(&HIT);
         assert_eq!(world.wire.requests().len(), cold_calls(&row), "{}", row.name);
@@ -275,7 +275,7 @@ fn every_fault_of_a_first_look_up_is_told_or_costs_nothing() {
 #[test]
 fn every_fault_of_a_later_look_up_is_told_beside_what_is_known() {
     for row in table() {
-        let world = World::new();
+        let world = TestRelay::new();
         assert_eq!(ids(&world.observe(&HIT)).len(), 2);
         world.wire.requests();
         world.clock.pass(61);
@@ -335,7 +335,7 @@ fn every_fault_of_the_token_endpoint_is_told_or_costs_nothing() {
         ),
     ];
     for row in rows {
-        let world = World::new();
+        let world = TestRelay::new();
         let before = world.clock.wall();
         row.faults.iter().for_each(|fault| world.wire.fault(Kind::Token, fault.clone()));
         let answer = world.observe(&HIT);
@@ -352,7 +352,7 @@ fn every_fault_of_the_token_endpoint_is_told_or_costs_nothing() {
 
 #[test]
 fn nobody_asks_again_before_microsoft_allows_it() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     world.clock.pass(61);
     world.wire.fault(Kind::List, retry_after(429, "60"));
@@ -396,7 +396,7 @@ fn a_crawl_keeps_below_microsofts_rate() {
 
 #[test]
 fn d_01_a_404_is_a_fault_and_health_is_a_real_read() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.wire.fault(Kind::List, status(404));
     let health = world.health();
     assert_eq!(errors(&health), ["fatal not found"]);
@@ -426,7 +426,7 @@ fn d_13_one_odd_alert_costs_itself_alone() {
 
 #[test]
 fn d_14_one_observable_that_fails_stops_no_other() {
-    let world = World::new();
+    let world = TestRelay::new();
     let answer = world.observe(&[("ip", "AzureAD"), ("sha256", "abc"), HIT[0]]);
     assert_eq!(ids(&answer).len(), 2);
     assert_eq!(errors(&answer), ["warning invalid argument"]);
@@ -444,7 +444,7 @@ fn d_14_one_observable_that_fails_stops_no_other() {
 fn d_15_no_call_is_without_a_time_limit() {
     let late = Fault::Slow(Duration::from_secs(24 * 3_600));
     for kind in [Kind::Token, Kind::List] {
-        let world = World::new();
+        let world = TestRelay::new();
         world.wire.fault(kind, late.clone());
         let before = world.clock.wall();
         assert_eq!(errors(&world.observe(&HIT)), ["fatal gateway timeout"]);
@@ -459,7 +459,7 @@ fn d_15_no_call_is_without_a_time_limit() {
 
 #[test]
 fn d_16_a_429_is_waited_out_or_told_with_its_time() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.wire.fault(Kind::List, retry_after(429, "7"));
     let before = world.clock.wall();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
@@ -509,7 +509,7 @@ fn d_20_a_limit_is_its_requests_own() {
 
 #[test]
 fn d_21_a_206_names_the_provider_that_did_not_answer() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.wire.fault(Kind::List, Fault::Silent("Microsoft/IPC"));
     let answer = world.observe(&HIT);
     assert_eq!(errors(&answer), ["warning service unavailable"]);
@@ -518,7 +518,7 @@ fn d_21_a_206_names_the_provider_that_did_not_answer() {
 
 #[test]
 fn d_22_one_token_serves_many_requests() {
-    let world = World::new();
+    let world = TestRelay::new();
     for _ in 0..5 {
         world.clock.pass(61);
         world.observe(&HIT);
@@ -534,7 +534,7 @@ fn d_25_an_error_in_any_form_is_told() {
     for code in [400, 403, 404, 429, 500, 502] {
         for body in bodies {
             for kind in [Kind::Token, Kind::List] {
-                let world = World::new();
+                let world = TestRelay::new();
                 for _ in 0..attempts(code) {
                     world.wire.fault(kind, Fault::answer(code, None, body));
                 }

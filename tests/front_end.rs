@@ -13,10 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use graph_relay::base::limits;
-use graph_relay::base::log::Events;
+use graph_relay::base::log::Logger;
 use graph_relay::server::ServeSettings;
-use graph_relay::server::front_end::{self, Bounds, Closer, Guard};
-use graph_relay::server::http::{Behind, Door};
+use graph_relay::server::front_end::{self, FrontEnd, Limits, ShutdownHandle};
+use graph_relay::server::http::{Handler, HttpServer};
 use serde_json::json;
 use support::program::{PATIENCE, exchange, json_of};
 use support::*;
@@ -25,8 +25,8 @@ use support::*;
 const SOON: Duration = Duration::from_millis(300);
 
 /// The usual bounds of these tests, but for what `change` makes of them.
-fn bounds(change: impl FnOnce(&mut Bounds)) -> Bounds {
-    let mut bounds = Bounds::new(WORKERS, PATIENCE);
+fn bounds(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut bounds = Limits::new(WORKERS, PATIENCE);
     bounds.connections = 200;
     change(&mut bounds);
     bounds
@@ -37,8 +37,8 @@ const WORKERS: usize = 2;
 /// A relay behind a guard.
 struct Post {
     address: SocketAddr,
-    closer: Closer,
-    wire: Arc<Wire>,
+    closer: ShutdownHandle,
+    wire: Arc<FaultyTransport>,
     behind: PathBuf,
 }
 
@@ -49,15 +49,15 @@ impl Drop for Post {
 }
 
 /// One with these bounds.
-fn post(bounds: Bounds) -> Post {
-    let world = World::new();
-    let guard = Guard::bind(SocketAddr::from(([127, 0, 0, 1], 0)), bounds).unwrap();
-    let door = Door::bind_for_guard(&guard.behind()).unwrap();
+fn post(bounds: Limits) -> Post {
+    let world = TestRelay::new();
+    let guard = FrontEnd::bind(SocketAddr::from(([127, 0, 0, 1], 0)), bounds).unwrap();
+    let door = HttpServer::bind_for_guard(&guard.behind()).unwrap();
     let (address, closer, behind) = (guard.address(), guard.closer(), guard.behind());
     let settings = ServeSettings::new(WORKERS, PATIENCE);
     let (api, clock) = (Arc::clone(&world.api), world.clock.clock());
-    thread::spawn(move || door.serve(Behind::Relay(api), settings, clock, Events::none()));
-    thread::spawn(move || guard.serve(PATIENCE, Events::none()));
+    thread::spawn(move || door.serve(Handler::Relay(api), settings, clock, Logger::none()));
+    thread::spawn(move || guard.serve(PATIENCE, Logger::none()));
     Post { address, closer, wire: world.wire, behind }
 }
 
@@ -469,12 +469,14 @@ fn what_has_been_asked_is_answered_after_the_door_is_closed() {
 
 #[test]
 fn what_gets_no_answer_from_behind_is_told_in_time() {
-    let guard =
-        Guard::bind(SocketAddr::from(([127, 0, 0, 1], 0)), bounds(|bounds| bounds.answer = SOON));
+    let guard = FrontEnd::bind(
+        SocketAddr::from(([127, 0, 0, 1], 0)),
+        bounds(|bounds| bounds.answer = SOON),
+    );
     let guard = guard.unwrap();
     let (address, behind) = (guard.address(), guard.behind());
     let door = UnixListener::bind(&behind).unwrap();
-    thread::spawn(move || guard.serve(PATIENCE, Events::none()));
+    thread::spawn(move || guard.serve(PATIENCE, Logger::none()));
     let mut stream = connect(address);
     stream.write_all(format!("{VERSION}\r\n").as_bytes()).unwrap();
     // It is taken, and that is all.

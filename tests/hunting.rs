@@ -118,7 +118,7 @@ fn one_alert_that_is_gone_or_busy_costs_no_other() {
     assert_eq!((ids(&answer).len(), errors(&answer)), (3, vec![]));
     assert_eq!(world.clock.wall().since(before), Duration::from_secs(3));
     let batches = world.wire.seen().into_iter().filter_map(|request| match request.action {
-        Action::PostQuery(body) if request.url.ends_with("$batch") => Some(body),
+        Action::PostReadOnly(body) if request.url.ends_with("$batch") => Some(body),
         _ => None,
     });
     let sizes = batches.map(|body| body.matches("\"GET\"").count());
@@ -332,7 +332,7 @@ fn a_query_that_would_be_too_long_is_split_by_its_size() {
         .iter()
         .filter(|request| request.url.ends_with("/runHuntingQuery"))
         .map(|request| match &request.action {
-            Action::PostQuery(body) => {
+            Action::PostReadOnly(body) => {
                 serde_json::from_str::<Value>(body).unwrap()["Query"].as_str().unwrap().len()
             }
             _ => 0,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use graph_relay::base::limits;
-use graph_relay::base::log::Events;
+use graph_relay::base::log::Logger;
 use graph_relay::server::lambda::Runtime;
 use graph_relay::simulator::constructed_alerts;
 use serde_json::{Map, Value, json};
@@ -260,10 +260,10 @@ fn an_event_that_is_no_request_is_an_error_and_the_next_one_is_answered() {
 #[test]
 fn a_panic_costs_one_invocation() {
     let runtime = FakeRuntime::start();
-    let World { api, wire, clock, .. } = World::new();
+    let TestRelay { api, wire, clock, .. } = TestRelay::new();
     let address = runtime.address.to_string();
     std::thread::spawn(move || {
-        Runtime::at(&address).serve(&api, &clock.clock(), &Events::none(), || {})
+        Runtime::at(&address).serve(&api, &clock.clock(), &Logger::none(), || {})
     });
     let good = format!("Bearer {}", token(&credentials()));
     let (_, health) = events(&ask("POST", "/health").with("Authorization", good)).remove(0);

@@ -42,7 +42,7 @@ fn connected(id: &str, ip: &str) -> Value {
 }
 
 /// The filters that were asked for, decoded.
-fn filters(world: &World) -> Vec<String> {
+fn filters(world: &TestRelay) -> Vec<String> {
     let lists = world.wire.seen().into_iter().filter(|r| r.url.contains("$filter"));
     let filter = |url: &str| {
         let value = url.split_once("$filter=").unwrap().1.split('&').next().unwrap();
@@ -282,7 +282,7 @@ fn an_empty_list_is_told_to_be_no_all_clear_and_a_full_one_is_not() {
     // It is logged once.
     world.observe(&[IP]);
     let events = world.events.lock().unwrap();
-    assert_eq!(events.iter().filter(|event| event.contains("API shows nothing")).count(), 1);
+    assert_eq!(events.iter().filter(|event| event.contains("legacy_api_empty")).count(), 1);
     drop(events);
     // Once it has shown something, it is alive.
     let world = legacy(vec![connected("a", IP.1)]).build();
@@ -409,7 +409,10 @@ fn pages_are_read_up_to_the_limit_in_microsofts_order_and_more_is_told() {
     // A page that does not come leaves what there is, and is told.
     let world = Setup { behaviour, ..legacy(alerts.clone()) }.build();
     world.wire.fault(Kind::List, Fault::None);
-    world.wire.next(Kind::List, Step::Fail(TransportError::TooLarge { bound: limits::ANSWER }));
+    world.wire.next(
+        Kind::List,
+        Step::Fail(TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES }),
+    );
     let answer = world.observe(&[IP]);
     assert_eq!(
         (ids(&answer).len(), errors(&answer)),
@@ -455,7 +458,7 @@ fn a_missing_permission_ends_it_and_is_named() {
     assert_eq!(errors(&answer), ["fatal permission denied"]);
     assert!(messages(&answer).contains("SecurityEvents.Read.All"), "{answer}");
     // Each of the eight that were under way tried with another token.
-    assert!(world.wire.requests().len() <= 3 * limits::WIDTH);
+    assert!(world.wire.requests().len() <= 3 * limits::PARALLEL_CALLS);
 }
 
 #[test]

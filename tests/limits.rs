@@ -12,7 +12,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use graph_relay::base::error::foreign;
+use graph_relay::base::error::sanitized;
 use graph_relay::base::limits;
 use graph_relay::simulator::Behaviour;
 use graph_relay::simulator::faults::Fault;
@@ -25,7 +25,7 @@ const HIT: [(&str, &str); 1] = [("ip", IP)];
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A tenant with so many alerts, in pages of ten.
-fn paged(count: usize) -> World {
+fn paged(count: usize) -> TestRelay {
     let one = |n: usize| {
         alert(&format!("a{n}"), &format!("2026-11-20T{:02}:{:02}:00Z", n / 60, n % 60), IP)
     };
@@ -42,8 +42,8 @@ fn around(time: Duration) -> [(u64, bool); 2] {
 
 #[test]
 fn a_sync_that_failed_is_not_repeated_before_its_pause_is_over() {
-    for (seconds, over) in around(limits::PAUSE) {
-        let world = World::new();
+    for (seconds, over) in around(limits::SYNC_RETRY_DELAY) {
+        let world = TestRelay::new();
         world.wire.insist(Kind::List, 500, "");
         world.observe(&HIT);
         world.clock.pass(seconds);
@@ -55,9 +55,9 @@ fn a_sync_that_failed_is_not_repeated_before_its_pause_is_over() {
 
 #[test]
 fn a_walk_that_was_broken_off_is_taken_up_for_a_while() {
-    for (seconds, over) in around(limits::RESUME) {
+    for (seconds, over) in around(limits::CRAWL_RESUME_WINDOW) {
         let world = paged(30);
-        world.wire.next(Kind::List, Step::Pass);
+        world.wire.next(Kind::List, Step::Forward);
         world.wire.insist(Kind::List, 500, "");
         world.observe(&HIT);
         world.clock.pass(seconds);
@@ -69,15 +69,15 @@ fn a_walk_that_was_broken_off_is_taken_up_for_a_while() {
 
 #[test]
 fn what_is_in_doubt_is_crawled_again_after_a_while_and_the_rest_after_a_day() {
-    for (seconds, over) in around(limits::RECRAWL) {
-        let world = World::new();
+    for (seconds, over) in around(limits::RECRAWL_INTERVAL) {
+        let world = TestRelay::new();
         world.wire.fault(Kind::List, Fault::Silent("Microsoft/MCAS"));
         assert_eq!(errors(&world.observe(&HIT)), ["warning service unavailable"]);
         world.clock.pass(seconds);
         assert_eq!(errors(&world.observe(&HIT)).is_empty(), over, "after {seconds} s");
     }
-    for (seconds, over) in around(limits::RECRAWL_ANYWAY) {
-        let world = World::new();
+    for (seconds, over) in around(limits::FULL_RECRAWL_INTERVAL) {
+        let world = TestRelay::new();
         world.observe(&HIT);
         world.wire.simulator.change_alerts(&credentials(), |alerts| {
             alerts.push(alert("late", "2026-11-20T08:00:00Z", IP));
@@ -90,8 +90,8 @@ fn what_is_in_doubt_is_crawled_again_after_a_while_and_the_rest_after_a_day() {
 
 #[test]
 fn a_refusal_of_the_credentials_is_remembered_for_a_moment() {
-    for (seconds, over) in around(limits::REFUSAL) {
-        let world = World::new();
+    for (seconds, over) in around(limits::CREDENTIAL_FAILURE_TTL) {
+        let world = TestRelay::new();
         world.wire.simulator.refuse(&credentials(), Some(7_000_222));
         assert_eq!(errors(&world.observe(&HIT)), ["fatal authorization error"]);
         world.wire.simulator.refuse(&credentials(), None);
@@ -104,7 +104,7 @@ fn a_refusal_of_the_credentials_is_remembered_for_a_moment() {
 fn a_token_is_renewed_as_long_before_its_end_as_is_said() {
     let lifetime = Duration::from_secs(3_599);
     for (seconds, over) in around(lifetime - limits::TOKEN_MARGIN) {
-        let world = World::new();
+        let world = TestRelay::new();
         world.health();
         world.clock.pass(seconds);
         world.wire.requests();
@@ -115,9 +115,9 @@ fn a_token_is_renewed_as_long_before_its_end_as_is_said() {
 
 #[test]
 fn a_wait_that_is_asked_for_is_sat_out_up_to_a_bound_and_told_beyond() {
-    let longest = limits::LONGEST_WAIT.as_secs();
+    let longest = limits::RATE_LIMIT_WAIT_MAX.as_secs();
     for (seconds, is_told) in [(longest, false), (longest + 1, true)] {
-        let world = World::new();
+        let world = TestRelay::new();
         let header = Some(("retry-after", seconds.to_string()));
         let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
         world.wire.fault(Kind::List, Fault::answer(429, header, ""));
@@ -129,7 +129,7 @@ fn a_wait_that_is_asked_for_is_sat_out_up_to_a_bound_and_told_beyond() {
 #[test]
 fn a_call_is_made_so_often_while_microsoft_is_busy_and_no_more() {
     for (times, is_told) in [(limits::ATTEMPTS - 1, false), (limits::ATTEMPTS, true)] {
-        let world = World::new();
+        let world = TestRelay::new();
         for _ in 0..times {
             world.wire.next(Kind::List, Step::Answer(503, String::new()));
         }
@@ -139,12 +139,12 @@ fn a_call_is_made_so_often_while_microsoft_is_busy_and_no_more() {
 
 #[test]
 fn a_call_that_was_lost_is_made_again_when_the_process_was_certainly_stopped() {
-    let most = limits::CALL_TIMEOUT + limits::CALL_OVERRUN;
+    let most = limits::CALL_TIMEOUT + limits::SUSPEND_THRESHOLD;
     for (time, again) in [(most, false), (most + SECOND, true)] {
         let world = paged(30);
         let (go, word) = channel();
-        world.wire.next(Kind::List, Step::Pass);
-        world.wire.next(Kind::List, Step::Lose(word));
+        world.wire.next(Kind::List, Step::Forward);
+        world.wire.next(Kind::List, Step::BlockThenTimeOut(word));
         thread::scope(|scope| {
             let asked = scope.spawn(|| world.observe(&HIT));
             let calls = std::cell::Cell::new(0);
@@ -177,14 +177,14 @@ fn a_list_that_never_ends_is_read_to_a_bound_and_that_is_told() {
     };
     let world = after(AlertSource::Legacy, "alerts", limits::LEGACY_PAGES);
     assert_eq!(world.wire.requests().len(), 1 + limits::LEGACY_PAGES);
-    let world = after(AlertSource::AlertsV2, "alerts_v2", limits::PAGES);
-    let crawled = format!(r#"("pages", "{}")"#, limits::PAGES);
+    let world = after(AlertSource::AlertsV2, "alerts_v2", limits::PAGES_MAX);
+    let crawled = format!(r#"("pages", "{}")"#, limits::PAGES_MAX);
     assert!(world.events.lock().unwrap().iter().any(|event| event.contains(&crawled)));
 }
 
 #[test]
 fn alerts_of_one_moment_are_passed_up_to_microsofts_bound_and_more_are_told() {
-    for (count, is_told) in [(limits::SKIP, false), (limits::SKIP + 1, true)] {
+    for (count, is_told) in [(limits::ODATA_SKIP_MAX, false), (limits::ODATA_SKIP_MAX + 1, true)] {
         let same = |n: usize| alert(&format!("same{n}"), "2026-11-20T21:30:00Z", IP);
         let behaviour = Behaviour::default().with_page(100);
         let alerts = (0..count).map(same).collect();
@@ -263,9 +263,9 @@ fn text_has_the_length_that_ctim_allows() {
         let (length, is_cut) = shown(field, part, most - before + 1);
         assert!(length <= most && is_cut, "{part}");
     }
-    let text = "x".repeat(limits::FOREIGN_TEXT);
-    assert_eq!(foreign(&text), text);
-    assert_eq!(foreign(&format!("{text}y")), format!("{text}…"));
+    let text = "x".repeat(limits::UNTRUSTED_TEXT_BYTES);
+    assert_eq!(sanitized(&text), text);
+    assert_eq!(sanitized(&format!("{text}y")), format!("{text}…"));
 }
 
 #[test]
@@ -327,10 +327,17 @@ fn every_bound_has_its_test_or_a_reason_for_none() {
 /// The tests that meet a bound at its edge and beyond, and which.
 const TESTED: &[(&str, &[&str])] = &[
     ("bodies_up_to_the_bound_arrive_and_one_byte_more_does_not", &["BODY"]),
-    ("bounds_of_a_head_hold_at_their_edge_and_one_over", &["HEAD", "FIELDS"]),
+    ("bounds_of_a_head_hold_at_their_edge_and_one_over", &["HEAD", "HEADERS_MAX"]),
     (
         "each_time_is_the_one_that_is_meant",
-        &["ANSWERING", "BODY_TIMEOUT", "HEAD_TIMEOUT", "IDLE_TIMEOUT", "LINGER", "WRITE_TIMEOUT"],
+        &[
+            "BACKEND_GRACE",
+            "BODY_TIMEOUT",
+            "HEAD_TIMEOUT",
+            "IDLE_TIMEOUT",
+            "LINGER",
+            "WRITE_TIMEOUT",
+        ],
     ),
     ("a_large_answer_has_more_time_to_be_taken", &["WRITE_RATE"]),
     ("what_is_sent_after_the_last_answer_is_thrown_away_up_to_a_bound", &["LINGER_BYTES"]),
@@ -340,14 +347,20 @@ const TESTED: &[(&str, &[&str])] = &[
     ),
     ("large_bodies_share_what_there_is_and_give_it_back", &["BODIES", "BODY_SHARE"]),
     ("answers_that_nobody_takes_make_room_for_others", &["UNSENT"]),
-    ("an_answer_from_behind_has_a_bound_and_is_no_longer_than_it_promises", &["REPLY"]),
-    ("a_full_crowd_makes_room_by_its_rules_or_refuses", &["EVICTION"]),
-    ("the_same_trouble_is_told_once_in_a_while", &["TROUBLE"]),
+    ("an_answer_from_behind_has_a_bound_and_is_no_longer_than_it_promises", &["RESPONSE_BYTES"]),
+    ("a_full_crowd_makes_room_by_its_rules_or_refuses", &["EVICTION_WAIT"]),
+    ("the_same_trouble_is_told_once_in_a_while", &["REPEATED_LOG_INTERVAL"]),
     ("clients_leave_threads_for_the_relay", &["CLIENTS_LEAST"]),
-    ("a_pulse_is_lost_when_it_has_not_been_felt_for_long", &["PULSELESS"]),
-    ("what_is_certainly_left_of_a_killed_process_is_removed_and_nothing_else", &["ABANDONED"]),
+    ("a_pulse_is_lost_when_it_has_not_been_felt_for_long", &["ACCEPT_PROBE_TIMEOUT"]),
+    (
+        "what_is_certainly_left_of_a_killed_process_is_removed_and_nothing_else",
+        &["STALE_SOCKET_AGE"],
+    ),
     ("when_the_queue_is_full_the_answer_is_503_at_once", &["QUEUE"]),
-    ("a_refused_client_that_never_sends_its_body_holds_up_nobody_and_not_the_end", &["REFUSALS"]),
+    (
+        "a_refused_client_that_never_sends_its_body_holds_up_nobody_and_not_the_end",
+        &["OVERFLOW_REQUESTS"],
+    ),
     ("draining_ends_in_time_and_a_second_signal_at_once", &["DRAIN_REST", "SIGNAL_REPEAT"]),
     ("lines_queue_up_to_the_bound_and_more_are_dropped_and_told_in_their_place", &["LOG_QUEUE"]),
     (
@@ -381,25 +394,31 @@ const TESTED: &[(&str, &[&str])] = &[
         "a_body_that_fills_the_room_makes_a_reply_within_the_bound",
         &["BALANCER_REPLY", "LAMBDA_REPLY", "LAMBDA_REPLY_FRAME"],
     ),
-    ("an_answer_fits_the_room_there_is_and_every_observable_keeps_its_newest", &["NOTICE"]),
+    (
+        "an_answer_fits_the_room_there_is_and_every_observable_keeps_its_newest",
+        &["TRUNCATION_WARNING_BYTES"],
+    ),
     ("between_once_and_twice_the_freshness_nobody_waits", &["FRESH_FOR"]),
     ("a_stale_index_costs_one_list_request", &["OVERLAP"]),
     (
         "what_is_in_doubt_is_crawled_again_after_a_while_and_the_rest_after_a_day",
-        &["RECRAWL", "RECRAWL_ANYWAY"],
+        &["RECRAWL_INTERVAL", "FULL_RECRAWL_INTERVAL"],
     ),
-    ("crawling_again_takes_a_few_pages_at_a_time", &["SWEEP"]),
-    ("a_sync_that_failed_is_not_repeated_before_its_pause_is_over", &["PAUSE"]),
-    ("a_walk_that_was_broken_off_is_taken_up_for_a_while", &["RESUME"]),
+    ("crawling_again_takes_a_few_pages_at_a_time", &["RECRAWL_PAGES_PER_REFRESH"]),
+    ("a_sync_that_failed_is_not_repeated_before_its_pause_is_over", &["SYNC_RETRY_DELAY"]),
+    ("a_walk_that_was_broken_off_is_taken_up_for_a_while", &["CRAWL_RESUME_WINDOW"]),
     ("when_memory_is_full_the_oldest_are_missing_and_that_is_told", &["MAX_ALERTS"]),
     ("tenants_never_share_alerts_and_the_least_recently_used_is_forgotten", &["MAX_TENANTS"]),
-    ("a_first_look_up_crawls_the_window_and_a_second_one_asks_nobody", &["PAGE"]),
-    ("a_list_that_never_ends_is_read_to_a_bound_and_that_is_told", &["LEGACY_PAGES", "PAGES"]),
+    ("a_first_look_up_crawls_the_window_and_a_second_one_asks_nobody", &["PAGE_SIZE"]),
+    ("a_list_that_never_ends_is_read_to_a_bound_and_that_is_told", &["LEGACY_PAGES", "PAGES_MAX"]),
     ("a_link_to_another_host_is_not_followed_and_a_circle_ends", &["IDLE_PAGES"]),
-    ("alerts_of_one_moment_are_passed_up_to_microsofts_bound_and_more_are_told", &["SKIP"]),
+    (
+        "alerts_of_one_moment_are_passed_up_to_microsofts_bound_and_more_are_told",
+        &["ODATA_SKIP_MAX"],
+    ),
     (
         "an_answer_has_a_bound_and_a_smaller_one_where_no_token_is_shown",
-        &["ANSWER", "SMALL_ANSWER"],
+        &["GRAPH_RESPONSE_BYTES", "UNAUTHENTICATED_RESPONSE_BYTES"],
     ),
     ("every_burst_has_an_end", &["ALERT_CALLS", "BURST_CALLS", "HUNTING_CALLS", "TOKEN_CALLS"]),
     ("a_look_back_is_all_of_it_within_the_reach_of_hunting", &["HUNTING_REACH"]),
@@ -407,28 +426,28 @@ const TESTED: &[(&str, &[&str])] = &[
     ("more_rows_than_are_read_are_told", &["HUNTING_ROWS"]),
     (
         "more_alerts_than_may_be_read_in_a_minute_are_told_and_come_when_asked_again",
-        &["HUNTED_ALERTS"],
+        &["HUNTING_ALERTS_MAX"],
     ),
     ("where_batches_are_refused_alerts_are_read_one_by_one_from_then_on", &["ALERT_KEPT"]),
     ("two_hundred_observables_cost_one_query_and_at_most_ten_batches", &["BATCH"]),
-    ("d_17_observables_are_asked_for_eight_at_a_time", &["WIDTH"]),
+    ("d_17_observables_are_asked_for_eight_at_a_time", &["PARALLEL_CALLS"]),
     ("two_crawls_are_as_quick_as_can_be_and_others_have_one_call_each", &["CRAWL_CALLS"]),
     ("a_question_that_is_too_long_for_a_url_goes_in_a_batch", &["URL"]),
     ("a_call_is_made_so_often_while_microsoft_is_busy_and_no_more", &["ATTEMPTS"]),
-    ("a_back_off_is_anything_up_to_its_bound_and_doubles", &["BACK_OFF"]),
-    ("a_wait_that_is_asked_for_is_sat_out_up_to_a_bound_and_told_beyond", &["LONGEST_WAIT"]),
-    ("what_microsoft_says_holds_for_everybody_and_then_ends", &["LONGEST_HOLD"]),
-    ("a_refusal_of_the_credentials_is_remembered_for_a_moment", &["REFUSAL"]),
+    ("a_back_off_is_anything_up_to_its_bound_and_doubles", &["BACKOFF_MAX"]),
+    ("a_wait_that_is_asked_for_is_sat_out_up_to_a_bound_and_told_beyond", &["RATE_LIMIT_WAIT_MAX"]),
+    ("what_microsoft_says_holds_for_everybody_and_then_ends", &["RETRY_AFTER_MAX"]),
+    ("a_refusal_of_the_credentials_is_remembered_for_a_moment", &["CREDENTIAL_FAILURE_TTL"]),
     ("d_15_no_call_is_without_a_time_limit", &["CALL_TIMEOUT"]),
     (
         "a_call_that_was_lost_is_made_again_when_the_process_was_certainly_stopped",
-        &["CALL_OVERRUN"],
+        &["SUSPEND_THRESHOLD"],
     ),
     ("a_token_is_renewed_as_long_before_its_end_as_is_said", &["TOKEN_MARGIN"]),
     ("a_sighting_has_so_many_targets_and_relations_and_no_more", &["RELATIONS", "TARGETS"]),
     (
         "text_has_the_length_that_ctim_allows",
-        &["FOREIGN_TEXT", "LONG_STRING", "MED_STRING", "SHORT_STRING"],
+        &["UNTRUSTED_TEXT_BYTES", "LONG_STRING", "MED_STRING", "SHORT_STRING"],
     ),
 ];
 
@@ -436,7 +455,7 @@ const TESTED: &[(&str, &[&str])] = &[
 const UNTESTED: &[(&str, &str)] = &[
     ("ACCEPT_PAUSE", "A pause: nobody is refused at its end."),
     ("ACCEPT_POLL", "How often somebody looks: nothing changes at its edge."),
-    ("PULSE", "Likewise."),
+    ("ACCEPT_PROBE_INTERVAL", "Likewise."),
     ("WATCHDOG_RETRY", "Likewise."),
     ("STOP_REST", "systemd waits this much longer; the process itself ends at its own time."),
     ("LOG_FLUSH", "A patience: whoever reads is quicker, and nobody else is waited for."),

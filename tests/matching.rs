@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use support::alert;
 
 /// xorshift64: enough to mix values, and nothing secret hangs on it.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -68,7 +68,7 @@ impl Dice {
 
 #[test]
 fn sameness_is_of_both_and_agrees_with_the_normal_form() {
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut dice = Rng(0x9e37_79b9_7f4a_7c15);
     let mut alike = 0;
     for _ in 0..40_000 {
         let kind = Kind::ALL[dice.below(7)];
@@ -89,7 +89,7 @@ fn sameness_is_of_both_and_agrees_with_the_normal_form() {
 }
 
 /// An alert with a few pieces of evidence.
-fn any_alert(dice: &mut Dice, id: usize) -> Value {
+fn any_alert(dice: &mut Rng, id: usize) -> Value {
     let evidence = (0..=dice.below(3)).map(|_| {
         let file = json!({
             "fileName": dice.value(Kind::FileName), "filePath": dice.value(Kind::FilePath),
@@ -120,7 +120,7 @@ fn any_alert(dice: &mut Dice, id: usize) -> Value {
 
 #[test]
 fn the_index_finds_what_a_look_at_every_alert_finds() {
-    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let mut dice = Rng(0x2545_f491_4f6c_dd1d);
     for capacity in [1_000, 40] {
         let mut index = AlertIndex::new(capacity);
         let mut kept: Vec<graph_relay::alerts::alert::Alert> = Vec::new();

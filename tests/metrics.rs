@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::metrics::{Metric, Metrics};
 use graph_relay::relay::api::Request;
-use graph_relay::server::admin::{Admin, Stopping};
+use graph_relay::server::admin::{Admin, ShutdownFlag};
 use graph_relay::simulator::{Behaviour, constructed_alerts};
 use graph_relay::sources::AlertSource;
 use graph_relay::sources::alerts_v2::SyncSettings;
@@ -67,7 +67,8 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
 }
 
 fn is_name(name: &str) -> bool {
-    name.starts_with("graph_relay_") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    (name.starts_with("graph_relay_") || name == "process_start_time_seconds")
+        && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }
 
 fn check_sample(family: &str, kind: &str, series: &str) {
@@ -117,8 +118,8 @@ fn check_histograms(families: &BTreeMap<String, Family>) {
 }
 
 /// What the metrics of `world` are by now, but for those that are nothing.
-fn counted(world: &World) -> BTreeMap<String, f64> {
-    let text = world.api.relay().take_stock().render();
+fn counted(world: &TestRelay) -> BTreeMap<String, f64> {
+    let text = world.api.relay().update_gauges().render();
     let families = parse(&text);
     check_histograms(&families);
     let samples = families.into_values().flat_map(|family| family.samples);
@@ -138,7 +139,7 @@ fn grown(
 }
 
 /// Asks as a door does, and counts the answer.
-fn ask(world: &World, path: &str, observables: &[(&str, &str)]) -> Value {
+fn ask(world: &TestRelay, path: &str, observables: &[(&str, &str)]) -> Value {
     let header = format!("Bearer {}", token(&credentials()));
     let body = body(observables);
     let request = Request {
@@ -156,15 +157,15 @@ fn ask(world: &World, path: &str, observables: &[(&str, &str)]) -> Value {
 
 #[test]
 fn a_look_up_is_counted_with_all_that_it_takes() {
-    let world = World::new();
+    let world = TestRelay::new();
     let before = counted(&world);
     ask(&world, "/observe/observables", &HIT);
     let after = counted(&world);
     let expected = [
-        ("call_duration_seconds_count{kind=\"graph\"}", 2.0),
-        ("call_duration_seconds_count{kind=\"token\"}", 1.0),
-        ("calls_total{kind=\"graph\",status=\"2xx\"}", 2.0),
-        ("calls_total{kind=\"token\",status=\"2xx\"}", 1.0),
+        ("upstream_request_duration_seconds_count{api=\"graph\"}", 2.0),
+        ("upstream_request_duration_seconds_count{api=\"token\"}", 1.0),
+        ("upstream_requests_total{api=\"graph\",result=\"2xx\"}", 2.0),
+        ("upstream_requests_total{api=\"token\",result=\"2xx\"}", 1.0),
         ("index_age_seconds_count", 1.0),
         ("index_alerts", 16.0),
         ("index_tenants", 1.0),
@@ -172,8 +173,8 @@ fn a_look_up_is_counted_with_all_that_it_takes() {
         ("request_duration_seconds_sum{endpoint=\"observe\"}", 0.03),
         ("requests_total{endpoint=\"observe\",outcome=\"ok\"}", 1.0),
         ("sightings_total", 2.0),
-        ("token_fetches_total{outcome=\"ok\"}", 1.0),
-        ("walks_total{kind=\"crawl\",outcome=\"ok\"}", 1.0),
+        ("token_requests_total{outcome=\"ok\"}", 1.0),
+        ("syncs_total{type=\"crawl\",outcome=\"ok\"}", 1.0),
     ];
     let expected: Vec<_> = expected.map(|(name, count)| (name.to_owned(), count)).into();
     assert_eq!(grown(&before, &after, ""), expected);
@@ -189,14 +190,14 @@ fn queries_are_counted_apart_from_the_alerts_that_they_find() {
     let before = counted(&world);
     ask(&world, "/observe/observables", &HIT);
     let calls = ["graph", "hunting", "token"]
-        .map(|kind| (format!("calls_total{{kind=\"{kind}\",status=\"2xx\"}}"), 1.0));
-    assert_eq!(grown(&before, &counted(&world), "calls_total"), calls);
+        .map(|kind| (format!("upstream_requests_total{{api=\"{kind}\",result=\"2xx\"}}"), 1.0));
+    assert_eq!(grown(&before, &counted(&world), "upstream_requests_total"), calls);
 }
 
 #[test]
 fn every_outcome_of_a_request_has_its_word() {
-    type Act<'a> = &'a dyn Fn(&World);
-    let world = World::new();
+    type Act<'a> = &'a dyn Fn(&TestRelay);
+    let world = TestRelay::new();
     let outcome = |act: Act<'_>| {
         let before = counted(&world);
         act(&world);
@@ -204,7 +205,7 @@ fn every_outcome_of_a_request_has_its_word() {
         assert_eq!(grown.len(), 1, "{grown:?}");
         grown[0].0.replace("requests_total", "")
     };
-    let unsigned = |world: &World| {
+    let unsigned = |world: &TestRelay| {
         let request = Request {
             method: "POST",
             target: "/health",
@@ -249,7 +250,7 @@ fn every_outcome_of_a_request_has_its_word() {
 
 #[test]
 fn retries_throttling_and_refusals_are_counted_by_kind() {
-    let world = World::new();
+    let world = TestRelay::new();
     let busy = || Step::Answer(429, String::new());
     world.wire.next(Kind::List, busy());
     world.wire.next(Kind::List, Step::Answer(503, String::new()));
@@ -257,12 +258,12 @@ fn retries_throttling_and_refusals_are_counted_by_kind() {
     assert_eq!(errors(&ask(&world, "/observe/observables", &HIT)), [""; 0]);
     let first = counted(&world);
     for (name, count) in [
-        ("retries_total{kind=\"graph\",reason=\"busy\"}", 2.0),
-        ("retries_total{kind=\"graph\",reason=\"broken\"}", 1.0),
-        ("throttles_total{by=\"microsoft\"}", 1.0),
-        ("calls_total{kind=\"graph\",status=\"429\"}", 1.0),
-        ("calls_total{kind=\"graph\",status=\"5xx\"}", 1.0),
-        ("calls_total{kind=\"graph\",status=\"broken\"}", 1.0),
+        ("upstream_retries_total{api=\"graph\",reason=\"busy\"}", 2.0),
+        ("upstream_retries_total{api=\"graph\",reason=\"broken\"}", 1.0),
+        ("rate_limited_total{by=\"microsoft\"}", 1.0),
+        ("upstream_requests_total{api=\"graph\",result=\"429\"}", 1.0),
+        ("upstream_requests_total{api=\"graph\",result=\"5xx\"}", 1.0),
+        ("upstream_requests_total{api=\"graph\",result=\"broken\"}", 1.0),
     ] {
         assert_eq!(first.get(name), Some(&count), "{name}: {first:?}");
     }
@@ -270,8 +271,8 @@ fn retries_throttling_and_refusals_are_counted_by_kind() {
     world.wire.simulator.refuse(&credentials(), Some(7_000_215));
     ask(&world, "/observe/observables", &HIT);
     let refused = counted(&world);
-    assert_eq!(refused["token_fetches_total{outcome=\"refused\"}"], 1.0);
-    assert_eq!(refused["walks_total{kind=\"refresh\",outcome=\"failed\"}"], 1.0);
+    assert_eq!(refused["token_requests_total{outcome=\"refused\"}"], 1.0);
+    assert_eq!(refused["syncs_total{type=\"refresh\",outcome=\"failed\"}"], 1.0);
     // What was loaded with that secret is nobody's any more.
     assert_eq!(refused.get("index_alerts"), None);
 }
@@ -311,13 +312,13 @@ fn what_is_left_out_is_counted_by_reason() {
 #[test]
 fn the_series_are_always_the_same_and_tell_nothing_of_anybody() {
     let fresh = Metrics::default().render();
-    let world = World::new();
+    let world = TestRelay::new();
     ask(&world, "/observe/observables", &HIT);
     ask(&world, "/marked-path", &[]);
     world.wire.simulator.refuse(&credentials(), Some(7_000_215));
     world.clock.pass(4_000);
     ask(&world, "/health", &[]);
-    let used = world.api.relay().take_stock().render();
+    let used = world.api.relay().update_gauges().render();
     let series = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
     };
@@ -333,9 +334,9 @@ fn the_series_are_always_the_same_and_tell_nothing_of_anybody() {
 
 #[test]
 fn what_is_exported_is_well_formed() {
-    let world = World::new();
+    let world = TestRelay::new();
     ask(&world, "/observe/observables", &HIT);
-    let admin = Admin::new(world.api, Stopping::default());
+    let admin = Admin::new(world.api, ShutdownFlag::default());
     let page = admin.handle("GET", "/metrics?x=y");
     assert_eq!((page.status, page.media_type), (200, TEXT_FORMAT));
     let text = String::from_utf8(page.body).unwrap();
@@ -362,11 +363,11 @@ fn promtool(arguments: &[&str], input: &str) {
 
 #[test]
 fn machines_are_told_that_it_lives_and_whether_it_is_ready_whatever_microsoft_does() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.wire.simulator.permit(&credentials(), false);
     world.wire.insist(Kind::Token, 503, "");
     ask(&world, "/health", &[]);
-    let stopping = Stopping::default();
+    let stopping = ShutdownFlag::default();
     let admin = Admin::new(world.api.clone(), stopping.clone());
     let status = |method, target| admin.handle(method, target).status;
     world.wire.requests();
@@ -422,7 +423,7 @@ fn the_program_answers_machines_apart_and_names_requests_in_answer_and_log() {
     assert_eq!(value("graph_relay_workers", "graph_relay_workers"), 16.0);
     // The answer is there a moment before its worker has done.
     let start = Instant::now();
-    for gauge in ["graph_relay_workers_busy", "graph_relay_requests_waiting"] {
+    for gauge in ["graph_relay_workers_busy", "graph_relay_requests_queued"] {
         while value(gauge, gauge) != 0.0 {
             assert!(start.elapsed() < PATIENCE, "{gauge}");
         }
@@ -437,7 +438,11 @@ fn the_program_answers_machines_apart_and_names_requests_in_answer_and_log() {
         lines.map(|line| line.split("event=").nth(1).unwrap().split(' ').next().unwrap()).collect()
     };
     // The first one caused the crawl, and everything that it took.
-    assert_eq!(of("trace-1x"), ["call", "call", "call", "crawled", "request"], "{log}");
+    assert_eq!(
+        of("trace-1x"),
+        ["upstream_request", "upstream_request", "upstream_request", "crawl_finished", "request"],
+        "{log}"
+    );
     assert_eq!(of(own), ["request"], "{log}");
     assert!(own.ends_with("-2") || own.ends_with("-5"), "{own}");
 }
@@ -518,7 +523,9 @@ fn every_metric_is_in_the_manual_as_it_is_exported() {
 /// What is called like a metric in `text`.
 fn named(text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
-    let words = text.split(|c| !is_name(c)).filter(|word| word.starts_with("graph_relay_"));
+    let words = text
+        .split(|c| !is_name(c))
+        .filter(|word| word.starts_with("graph_relay_") || *word == "process_start_time_seconds");
     words.map(str::to_owned).collect()
 }
 

@@ -23,7 +23,7 @@ type Step = (&'static str, u16, Option<&'static str>, String);
 
 /// What the API holds and has been asked.
 #[derive(Default)]
-struct World {
+struct TestRelay {
     instances: Vec<Value>,
     tokens: usize,
     log: Vec<String>,
@@ -33,14 +33,14 @@ struct World {
 /// XDR's API, as its description has it.
 struct Xdr {
     url: String,
-    world: Arc<Mutex<World>>,
+    world: Arc<Mutex<TestRelay>>,
 }
 
 impl Xdr {
     fn start(instances: Vec<Value>) -> Self {
         let server = Server::http("127.0.0.1:0").unwrap();
         let url = format!("http://{}", server.server_addr());
-        let world = Arc::new(Mutex::new(World { instances, ..World::default() }));
+        let world = Arc::new(Mutex::new(TestRelay { instances, ..TestRelay::default() }));
         let shared = Arc::clone(&world);
         std::thread::spawn(move || {
             for mut request in server.incoming_requests() {
@@ -85,7 +85,7 @@ impl Xdr {
     }
 }
 
-impl World {
+impl TestRelay {
     fn answer(&mut self, request: &mut Request) -> (u16, Option<&'static str>, String) {
         let mut body = String::new();
         request.as_reader().read_to_string(&mut body).unwrap();

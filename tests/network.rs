@@ -21,11 +21,11 @@ use graph_relay::base::cloud::{BaseUrl, Cloud};
 use graph_relay::base::credentials::Secret;
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{Action, Request, Response, Transport};
-use graph_relay::base::log::Events;
+use graph_relay::base::log::Logger;
 use graph_relay::graph::client::ureq::{TransportSettings, UreqTransport};
-use graph_relay::relay::request_body::Question;
+use graph_relay::relay::request_body::ObserveRequest;
 use graph_relay::relay::{Relay, Settings};
-use graph_relay::simulator::faults::{Fault, On};
+use graph_relay::simulator::faults::{Endpoint, Fault};
 use graph_relay::simulator::loopback;
 use graph_relay::simulator::{Behaviour, Simulator, constructed_alerts};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
@@ -268,13 +268,13 @@ fn a_kept_connection_that_closes_as_it_is_used_costs_nothing() {
     cloud.graph = base;
     let settings = Settings::default().with_cloud(cloud).with_request_timeout(PATIENCE);
     let transport = UreqTransport::new(&self::settings(None, None)).unwrap();
-    let relay = Relay::new(settings, Arc::new(transport), clock.clock(), Events::none());
+    let relay = Relay::new(settings, Arc::new(transport), clock.clock(), Logger::none());
     let observables = Observable::new(observable::Kind::Ip, "203.0.113.77").into_iter().collect();
-    let question = Question::new(observables);
+    let question = ObserveRequest::new(observables);
     let credentials = credentials();
     let deadline = relay.deadline(relay.now());
     let reply = relay.observe(question, &credentials, None, deadline).unwrap();
-    assert_eq!((reply.count(), reply.shortfalls), (2, vec![]));
+    assert_eq!((reply.count(), reply.warnings), (2, vec![]));
 }
 
 /// `check --online` with this environment: its exit code, and all that it says.
@@ -313,20 +313,36 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
     let token = r#"{"access_token":"simulated-token","expires_in":3599}"#;
     let rows = [
         (vec![], 0, "Alerts: readable\nClock: agrees with Microsoft's\n"),
-        (vec![(On::Token, Fault::answer(401, None, ""))], 10, "from a proxy in between (HTTP 401)"),
-        (vec![(On::Graph, no_licence.clone()), (On::Graph, no_licence)], 8, "has no licence"),
         (
-            vec![(On::Graph, Fault::answer(429, Some(("retry-after", "3600")), ""))],
+            vec![(Endpoint::Token, Fault::answer(401, None, ""))],
+            10,
+            "from a proxy in between (HTTP 401)",
+        ),
+        (
+            vec![(Endpoint::Graph, no_licence.clone()), (Endpoint::Graph, no_licence)],
+            8,
+            "has no licence",
+        ),
+        (
+            vec![(Endpoint::Graph, Fault::answer(429, Some(("retry-after", "3600")), ""))],
             9,
             "Too many requests to Microsoft Graph Security have been made. Please try again after",
         ),
-        (vec![(On::Token, Fault::answer(503, Some(("retry-after", "60")), ""))], 9, "unavailable"),
-        (vec![(On::Graph, Fault::answer(200, None, "<html>"))], 10, "is not a list of alerts"),
-        (vec![(On::Graph, Fault::answer(404, None, ""))], 10, "a fault, not a clean result"),
+        (
+            vec![(Endpoint::Token, Fault::answer(503, Some(("retry-after", "60")), ""))],
+            9,
+            "unavailable",
+        ),
+        (
+            vec![(Endpoint::Graph, Fault::answer(200, None, "<html>"))],
+            10,
+            "is not a list of alerts",
+        ),
+        (vec![(Endpoint::Graph, Fault::answer(404, None, ""))], 10, "a fault, not a clean result"),
         (
             vec![
-                (On::Token, Fault::answer(200, old, token)),
-                (On::Graph, Fault::answer(200, old, r#"{"value":[]}"#)),
+                (Endpoint::Token, Fault::answer(200, old, token)),
+                (Endpoint::Graph, Fault::answer(200, old, r#"{"value":[]}"#)),
             ],
             11,
             "valid tokens are rejected",

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use graph_relay::base::limits;
-use graph_relay::base::log::{Event, Events, Level};
+use graph_relay::base::log::{Level, Logger, Record};
 use graph_relay::base::time::{Clock, Now, Timestamp};
 use graph_relay::cli::stderr_log::{self, LogFormat};
 use support::{CLIENT_SECRET, SECRET_KEY};
@@ -19,7 +19,7 @@ use support::{CLIENT_SECRET, SECRET_KEY};
 fn what_a_panic_says_is_withheld_unless_it_is_text_of_this_program() {
     let heard = Arc::new(Mutex::new(String::new()));
     let hear = Arc::clone(&heard);
-    stderr_log::panics(Events::new(move |event| {
+    stderr_log::panics(Logger::new(move |event| {
         hear.lock().unwrap().push_str(&format!("{event:?}"))
     }));
     let told = |panics: fn()| {
@@ -54,10 +54,12 @@ fn a_panic_waits_for_no_log() {
     let now = Now { wall: Timestamp::from_unix_seconds(0), monotonic: Duration::ZERO };
     let clock = Clock::new(move || now, |_| {});
     let writer = stderr_log::Writer::start(Blocked(blocked), LogFormat::Text, clock).unwrap();
-    let events = writer.events(Level::Info);
+    let events = writer.logger(Level::Info);
     let full = || {
         (0..).find(|_| {
-            events.tell(&Event::new(Level::Info, "x").with("y", "z".repeat(limits::FOREIGN_TEXT)));
+            events.log(
+                &Record::new(Level::Info, "x").with("y", "z".repeat(limits::UNTRUSTED_TEXT_BYTES)),
+            );
             events.dropped() > 0
         })
     };

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use graph_relay::base::time::Timestamp;
-use graph_relay::simulator::faults::Dice;
+use graph_relay::simulator::faults::Rng;
 use graph_relay::simulator::{Behaviour, Order};
 use serde_json::{Value, json};
 use support::*;
@@ -64,17 +64,17 @@ impl Truth {
     }
 }
 
-fn address(dice: &mut Dice) -> String {
+fn address(dice: &mut Rng) -> String {
     format!("192.0.2.{}", dice.below(ADDRESSES))
 }
 
 /// Evidence comes late: up to 14 minutes after the time that it bears.
-fn late(now: Timestamp, dice: &mut Dice) -> String {
+fn late(now: Timestamp, dice: &mut Rng) -> String {
     now.minus(Duration::from_secs(dice.below(14 * 60))).odata()
 }
 
 /// Alerts appear and change.
-fn change(world: &World, truth: &mut Truth, dice: &mut Dice) {
+fn change(world: &TestRelay, truth: &mut Truth, dice: &mut Rng) {
     let now = world.clock.wall();
     world.wire.simulator.change_alerts(&credentials(), |alerts| {
         for _ in 0..dice.below(4) {
@@ -97,7 +97,7 @@ fn change(world: &World, truth: &mut Truth, dice: &mut Dice) {
 }
 
 /// When each alert was created.
-fn created(world: &World) -> HashMap<String, Timestamp> {
+fn created(world: &TestRelay) -> HashMap<String, Timestamp> {
     let mut times = HashMap::new();
     world.wire.simulator.change_alerts(&credentials(), |alerts| {
         let text = |alert: &Value, name: &str| alert[name].as_str().unwrap().to_owned();
@@ -110,7 +110,7 @@ fn created(world: &World) -> HashMap<String, Timestamp> {
 
 /// Whether some list was asked for from a time on at which no alert stands, as
 /// only a crawl in several places does.
-fn is_cut(world: &World) -> bool {
+fn is_cut(world: &TestRelay) -> bool {
     let times = created(world);
     world.wire.requests().iter().any(|request| {
         let until = request.split_once("createdDateTime le ").map(|(_, rest)| rest);
@@ -133,7 +133,7 @@ fn back_to(answer: &Value) -> Option<Timestamp> {
 /// One tenant's fate, which is the same for one seed but where calls are made at
 /// once and so in no fixed order; whether it was crawled in several places at once.
 fn run(seed: u64) -> bool {
-    let mut dice = Dice::new(seed);
+    let mut dice = Rng::new(seed);
     let behaviour = Behaviour::default()
         .with_page([50, 100, 1_000][usize::try_from(dice.below(3)).unwrap()])
         .with_next_link(dice.below(2) == 0)

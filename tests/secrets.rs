@@ -11,7 +11,7 @@ use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{self, Action};
 use graph_relay::base::limits;
 use graph_relay::base::time::Timestamp;
-use graph_relay::cli::config::{Config, Environment, Purpose, effective};
+use graph_relay::cli::config::{Config, Environment, Purpose, dump};
 use graph_relay::graph::client::ureq::UreqTransport;
 use graph_relay::relay::jwks::KeySet;
 use graph_relay::relay::jwt::{Unverified, Verifier};
@@ -46,8 +46,8 @@ fn no_way_to_fail_shows_a_secret() {
         (Kind::List, Step::Answer(401, String::new())),
         (Kind::List, Step::Answer(500, echo(500))),
         (Kind::List, Step::Answer(200, "{".to_owned())),
-        (Kind::List, Step::Fail(TransportError::TooLarge { bound: limits::ANSWER })),
-        (Kind::List, Step::Pass),
+        (Kind::List, Step::Fail(TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES })),
+        (Kind::List, Step::Forward),
     ];
     let good = token(&credentials());
     let headers = [
@@ -60,7 +60,7 @@ fn no_way_to_fail_shows_a_secret() {
         format!("Bearer {}", sign_payload(&json!({"client_secret": CLIENT_SECRET}))),
     ];
     for (kind, step) in steps {
-        let world = World::new();
+        let world = TestRelay::new();
         world.wire.next(kind, step);
         for header in &headers {
             for path in ["/health", "/observe/observables"] {
@@ -111,7 +111,7 @@ fn no_refusal_of_a_token_shows_any_of_it() {
         Step::Answer(200, jwks(&["k"])),
         Step::Answer(200, format!("{{\"keys\":\"{CLIENT_SECRET}\"}}")),
         Step::Answer(500, CLIENT_SECRET.to_owned()),
-        Step::Fail(TransportError::TooLarge { bound: limits::ANSWER }),
+        Step::Fail(TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES }),
     ];
     let mut answers = String::new();
     for step in keys {
@@ -200,7 +200,7 @@ fn no_setting_shows_a_secret() {
     let credentials = environment.credentials().unwrap();
     let good = token(&credentials);
     assert_clean(&format!("{config:?} {credentials:?}"), &good);
-    assert_clean(&effective(&environment).join("\n"), &good);
+    assert_clean(&dump(&environment).join("\n"), &good);
     // Wrong ones, too, are told by their length at most.
     for (name, value) in [
         ("SECRET_KEY", "marked-client-secret"),

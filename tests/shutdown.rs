@@ -52,7 +52,7 @@ fn under_load_sigterm_leaves_no_accepted_request_without_its_answer() {
     });
     let (code, log) = relay.end();
     assert_eq!(code, 0);
-    assert!(log.contains("event=stopped unanswered=0"), "{log}");
+    assert!(log.contains("event=stopped aborted_requests=0"), "{log}");
     // A client whose connection the system had taken, and the program had not,
     // when it closed: one for each of them at the very most.
     assert!(cut.load(Ordering::SeqCst) <= 8, "{cut:?} of {answered:?}");
@@ -72,7 +72,7 @@ fn want_of_descriptors_turns_away_clients_and_ends_nothing() {
     }
     relay.signal("TERM");
     let (code, log) = relay.end();
-    assert!(code == 0 && log.contains("event=crowded"), "{log}");
+    assert!(code == 0 && log.contains("event=connections_evicted"), "{log}");
 
     let mut relay = Running::with_files(100, &environment);
     let hint = relay.wait_for("the limit of 100 open files is too low");

@@ -190,7 +190,7 @@ fn newer_names_are_shown_to_those_who_ask_for_them() {
 fn post(path: &str, token: &str, body: &Value) -> Request {
     Request {
         url: format!("https://graph.microsoft.com/v1.0/{path}"),
-        action: Action::PostQuery(body.to_string()),
+        action: Action::PostReadOnly(body.to_string()),
         ..get("", token, true)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use graph_relay::base::limits;
 use graph_relay::simulator::Behaviour;
-use graph_relay::simulator::faults::Dice;
+use graph_relay::simulator::faults::Rng;
 use graph_relay::sources::AlertSource;
 use serde_json::{Value, json};
 use support::*;
@@ -18,7 +18,7 @@ const SOURCES: [AlertSource; 3] =
 
 /// What is in the alerts of a tenant, and asked for.
 struct Pool {
-    dice: Dice,
+    dice: Rng,
     names: Vec<String>,
     hashes: Vec<String>,
 }
@@ -43,7 +43,7 @@ impl Pool {
         let long = ["x".repeat(8 * 1024), "é'".repeat(2_700) + ".bin", "\\\"".repeat(4_000)];
         let names = names.into_iter().map(str::to_owned).chain(long).collect();
         let hashes = (1..6).map(|n| format!("{n:x}").repeat(64)).collect();
-        Self { dice: Dice::new(seed), names, hashes }
+        Self { dice: Rng::new(seed), names, hashes }
     }
 
     fn pick<T: Clone>(&mut self, from: &[T]) -> T {

@@ -23,12 +23,12 @@ const HOUR: u64 = 3_600;
 const LONG: Duration = Duration::from_secs(20);
 
 /// What is answered when there is `span` for it.
-fn observe_within(world: &World, span: Duration) -> Value {
+fn observe_within(world: &TestRelay, span: Duration) -> Value {
     serde_json::from_slice(&world.observe_within(usize::MAX, span, &HIT)).unwrap()
 }
 
 /// Thirty alerts, one an hour, the newest first, in pages of ten.
-fn world() -> World {
+fn world() -> TestRelay {
     let one = |n: usize| {
         let (day, hour) = (20 - n / 24, 23 - n % 24);
         alert(&format!("a{n:02}"), &format!("2026-11-{day:02}T{hour:02}:00:00Z"), IP)
@@ -39,7 +39,7 @@ fn world() -> World {
 
 /// A new alert an hour after midnight, and a change of the oldest one shortly
 /// before six.
-fn meanwhile(world: &World) {
+fn meanwhile(world: &TestRelay) {
     world.wire.simulator.change_alerts(&credentials(), |alerts| {
         alerts.push(alert("new", "2026-11-21T01:00:00Z", IP));
         alerts[29]["lastUpdateDateTime"] = json!("2026-11-21T05:50:00Z");
@@ -78,10 +78,12 @@ fn a_token_that_has_expired_meanwhile_is_not_used() {
 fn a_crawl_that_was_stopped_half_way_goes_on_and_its_end_is_no_all_clear() {
     for (monotonic, lost) in [(true, true), (true, false), (false, true), (false, false)] {
         let world = world();
-        world.wire.next(Kind::List, Step::Pass);
+        world.wire.next(Kind::List, Step::Forward);
         // The second page is under way when the answer has to go.
         let (go, word) = std::sync::mpsc::channel();
-        world.wire.next(Kind::List, if lost { Step::Lose(word) } else { Step::Hold(word) });
+        world
+            .wire
+            .next(Kind::List, if lost { Step::BlockThenTimeOut(word) } else { Step::Block(word) });
         let answer = observe_within(&world, Duration::from_millis(200));
         assert_eq!(ids(&answer).len(), 10);
         assert_eq!(errors(&answer), ["warning gateway timeout"]);
@@ -107,9 +109,9 @@ fn a_crawl_that_was_stopped_half_way_goes_on_and_its_end_is_no_all_clear() {
 #[test]
 fn a_call_that_is_lost_without_a_stop_is_not_made_again() {
     let world = world();
-    world.wire.next(Kind::List, Step::Pass);
+    world.wire.next(Kind::List, Step::Forward);
     let (go, word) = std::sync::mpsc::channel();
-    world.wire.next(Kind::List, Step::Lose(word));
+    world.wire.next(Kind::List, Step::BlockThenTimeOut(word));
     go.send(()).unwrap();
     let answer = observe_within(&world, LONG);
     assert_eq!((ids(&answer).len(), errors(&answer)), (10, vec!["warning gateway timeout".into()]));
@@ -121,10 +123,10 @@ fn a_process_that_stood_still_for_longer_than_the_probe_may_fail_goes_on() {
     let (_microsoft, at) = silent_microsoft();
     let (relay, address) = Running::serve(at, &[]);
     relay.signal("STOP");
-    thread::sleep(limits::PULSELESS + 3 * limits::PULSE);
+    thread::sleep(limits::ACCEPT_PROBE_TIMEOUT + 3 * limits::ACCEPT_PROBE_INTERVAL);
     relay.signal("CONT");
     // It looks every second.
-    thread::sleep(3 * limits::PULSE);
+    thread::sleep(3 * limits::ACCEPT_PROBE_INTERVAL);
     let version =
         "POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     assert!(exchange(address, version.as_bytes()).starts_with("HTTP/1.1 200 "));

@@ -31,7 +31,7 @@ fn hourly(count: usize) -> Vec<Value> {
 
 #[test]
 fn a_first_look_up_crawls_the_window_and_a_second_one_asks_nobody() {
-    let world = World::new();
+    let world = TestRelay::new();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     let since = "2026-10-22T00:00:00.0000000Z";
     let first =
@@ -53,7 +53,7 @@ fn a_first_look_up_crawls_the_window_and_a_second_one_asks_nobody() {
 
 #[test]
 fn a_stale_index_costs_one_list_request() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     world.wire.requests();
     world.clock.pass(61);
@@ -66,7 +66,7 @@ fn a_stale_index_costs_one_list_request() {
 
 #[test]
 fn between_once_and_twice_the_freshness_nobody_waits() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     world.wire.requests();
     world.clock.pass(31);
@@ -74,8 +74,9 @@ fn between_once_and_twice_the_freshness_nobody_waits() {
     // The refresh is held, and the answer is there all the same.
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     go.send(()).unwrap();
-    world
-        .wait_until(|world| !world.events.lock().unwrap().iter().all(|e| !e.contains("refreshed")));
+    world.wait_until(|world| {
+        !world.events.lock().unwrap().iter().all(|e| !e.contains("refresh_finished"))
+    });
     world.clock.pass(30);
     world.wire.requests();
     assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
@@ -117,7 +118,7 @@ fn an_empty_tenant_is_empty_without_a_warning_and_fills_up() {
 
 #[test]
 fn twenty_who_ask_at_once_cause_one_crawl() {
-    let world = World::new();
+    let world = TestRelay::new();
     let go = world.wire.hold(Kind::Token);
     let start = Barrier::new(21);
     thread::scope(|scope| {
@@ -144,7 +145,7 @@ fn at_the_deadline_the_answer_holds_what_there_is_and_the_crawl_goes_on() {
         ..Setup::with_alerts(hourly(30))
     }
     .build();
-    world.wire.next(Kind::List, Step::Pass);
+    world.wire.next(Kind::List, Step::Forward);
     let go = world.wire.hold(Kind::List);
     let answer = world.observe(&HIT);
     assert_eq!(ids(&answer).len(), 10);
@@ -183,7 +184,7 @@ fn a_refresh_that_takes_too_long_is_told_with_its_time() {
 fn a_crawl_that_fails_on_its_second_page_is_a_warning() {
     let behaviour = Behaviour::default().with_page(10);
     let world = Setup { behaviour, ..Setup::with_alerts(hourly(30)) }.build();
-    world.wire.next(Kind::List, Step::Pass);
+    world.wire.next(Kind::List, Step::Forward);
     world.wire.insist(Kind::List, 503, "");
     let answer = world.observe(&HIT);
     assert_eq!(ids(&answer).len(), 10);
@@ -197,7 +198,7 @@ fn a_crawl_that_fails_on_its_second_page_is_a_warning() {
 
 #[test]
 fn a_refresh_that_fails_is_a_warning_with_the_time_of_the_last_good_one() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     world.clock.pass(3_600 / 2);
     let host = "graph.microsoft.com".to_owned();
@@ -209,7 +210,7 @@ fn a_refresh_that_fails_is_a_warning_with_the_time_of_the_last_good_one() {
 
 #[test]
 fn without_a_valid_token_nothing_is_answered_from_memory() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     // The token has ended, and whether the secret is still good is not known.
     world.clock.pass(3_600);
@@ -227,7 +228,7 @@ fn without_a_valid_token_nothing_is_answered_from_memory() {
 
 #[test]
 fn a_revoked_secret_or_role_ends_the_answers_and_forgets_the_alerts() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     world.wire.simulator.refuse(&credentials(), Some(7_000_222));
     world.clock.pass(3_600);
@@ -258,7 +259,7 @@ fn a_revoked_secret_or_role_ends_the_answers_and_forgets_the_alerts() {
 
 #[test]
 fn a_refused_token_is_replaced_once_and_a_granted_role_is_found() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     world.wire.requests();
     world.clock.pass(61);
@@ -279,7 +280,7 @@ fn a_refused_token_is_replaced_once_and_a_granted_role_is_found() {
 
 #[test]
 fn a_token_is_fetched_once_and_renewed_before_it_ends() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     let tokens = |requests: &[String]| requests.iter().filter(|r| *r == "token").count();
     assert_eq!(tokens(&world.wire.requests()), 1);
@@ -325,7 +326,7 @@ fn the_newest_are_kept_whatever_order_microsoft_lists_them_in() {
 
 #[test]
 fn alerts_fall_out_of_the_window() {
-    let world = World::new();
+    let world = TestRelay::new();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     // The one of 2026-11-16 is 31 days old then, the one of the 20th is 27.
     world.clock.pass(26 * 86_400);
@@ -367,7 +368,7 @@ fn rows_that_are_no_alerts_cost_themselves_are_counted_and_told() {
         "{answer}"
     );
     let events = world.events.lock().unwrap().join("\n");
-    assert!(events.contains(r#"("unreadable", "4")"#), "{events}");
+    assert!(events.contains(r#"("unparsable", "4")"#), "{events}");
     assert!(events.contains(r#"("unknown_evidence", "1")"#), "{events}");
     // Listed again by every refresh, they are still four.
     world.clock.pass(61);
@@ -400,7 +401,7 @@ fn tenants_never_share_alerts_and_the_least_recently_used_is_forgotten() {
 
 #[test]
 fn a_wrong_secret_finds_nothing_of_what_the_right_one_has_loaded() {
-    let world = World::new();
+    let world = TestRelay::new();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     let mut wrong = credentials();
     wrong.secret = graph_relay::base::credentials::Secret::new("guessed");
@@ -484,14 +485,14 @@ fn a_link_to_another_host_is_not_followed_and_a_circle_ends() {
         let value = [alert("a", "2026-11-20T00:00:00Z", IP)];
         Step::Answer(200, json!({"value": value, "@odata.nextLink": link}).to_string())
     };
-    let world = World::new();
+    let world = TestRelay::new();
     world.wire.next(Kind::List, page("https://graph.microsoft.com.evil.example/v1.0/x?y"));
     let answer = world.observe(&HIT);
     assert_eq!((ids(&answer), errors(&answer)), (vec!["a".into()], vec!["warning unknown".into()]));
     assert!(messages(&answer).contains("the next page is on another host"), "{answer}");
     assert_eq!(world.wire.requests().len(), 2);
 
-    let world = World::new();
+    let world = TestRelay::new();
     let circle = "https://graph.microsoft.com/v1.0/security/alerts_v2?$skiptoken=1";
     for _ in 0..10 {
         world.wire.next(Kind::List, page(circle));
@@ -518,7 +519,7 @@ fn an_answer_that_is_no_list_is_a_fault_and_no_all_clear() {
         (204, ""),
     ];
     for (status, body) in answers {
-        let world = World::new();
+        let world = TestRelay::new();
         world.wire.insist(Kind::List, status, body);
         let answer = world.observe(&HIT);
         assert!(answer.get("data").is_none(), "{status} {body}: {answer}");
@@ -529,7 +530,7 @@ fn an_answer_that_is_no_list_is_a_fault_and_no_all_clear() {
 #[test]
 fn a_connection_that_breaks_is_tried_once_more_where_that_is_safe() {
     let broken = || Step::Fail(TransportError::Broken { reason: "reset".to_owned() });
-    let world = World::new();
+    let world = TestRelay::new();
     world.wire.next(Kind::List, broken());
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     world.clock.pass(61);
@@ -543,7 +544,7 @@ fn a_connection_that_breaks_is_tried_once_more_where_that_is_safe() {
 
 #[test]
 fn a_panic_while_loading_costs_that_answer_alone() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.wire.next(Kind::List, Step::Panic);
     let answer = world.observe(&HIT);
     assert_eq!(errors(&answer), ["fatal internal error"]);
@@ -558,7 +559,7 @@ fn a_panic_while_loading_costs_that_answer_alone() {
 
 #[test]
 fn a_partial_answer_of_graph_is_told_until_a_whole_one_has_come() {
-    let world = World::new();
+    let world = TestRelay::new();
     let partial = ["warning service unavailable"];
     world.wire.fault(Kind::List, Fault::Silent("Microsoft/MCAS"));
     let answer = world.observe(&HIT);
@@ -591,7 +592,7 @@ fn a_crawl_that_was_broken_off_goes_on_where_it_stood() {
     };
     let (early, world) = (world(), world());
     for _ in 0..2 {
-        world.wire.next(Kind::List, Step::Pass);
+        world.wire.next(Kind::List, Step::Forward);
     }
     world.wire.insist(Kind::List, 500, "");
     assert_eq!(ids(&world.observe(&HIT)).len(), 19);
@@ -611,7 +612,7 @@ fn a_crawl_that_was_broken_off_goes_on_where_it_stood() {
     assert!(requests.last().unwrap().contains("lastUpdateDateTime ge"), "{requests:?}");
     // After a while it would be too old to go on with.
     let world = early;
-    world.wire.next(Kind::List, Step::Pass);
+    world.wire.next(Kind::List, Step::Forward);
     world.wire.insist(Kind::List, 500, "");
     world.observe(&HIT);
     world.clock.pass(600);
@@ -628,7 +629,7 @@ fn alerts_that_arrive_during_a_crawl_are_found_once() {
         let behaviour =
             Behaviour::default().with_page(10).with_next_link(next_link).with_order(order);
         let world = Setup { behaviour, ..Setup::with_alerts(hourly(40)) }.build();
-        world.wire.next(Kind::List, Step::Pass);
+        world.wire.next(Kind::List, Step::Forward);
         let go = world.wire.hold(Kind::List);
         thread::scope(|scope| {
             let asked = scope.spawn(|| world.observe(&HIT));
@@ -688,7 +689,7 @@ fn what_changes_behind_a_long_crawl_is_found_by_the_refresh() {
     // than the overlap when the last one is.
     let behaviour = Behaviour::default().with_page(10);
     let world = Setup { behaviour, ..Setup::with_alerts(hourly(300)) }.build();
-    world.wire.next(Kind::List, Step::Pass);
+    world.wire.next(Kind::List, Step::Forward);
     let go = world.wire.hold(Kind::List);
     thread::scope(|scope| {
         let asked = scope.spawn(|| world.observe(&HIT));
@@ -739,7 +740,7 @@ fn one_slow_tenant_leaves_workers_to_the_others() {
 
 #[test]
 fn what_was_added_long_after_its_time_is_found_within_a_day() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     world.wire.simulator.change_alerts(&credentials(), |alerts| {
         alerts.push(alert("late", "2026-11-20T08:00:00Z", IP));
@@ -773,15 +774,15 @@ fn crawling_again_takes_a_few_pages_at_a_time() {
     assert!(rounds > 1, "{rounds}");
     // One that fails is no failure of the look-up, and goes on where it stood.
     world.clock.pass(24 * 3_600);
-    world.wire.next(Kind::List, Step::Pass);
-    world.wire.next(Kind::List, Step::Pass);
+    world.wire.next(Kind::List, Step::Forward);
+    world.wire.next(Kind::List, Step::Forward);
     world.wire.insist(Kind::List, 500, "");
     assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
 }
 
 #[test]
 fn after_a_failure_nobody_asks_for_a_moment() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.wire.insist(Kind::List, 500, "");
     for _ in 0..20 {
         assert_eq!(errors(&world.observe(&HIT)), ["fatal unknown"]);
@@ -793,7 +794,7 @@ fn after_a_failure_nobody_asks_for_a_moment() {
 
 #[test]
 fn a_token_that_cannot_be_renewed_is_used_to_its_end() {
-    let world = World::new();
+    let world = TestRelay::new();
     world.observe(&HIT);
     world.clock.pass(3_590);
     let host = || "login.microsoftonline.com".to_owned();
@@ -809,7 +810,7 @@ fn a_token_that_cannot_be_renewed_is_used_to_its_end() {
 
 #[test]
 fn a_list_that_heeds_no_boundary_leaves_doubt() {
-    let world = World::new();
+    let world = TestRelay::new();
     let page = json!({"value": hourly(100)}).to_string();
     for _ in 0..4 {
         world.wire.next(Kind::List, Step::Answer(200, page.clone()));

@@ -201,10 +201,10 @@ fn no_life_is_told_of_while_no_request_is_answered() {
     let (mut held, _) = microsoft.accept().unwrap();
     // From the first question that the only worker cannot answer to the next, no
     // sign of life.
-    service.wait_for("event=watchdog");
+    service.wait_for("event=watchdog_self_check_failed");
     ear.set_nonblocking(true).unwrap();
     while ear.recv(&mut [0; 256]).is_ok() {}
-    service.wait_for("event=watchdog");
+    service.wait_for("event=watchdog_self_check_failed");
     assert!(ear.recv(&mut [0; 256]).is_err());
     ear.set_nonblocking(false).unwrap();
     // And then it lives again.

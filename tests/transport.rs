@@ -160,13 +160,15 @@ fn an_answer_without_end_is_cut_off() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
     });
-    let expected = TransportError::TooLarge { bound: limits::ANSWER };
+    let expected = TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES };
     assert_eq!(send(&get(address), PATIENCE).unwrap_err(), expected);
 }
 
 #[test]
 fn an_answer_has_a_bound_and_a_smaller_one_where_no_token_is_shown() {
-    for (with_token, bound) in [(true, limits::ANSWER), (false, limits::SMALL_ANSWER)] {
+    for (with_token, bound) in
+        [(true, limits::GRAPH_RESPONSE_BYTES), (false, limits::UNAUTHENTICATED_RESPONSE_BYTES)]
+    {
         let most = usize::try_from(bound).unwrap();
         let over = Err(TransportError::TooLarge { bound });
         for (length, expected) in [(most, Ok(most)), (most + 1, over)] {

@@ -13,7 +13,7 @@ use graph_relay::base::cloud::BaseUrl;
 use graph_relay::base::credentials::TenantId;
 use graph_relay::base::error::TransportError;
 use graph_relay::base::limits;
-use graph_relay::base::time::render_span;
+use graph_relay::base::time::render_duration;
 use graph_relay::relay::jwt::Verifier;
 use serde_json::{Value, json};
 use support::program::{KEY, Running, exchange, json_of, post};
@@ -22,7 +22,7 @@ use support::*;
 const EUROPE: &str = "visibility.eu.amp.cisco.com";
 const URL: &str = "https://visibility.eu.amp.cisco.com/.well-known/jwks";
 
-fn world() -> World {
+fn world() -> TestRelay {
     let hosts = ["https://visibility.amp.cisco.com", "https://visibility.eu.amp.cisco.com"];
     let hosts = hosts.map(|host| BaseUrl::parse(host).unwrap()).to_vec();
     let verifier = Verifier::default().with_secrets(vec![key()]).with_hosts(hosts);
@@ -36,7 +36,7 @@ fn payload(host: &str) -> Value {
     })
 }
 
-fn ask(world: &World, token: &str) -> String {
+fn ask(world: &TestRelay, token: &str) -> String {
     let header = format!("Bearer {token}");
     let answer = world.request("POST", "/health", Some(&header), b"").1;
     let why = answer["errors"][0]["message"].as_str().map(str::to_owned);
@@ -44,12 +44,12 @@ fn ask(world: &World, token: &str) -> String {
 }
 
 /// With a token of Europe's key `kid`.
-fn ask_with(world: &World, kid: &str) -> String {
+fn ask_with(world: &TestRelay, kid: &str) -> String {
     ask(world, &sign_published(kid, &payload(EUROPE)))
 }
 
 /// The requests for keys since this was last asked.
-fn fetches(world: &World) -> Vec<String> {
+fn fetches(world: &TestRelay) -> Vec<String> {
     let is_for_keys = |request: &String| request.starts_with("http");
     world.wire.requests().into_iter().filter(is_for_keys).collect()
 }
@@ -134,9 +134,9 @@ fn a_host_has_a_few_seconds_to_answer() {
     let world = world();
     let (go, word) = std::sync::mpsc::channel();
     drop(go);
-    world.wire.next(Kind::Keys, Step::Lose(word));
+    world.wire.next(Kind::Keys, Step::BlockThenTimeOut(word));
     assert_eq!(ask_with(&world, "a"), unavailable());
-    let time = format!("timed out after {}", render_span(limits::KEYS_TIMEOUT));
+    let time = format!("timed out after {}", render_duration(limits::KEYS_TIMEOUT));
     let events = world.events.lock().unwrap().join("\n");
     assert!(events.contains(&time), "{events}");
 }
@@ -241,7 +241,8 @@ fn the_program_takes_the_keys_of_a_configured_host_and_follows_it_nowhere() {
             body.len()
         )
     };
-    let large = jwks(&["a"]) + &" ".repeat(usize::try_from(limits::SMALL_ANSWER).unwrap());
+    let large = jwks(&["a"])
+        + &" ".repeat(usize::try_from(limits::UNAUTHENTICATED_RESPONSE_BYTES).unwrap());
     let redirect =
         "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
     for (answer, accepted) in

@@ -109,15 +109,15 @@ fn a_refused_client_that_never_sends_its_body_holds_up_nobody_and_not_the_end() 
         assert_eq!(status(&mut send(&path, VERSION)), "503");
     }
     // More than can be refused at once: the end comes all the same.
-    clients[0].write_all(kept.repeat(limits::REFUSALS).as_bytes()).unwrap();
+    clients[0].write_all(kept.repeat(limits::OVERFLOW_REQUESTS).as_bytes()).unwrap();
     let start = Instant::now();
-    while threads(relay.child.id()) < limits::REFUSALS {
+    while threads(relay.child.id()) < limits::OVERFLOW_REQUESTS {
         assert!(start.elapsed() < PATIENCE, "they are not being refused");
     }
     relay.signal("TERM");
     relay.wait_for("event=stopping");
     let (code, log) = relay.end();
-    assert!(code == 0 && log.contains("event=stopped unanswered="), "{log}");
+    assert!(code == 0 && log.contains("event=stopped aborted_requests="), "{log}");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn workers_held_by_bodies_that_never_come_do_not_put_off_the_end() {
     relay.signal("TERM");
     relay.wait_for("event=stopping");
     let (code, log) = relay.end();
-    assert!(code == 0 && log.contains("event=stopped unanswered="), "{log}");
+    assert!(code == 0 && log.contains("event=stopped aborted_requests="), "{log}");
     assert!(!log.contains("unanswered=0"), "{log}");
 }
 

@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use graph_relay::base::credentials::{Credentials, Secret, TenantId};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{Request, Response, Transport};
-use graph_relay::base::log::{Events, Level};
+use graph_relay::base::log::{Level, Logger};
 use graph_relay::base::time::Clock;
 use graph_relay::cli::stderr_log::{self, LogFormat};
 use graph_relay::relay::api::Api;
-use graph_relay::relay::auth::Trust;
+use graph_relay::relay::auth::Authenticator;
 use graph_relay::relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::relay::{Relay, Settings};
 use graph_relay::server::ServeSettings;
-use graph_relay::server::front_end::{Bounds, Guard};
-use graph_relay::server::http::{Behind, Door};
+use graph_relay::server::front_end::{FrontEnd, Limits};
+use graph_relay::server::http::{Handler, HttpServer};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sources::alerts_v2::SyncSettings;
 
@@ -85,12 +85,12 @@ impl Scene {
 }
 
 /// The socket to listen on: `address` itself, or behind a guard on TCP.
-fn place(address: &str) -> (PathBuf, Option<Guard>) {
+fn place(address: &str) -> (PathBuf, Option<FrontEnd>) {
     if let Some(path) = address.strip_prefix("unix:") {
         return (path.into(), None);
     }
-    let bounds = Bounds::new(16, Duration::from_secs(300));
-    let guard = Guard::bind(address.parse().unwrap(), bounds).unwrap();
+    let bounds = Limits::new(16, Duration::from_secs(300));
+    let guard = FrontEnd::bind(address.parse().unwrap(), bounds).unwrap();
     (guard.behind(), Some(guard))
 }
 
@@ -109,10 +109,10 @@ pub(crate) fn relay(address: &str, scene: &[&str]) {
     let relay = Relay::new(settings, Arc::clone(&transport), Clock::system(), events.clone());
     let key = SigningKey::new(Secret::new(KEY)).unwrap();
     let verifier = Verifier::default().with_secrets(vec![key]);
-    let trust = Trust::new(verifier, &transport, &Clock::system(), &events);
+    let trust = Authenticator::new(verifier, &transport, &Clock::system(), &events);
     let api = Arc::new(Api::new(relay, trust));
     let (path, guard) = place(address);
-    let door = Door::bind(&path).unwrap();
+    let door = HttpServer::bind(&path).unwrap();
     open(&path, guard);
     let stopper = door.stopper();
     thread::spawn(move || {
@@ -120,7 +120,7 @@ pub(crate) fn relay(address: &str, scene: &[&str]) {
         stopper.stop();
     });
     let settings = ServeSettings::new(16, Duration::from_secs(1));
-    door.serve(Behind::Relay(api), settings, Clock::system(), events).unwrap();
+    door.serve(Handler::Relay(api), settings, Clock::system(), events).unwrap();
 }
 
 /// Gives the same bytes to whoever asks, as quickly as tiny_http can.
@@ -149,13 +149,13 @@ pub(crate) fn bare(address: &str, answer: &str) {
 }
 
 /// Lets clients in, and says where.
-fn open(path: &Path, guard: Option<Guard>) {
+fn open(path: &Path, guard: Option<FrontEnd>) {
     let Some(guard) = guard else {
         println!("unix:{}", path.display());
         return;
     };
     println!("{}", guard.address());
-    thread::spawn(move || guard.serve(Duration::ZERO, Events::none()).unwrap());
+    thread::spawn(move || guard.serve(Duration::ZERO, Logger::none()).unwrap());
 }
 
 fn wait_for_the_end() {

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use graph_relay::server::lambda::http_event::Call;
+use graph_relay::server::lambda::http_event::HttpEvent;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(call) = Call::parse(data) else { return };
+    let Ok(call) = HttpEvent::parse(data) else { return };
     call.header("authorization");
     let body = call.body.as_deref().unwrap_or_default();
     let reply = call.reply(200, &[("Content-Type", "application/json")], body);

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use graph_relay::base::http::Response;
-use graph_relay::base::time::{Timestamp, parse_span};
+use graph_relay::base::time::{Timestamp, parse_duration};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };
@@ -18,5 +18,5 @@ fuzz_target!(|data: &[u8]| {
     if let Some(time) = Timestamp::parse(text) {
         assert_eq!(Timestamp::parse(&time.odata()), Some(time), "{text}");
     }
-    let _ = parse_span(text);
+    let _ = parse_duration(text);
 });

@@ -100,7 +100,7 @@ pub struct Evidence {
     /// The provider's verdict.
     pub verdict: Verdict,
     /// The remediation.
-    pub remedy: Remedy,
+    pub remedy: Remediation,
     /// Its roles, for example `attacker`, `destination`, `commandAndControl`.
     pub roles: Vec<Arc<str>>,
     /// The entity.
@@ -122,7 +122,7 @@ pub enum Verdict {
 /// How a piece of evidence was remediated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub enum Remedy {
+pub enum Remediation {
     /// Stopped before it acted (`blocked`, `prevented`).
     Blocked,
     /// Cleaned up afterwards (`remediated`).
@@ -256,7 +256,7 @@ pub struct Device {
     /// Its public IP address.
     pub external_address: Option<Arc<str>>,
     /// IP addresses of clients that used the device; not its own.
-    pub visitors: Vec<Arc<str>>,
+    pub client_ips: Vec<Arc<str>>,
     /// Its MAC addresses.
     pub macs: Vec<Arc<str>>,
     /// The operating system, as text.
@@ -273,7 +273,7 @@ pub struct Account {
     pub domain: Option<Arc<str>>,
     pub principal_name: Option<Arc<str>>,
     /// IP addresses from which the account was used.
-    pub visitors: Vec<Arc<str>>,
+    pub client_ips: Vec<Arc<str>>,
 }
 
 /// An e-mail or chat message.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::alerts::alert::Alert;
 use crate::alerts::observable::{Kind, Observable};
-use crate::alerts::packed::{Packed, Texts};
+use crate::alerts::packed::{PackedAlert, Texts};
 use crate::alerts::postings::{Postings, Slot};
 use crate::base::time::Timestamp;
 
@@ -14,7 +14,7 @@ use crate::base::time::Timestamp;
 #[derive(Debug)]
 pub struct AlertIndex {
     capacity: usize,
-    slots: Vec<Option<Packed>>,
+    slots: Vec<Option<PackedAlert>>,
     free: Vec<Slot>,
     by_time: BTreeSet<(Option<Timestamp>, Slot)>,
     /// The alert with an id, keyed by the id's hash.
@@ -93,7 +93,7 @@ impl AlertIndex {
         }
         self.ids.add(self.id_key(&alert.id), slot);
         self.by_time.insert((alert.time(), slot));
-        let packed = Packed::new(alert, &mut self.texts);
+        let packed = PackedAlert::new(alert, &mut self.texts);
         if let Some(place) = self.place(slot) {
             *place = Some(packed);
         }
@@ -135,8 +135,8 @@ impl AlertIndex {
         unpacked: &mut BTreeMap<Slot, Arc<Alert>>,
     ) -> Hits {
         let key = self.key(observable.kind(), observable.normal());
-        let slots = self.mentions.of(key).iter();
-        let mut found: Vec<(Slot, &Packed)> =
+        let slots = self.mentions.get(key).iter();
+        let mut found: Vec<(Slot, &PackedAlert)> =
             slots.filter_map(|slot| Some((*slot, self.at(*slot)?))).collect();
         // `http` and `https` share a key, so URLs have to be compared before they are counted.
         if observable.kind() == Kind::Url {
@@ -164,7 +164,7 @@ impl AlertIndex {
     }
 
     fn remove(&mut self, id: &str) {
-        let mut slots = self.ids.of(self.id_key(id)).iter();
+        let mut slots = self.ids.get(self.id_key(id)).iter();
         let slot = slots.find(|slot| self.at(**slot).is_some_and(|packed| packed.id() == id));
         if let Some(slot) = slot.copied() {
             self.vacate(slot);
@@ -182,11 +182,11 @@ impl AlertIndex {
         self.free.push(slot);
     }
 
-    fn at(&self, slot: Slot) -> Option<&Packed> {
+    fn at(&self, slot: Slot) -> Option<&PackedAlert> {
         self.slots.get(usize::try_from(slot).ok()?)?.as_ref()
     }
 
-    fn place(&mut self, slot: Slot) -> Option<&mut Option<Packed>> {
+    fn place(&mut self, slot: Slot) -> Option<&mut Option<PackedAlert>> {
         self.slots.get_mut(usize::try_from(slot).ok()?)
     }
 

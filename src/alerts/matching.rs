@@ -12,28 +12,28 @@ impl Evidence {
     /// Calls `each` with every searchable value in this evidence. Values are as Microsoft sent
     /// them; they may be empty or repeated.
     pub fn mentions(&self, each: &mut dyn FnMut(Kind, &str)) {
-        self.visit(&mut Visit { only: None, each });
+        self.visit(&mut Matcher { only: None, each });
     }
 
     /// Returns whether this evidence mentions `observable`.
     pub fn holds(&self, observable: &Observable) -> bool {
         let mut found = false;
         let mut each = |kind, value: &str| found = found || observable.is(kind, value);
-        self.visit(&mut Visit { only: Some(observable.kind()), each: &mut each });
+        self.visit(&mut Matcher { only: Some(observable.kind()), each: &mut each });
         found
     }
 
-    fn visit(&self, visit: &mut Visit<'_>) {
+    fn visit(&self, visit: &mut Matcher<'_>) {
         match &self.entity {
             Entity::File(file) => mention_file(file, visit),
             Entity::Process(process) => mention_process(process, visit),
             Entity::Device(device) => mention_device(device, visit),
             Entity::User(account) => {
-                mention_visitors(account, visit);
+                mention_client_ips(account, visit);
                 // The principal name ends in a DNS domain; `domain` is a NetBIOS name.
                 visit.all(Kind::Domain, account.principal_name.as_deref().and_then(mail_domain));
             }
-            Entity::Mailbox { account, .. } => mention_visitors(account, visit),
+            Entity::Mailbox { account, .. } => mention_client_ips(account, visit),
             Entity::Message(message) => mention_message(message, visit),
             Entity::Ip(address) => visit.one(Kind::Ip, address),
             Entity::Url(url) => mention_url(url, visit),
@@ -59,7 +59,7 @@ impl Evidence {
                     mention_addresses(host, visit);
                 }
                 if let Some(account) = account {
-                    mention_visitors(account, visit);
+                    mention_client_ips(account, visit);
                 }
             }
             Entity::Resource(resource) => mention_resource(resource, visit),
@@ -76,13 +76,13 @@ impl Alert {
 }
 
 /// A visitor of the values in a piece of evidence.
-struct Visit<'v> {
+struct Matcher<'v> {
     /// The only type of interest; `None` for all types.
     only: Option<Kind>,
     each: &'v mut dyn FnMut(Kind, &str),
 }
 
-impl Visit<'_> {
+impl Matcher<'_> {
     fn wants(&self, kind: Kind) -> bool {
         self.only.is_none_or(|only| only == kind)
     }
@@ -98,7 +98,7 @@ impl Visit<'_> {
     }
 }
 
-fn mention_file(file: &File, visit: &mut Visit<'_>) {
+fn mention_file(file: &File, visit: &mut Matcher<'_>) {
     visit.all(Kind::Sha256, file.sha256.as_deref());
     visit.all(Kind::FileName, file.name.as_deref());
     if visit.wants(Kind::FilePath) {
@@ -108,17 +108,17 @@ fn mention_file(file: &File, visit: &mut Visit<'_>) {
     visit.all(Kind::FilePath, file.path.as_deref());
 }
 
-fn mention_process(process: &Process, visit: &mut Visit<'_>) {
+fn mention_process(process: &Process, visit: &mut Matcher<'_>) {
     mention_file(&process.image, visit);
     if let Some(parent) = &process.parent {
         mention_file(parent, visit);
     }
     if let Some(account) = &process.account {
-        mention_visitors(account, visit);
+        mention_client_ips(account, visit);
     }
 }
 
-fn mention_device(device: &Device, visit: &mut Visit<'_>) {
+fn mention_device(device: &Device, visit: &mut Matcher<'_>) {
     mention_names(device, visit);
     mention_addresses(device, visit);
     visit.all(Kind::Domain, device.dns_name.as_deref());
@@ -126,7 +126,7 @@ fn mention_device(device: &Device, visit: &mut Visit<'_>) {
     visit.all(Kind::Url, device.url.as_deref());
 }
 
-fn mention_names(device: &Device, visit: &mut Visit<'_>) {
+fn mention_names(device: &Device, visit: &mut Matcher<'_>) {
     visit.all(Kind::Hostname, device.host_name.as_deref());
     if let Some(name) = device.dns_name.as_deref() {
         visit.one(Kind::Hostname, name);
@@ -135,28 +135,28 @@ fn mention_names(device: &Device, visit: &mut Visit<'_>) {
     }
 }
 
-fn mention_addresses(device: &Device, visit: &mut Visit<'_>) {
+fn mention_addresses(device: &Device, visit: &mut Matcher<'_>) {
     let own = device.addresses.iter().chain(&device.external_address);
-    visit.all(Kind::Ip, own.chain(&device.visitors).map(AsRef::as_ref));
+    visit.all(Kind::Ip, own.chain(&device.client_ips).map(AsRef::as_ref));
 }
 
-fn mention_visitors(account: &Account, visit: &mut Visit<'_>) {
-    visit.all(Kind::Ip, account.visitors.iter().map(AsRef::as_ref));
+fn mention_client_ips(account: &Account, visit: &mut Matcher<'_>) {
+    visit.all(Kind::Ip, account.client_ips.iter().map(AsRef::as_ref));
 }
 
-fn mention_message(message: &Message, visit: &mut Visit<'_>) {
+fn mention_message(message: &Message, visit: &mut Matcher<'_>) {
     visit.all(Kind::Ip, message.sender_ip.as_deref());
     message.urls.iter().for_each(|url| mention_url(url, visit));
     visit.all(Kind::Domain, message.sender_domains.iter().map(AsRef::as_ref));
     message.files.iter().for_each(|file| mention_file(file, visit));
 }
 
-fn mention_url(url: &str, visit: &mut Visit<'_>) {
+fn mention_url(url: &str, visit: &mut Matcher<'_>) {
     visit.one(Kind::Url, url);
     visit.all(Kind::Domain, std::iter::once(url).filter_map(url_domain));
 }
 
-fn mention_resource(resource: &Resource, visit: &mut Visit<'_>) {
+fn mention_resource(resource: &Resource, visit: &mut Matcher<'_>) {
     visit.all(Kind::Ip, resource.addresses.iter().map(AsRef::as_ref));
     visit.all(Kind::Url, resource.urls.iter().map(AsRef::as_ref));
     resource.files.iter().for_each(|file| mention_file(file, visit));

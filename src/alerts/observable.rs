@@ -75,7 +75,7 @@ impl Kind {
                 let name = value.strip_suffix('.').unwrap_or(value);
                 is_host(name).then(|| lower(name))
             }
-            Self::Url => Some(Cow::Owned(UrlParts::of(value).normal())),
+            Self::Url => Some(Cow::Owned(UrlParts::parse(value).normal())),
         }
     }
 
@@ -97,7 +97,7 @@ pub(crate) fn trim(text: &str) -> &str {
 }
 
 fn schemes_agree(a: &str, b: &str) -> bool {
-    match (UrlParts::of(a.trim()).scheme, UrlParts::of(b.trim()).scheme) {
+    match (UrlParts::parse(a.trim()).scheme, UrlParts::parse(b.trim()).scheme) {
         (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
         _ => true,
     }
@@ -183,7 +183,7 @@ pub fn normal_address(value: &str) -> Option<(IpAddr, Cow<'_, str>)> {
 
 /// Returns the host of `url` if it is a name, not an address.
 pub fn url_domain(url: &str) -> Option<&str> {
-    let host = UrlParts::of(trim(url)).host;
+    let host = UrlParts::parse(trim(url)).host;
     let host = host.strip_suffix('.').unwrap_or(host);
     // Cheap first check: an IPv4 address begins with a digit.
     let is_address = host.starts_with(|c: char| c.is_ascii_digit()) && address(host).is_some();
@@ -234,7 +234,7 @@ struct UrlParts<'a> {
 }
 
 impl<'a> UrlParts<'a> {
-    fn of(url: &'a str) -> Self {
+    fn parse(url: &'a str) -> Self {
         let (scheme, after) = match scheme(url) {
             Some((scheme, after)) if is_scheme(scheme) => (Some(scheme), after),
             _ => (None, url),

@@ -12,7 +12,7 @@ use crate::base::time::Timestamp;
 
 /// An alert, written down.
 #[derive(Debug)]
-pub(crate) struct Packed {
+pub(crate) struct PackedAlert {
     /// Where it stands in time.
     pub(crate) time: Option<Timestamp>,
     description: Option<Arc<str>>,
@@ -35,7 +35,7 @@ struct Words {
     product_name: Option<Arc<str>>,
 }
 
-impl Packed {
+impl PackedAlert {
     /// Writes `alert` down. What it has in common with others is that of `texts`.
     #[allow(clippy::expect_used, reason = "every alert has a packed form, and memory takes it")]
     pub(crate) fn new(mut alert: Alert, texts: &mut Texts) -> Self {
@@ -119,7 +119,7 @@ fn share<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, item: Arc<T>) -> Ar
 mod tests {
     use super::*;
     use crate::alerts::alert::{
-        Account, Device, Entity, Evidence, File, Process, Remedy, Severity, Verdict,
+        Account, Device, Entity, Evidence, File, Process, Remediation, Severity, Verdict,
     };
     use crate::graph::alerts_v2::parse_alert;
     use crate::simulator::constructed_alerts;
@@ -152,7 +152,7 @@ mod tests {
         ];
         let evidence = entities.map(|entity| Evidence {
             verdict: Verdict::Suspicious,
-            remedy: Remedy::Remediated,
+            remedy: Remediation::Remediated,
             roles: vec!["attacker".into()],
             entity,
         });
@@ -175,7 +175,7 @@ mod tests {
         let constructed = constructed_alerts().unwrap();
         let alerts = constructed.iter().map(|alert| parse_alert(&alert.to_string()).unwrap());
         for alert in alerts.chain(odd_alerts()) {
-            let packed = Packed::new(alert.clone(), &mut Texts::default());
+            let packed = PackedAlert::new(alert.clone(), &mut Texts::default());
             assert_eq!((packed.id(), packed.time), (&*alert.id, alert.time()));
             assert_eq!(packed.unpack(), alert);
         }
@@ -189,7 +189,7 @@ mod tests {
             ..Alert::default()
         };
         let mut texts = Texts::default();
-        let [a, b] = [alert(), alert()].map(|alert| Packed::new(alert, &mut texts));
+        let [a, b] = [alert(), alert()].map(|alert| PackedAlert::new(alert, &mut texts));
         assert!(Arc::ptr_eq(a.description.as_ref().unwrap(), b.description.as_ref().unwrap()));
         assert!(Arc::ptr_eq(&a.words, &b.words));
         drop(a);

@@ -20,7 +20,7 @@ pub(crate) struct Postings {
 
 impl Postings {
     /// Returns the slots of `key`, sorted.
-    pub(crate) fn of(&self, key: u64) -> &[Slot] {
+    pub(crate) fn get(&self, key: u64) -> &[Slot] {
         match self.one.get(&key) {
             Some(slot) => std::slice::from_ref(slot),
             None => self.many.get(&key).map(Vec::as_slice).unwrap_or_default(),

@@ -116,26 +116,26 @@ impl Cloud {
 
     /// Returns the public cloud, which also serves GCC.
     pub fn global() -> Self {
-        Self::of("login.microsoftonline.com", "graph.microsoft.com", "security.microsoft.com")
+        Self::new("login.microsoftonline.com", "graph.microsoft.com", "security.microsoft.com")
     }
 
     /// Returns the US Government L4 cloud.
     pub fn gcc_high() -> Self {
-        Self::of("login.microsoftonline.us", "graph.microsoft.us", "security.microsoft.us")
+        Self::new("login.microsoftonline.us", "graph.microsoft.us", "security.microsoft.us")
     }
 
     /// Returns the US Government L5 cloud.
     pub fn dod() -> Self {
-        Self::of("login.microsoftonline.us", "dod-graph.microsoft.us", "security.apps.mil")
+        Self::new("login.microsoftonline.us", "dod-graph.microsoft.us", "security.apps.mil")
     }
 
     /// Returns the cloud in China, operated by 21Vianet. It has only the legacy alerts
     /// API and no Defender portal; its alerts are in the Azure portal.
     pub fn china() -> Self {
-        Self::of("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "portal.azure.cn")
+        Self::new("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "portal.azure.cn")
     }
 
-    fn of(login: &str, graph: &str, portal: &str) -> Self {
+    fn new(login: &str, graph: &str, portal: &str) -> Self {
         Self {
             login: BaseUrl::https(login),
             graph: BaseUrl::https(graph),

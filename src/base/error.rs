@@ -34,11 +34,11 @@ pub enum Error {
     /// The request's token was refused: check the module's settings in XDR.
     Authorization(AuthorizationError),
     /// The token endpoint issued no token, usually because of the credentials.
-    Login(LoginProblem),
+    Login(TokenError),
     /// Graph returned an error.
-    Graph(Problem),
+    Graph(GraphError),
     /// The legacy alerts API returned an error that suggests it has been switched off.
-    Retired(Problem),
+    Retired(GraphError),
     /// Calls to Microsoft are paused.
     Throttled {
         /// When they resume.
@@ -141,7 +141,7 @@ pub enum AuthorizationError {
 
 /// An error response of the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoginProblem {
+pub struct TokenError {
     /// The HTTP status.
     pub status: u16,
     /// Whether it is an OAuth error document; anything else comes from a proxy or
@@ -157,7 +157,7 @@ pub struct LoginProblem {
 
 /// An error response of Graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct GraphError {
     /// The HTTP status.
     pub status: u16,
     /// Graph's `error.code`, truncated; may be empty.
@@ -285,14 +285,14 @@ fn status_code(status: u16, client_error: &'static str) -> &'static str {
     }
 }
 
-impl LoginProblem {
+impl TokenError {
     /// Returns whether Microsoft rejected the credentials, rather than failing itself.
     pub const fn is_refusal(&self) -> bool {
         self.is_document && matches!(self.status, 400..=499) && self.status != 429
     }
 }
 
-impl Problem {
+impl GraphError {
     /// Returns the missing application permission, if that is the cause: the least
     /// privileged one that Graph's text lists.
     pub fn missing_role(&self) -> Option<&'static str> {
@@ -335,10 +335,10 @@ const ROLES: [&str; 3] =
 const UNLICENSED: [&str; 5] =
     ["not provisioned", "account mode is inactive", "not onboarded", "license", "licence"];
 
-/// Returns the first [`limits::FOREIGN_TEXT`] bytes of untrusted text, with control
+/// Returns the first [`limits::UNTRUSTED_TEXT_BYTES`] bytes of untrusted text, with control
 /// characters replaced by spaces.
-pub fn foreign(text: &str) -> String {
-    let end = text.floor_char_boundary(limits::FOREIGN_TEXT);
+pub fn sanitized(text: &str) -> String {
+    let end = text.floor_char_boundary(limits::UNTRUSTED_TEXT_BYTES);
     let (head, tail) = text.split_at(end);
     let clean = head.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut clean: String = clean.collect::<String>().trim().to_owned();

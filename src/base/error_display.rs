@@ -1,15 +1,15 @@
 //! How errors read in the log: lower case, no secret, no token, and at most
-//! [`limits::FOREIGN_TEXT`] bytes of untrusted text.
+//! [`limits::UNTRUSTED_TEXT_BYTES`] bytes of untrusted text.
 
 use std::error::Error as StdError;
 use std::fmt::{Display, Formatter, Result};
 
 use crate::base::error::{
-    AuthorizationError, Error, InvalidArgument, LoginProblem, Problem, TransportError,
+    AuthorizationError, Error, GraphError, InvalidArgument, TokenError, TransportError,
     UnexpectedAnswer,
 };
 use crate::base::limits;
-use crate::base::time::render_span;
+use crate::base::time::render_duration;
 
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -74,7 +74,7 @@ impl Display for AuthorizationError {
     }
 }
 
-impl Display for LoginProblem {
+impl Display for TokenError {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let Self { status, code, message, .. } = self;
         let code = code.map(|code| format!(" AADSTS{code}")).unwrap_or_default();
@@ -82,7 +82,7 @@ impl Display for LoginProblem {
     }
 }
 
-impl Display for Problem {
+impl Display for GraphError {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let Self { status, code, message } = self;
         write!(f, "Graph returned {status} {code}: {message}")
@@ -98,7 +98,7 @@ impl Display for TransportError {
                 write!(f, "cannot connect through the proxy {proxy}: {reason}")
             }
             Self::Tls { reason } => write!(f, "TLS failed: {reason}"),
-            Self::Timeout { after } => write!(f, "timed out after {}", render_span(*after)),
+            Self::Timeout { after } => write!(f, "timed out after {}", render_duration(*after)),
             Self::TooLarge { bound } => write!(f, "more than {bound} bytes"),
             Self::Broken { reason } => write!(f, "connection lost: {reason}"),
         }
@@ -122,7 +122,7 @@ impl Display for UnexpectedAnswer {
 impl StdError for Error {}
 impl StdError for InvalidArgument {}
 impl StdError for AuthorizationError {}
-impl StdError for LoginProblem {}
-impl StdError for Problem {}
+impl StdError for TokenError {}
+impl StdError for GraphError {}
 impl StdError for TransportError {}
 impl StdError for UnexpectedAnswer {}

@@ -5,7 +5,7 @@
 
 use crate::base::cloud::Cloud;
 use crate::base::error::{
-    AuthorizationError, Error, InvalidArgument, LoginProblem, Problem, TransportError,
+    AuthorizationError, Error, GraphError, InvalidArgument, TokenError, TransportError,
 };
 use crate::base::limits;
 
@@ -100,7 +100,7 @@ impl AuthorizationError {
     }
 }
 
-impl LoginProblem {
+impl TokenError {
     fn message(&self) -> String {
         match self.status {
             429 => return TOO_MANY.to_owned() + LATER,
@@ -141,7 +141,7 @@ impl LoginProblem {
     }
 }
 
-impl Problem {
+impl GraphError {
     fn message(&self) -> String {
         let text = self.text();
         if let Some(role) = self.missing_role() {

@@ -30,7 +30,7 @@ pub enum Action {
     PostForm(Secret),
     /// `POST` of a query as JSON. It changes nothing, so it can be retried like a
     /// `GET`.
-    PostQuery(String),
+    PostReadOnly(String),
     /// `POST` of a form, with the client's ID and password as `Authorization: Basic`
     /// (RFC 6749 section 2.3.1).
     PostFormBasic {

@@ -24,7 +24,7 @@ pub const BODY: usize = 1024 * 1024;
 pub const HEAD: usize = 16 * 1024;
 
 /// Most header fields of a request. Browsers behind several proxies send about 40.
-pub const FIELDS: usize = 100;
+pub const HEADERS_MAX: usize = 100;
 
 /// Time to receive a request head, from its first byte or, on a new connection, from
 /// the connect. Data centres need milliseconds; the rest allows for a slow line.
@@ -42,7 +42,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Time beyond a request's timeout in which the front end still waits for the HTTP
 /// server's response: a large one takes long to write on a busy machine.
-pub const ANSWERING: Duration = Duration::from_secs(10);
+pub const BACKEND_GRACE: Duration = Duration::from_secs(10);
 
 /// The slowest rate at which a client may read a response, in bytes per second
 /// (4 Mbit/s).
@@ -57,7 +57,7 @@ pub const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Age at which a front end's socket without a listener counts as left behind by a
 /// killed process. Starting to listen takes an instant.
-pub const ABANDONED: Duration = Duration::from_secs(60);
+pub const STALE_SOCKET_AGE: Duration = Duration::from_secs(60);
 
 /// The listen backlog: Linux's default of `net.core.somaxconn`. With nginx's 511, some
 /// of a thousand simultaneous clients wait a second for a retransmitted SYN.
@@ -103,7 +103,7 @@ pub const BODIES: usize = 16 * 1024 * 1024;
 pub const UNSENT: usize = 32 * 1024 * 1024;
 
 /// The largest response, in bytes: [`SIGHTINGS`] of over twice the usual size.
-pub const REPLY: usize = 128 * 1024 * 1024;
+pub const RESPONSE_BYTES: usize = 128 * 1024 * 1024;
 
 /// Pause after a failed accept: without free descriptors, an immediate retry would
 /// fail again.
@@ -114,17 +114,17 @@ pub const ACCEPT_POLL: Duration = Duration::from_millis(100);
 
 /// How long a new client waits for the evicted one's slot. The evicted client's thread
 /// needs only to be scheduled.
-pub const EVICTION: Duration = Duration::from_secs(1);
+pub const EVICTION_WAIT: Duration = Duration::from_secs(1);
 
 /// Shortest interval between log lines about the same recurring trouble.
-pub const TROUBLE: Duration = Duration::from_secs(60);
+pub const REPEATED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often the relay checks that connections are still accepted.
-pub const PULSE: Duration = Duration::from_secs(1);
+pub const ACCEPT_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// After this long without a successful check, connections are not accepted any more:
 /// ten checks have failed, and even a slow machine needs milliseconds for one.
-pub const PULSELESS: Duration = Duration::from_secs(10);
+pub const ACCEPT_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most observables of one request. IROH splits a pasted report into far smaller
 /// groups.
@@ -160,7 +160,7 @@ pub const QUEUE: usize = 128;
 /// Most requests being rejected at once. A client that announces a body and does not
 /// send it blocks the thread that reads it. As many as [`CONNECTIONS`]: descriptors
 /// and threads run out before this.
-pub const REFUSALS: usize = 512;
+pub const OVERFLOW_REQUESTS: usize = 512;
 
 /// Default of `RELAY_WORKERS`. Workers mostly wait for a crawl, so there are more of
 /// them than cores.
@@ -188,7 +188,7 @@ pub const LAMBDA_EVENT: u64 = 8 * 1024 * 1024;
 pub const LAMBDA_HEAD: usize = 32 * 1024;
 
 /// Bytes reserved for the warning about a shortened response.
-pub const NOTICE: usize = 512;
+pub const TRUNCATION_WARNING_BYTES: usize = 512;
 
 /// The largest reply to API Gateway or a function URL, in bytes: Lambda's quota is
 /// 6 MB, read as the smaller number.
@@ -235,22 +235,22 @@ pub const FRESH_FOR: Duration = Duration::from_secs(30);
 pub const OVERLAP: Duration = Duration::from_secs(15 * 60);
 
 /// Delay before all alerts are crawled again after inconsistent paging.
-pub const RECRAWL: Duration = Duration::from_secs(10 * 60);
+pub const RECRAWL_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// Interval at which all alerts are crawled again in any case: Microsoft is known to add
 /// alerts hours after their time stamp, which no overlap catches.
-pub const RECRAWL_ANYWAY: Duration = Duration::from_secs(24 * 3600);
+pub const FULL_RECRAWL_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// Pages of that crawl read after each refresh. Requests that wait for the refresh
 /// wait for these too.
-pub const SWEEP: usize = 3;
+pub const RECRAWL_PAGES_PER_REFRESH: usize = 3;
 
 /// Delay before a failed sync is repeated. Requests in between report its error.
-pub const PAUSE: Duration = Duration::from_secs(5);
+pub const SYNC_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// How long an interrupted crawl can be resumed. After that its first pages are too old,
 /// and links to further pages may have expired.
-pub const RESUME: Duration = Duration::from_secs(10 * 60);
+pub const CRAWL_RESUME_WINDOW: Duration = Duration::from_secs(10 * 60);
 
 /// Default of `RELAY_MAX_ALERTS`: alerts kept per tenant.
 pub const MAX_ALERTS: usize = 50_000;
@@ -260,22 +260,22 @@ pub const MAX_TENANTS: usize = 50;
 
 /// `$top` of a list request: Microsoft's documented maximum; larger values are clamped
 /// to it.
-pub const PAGE: usize = 1_000;
+pub const PAGE_SIZE: usize = 1_000;
 
 /// Most pages of one crawl or refresh, for all its segments. At the default page of 100
 /// rows this is twice the alerts kept; it stops a list that never ends.
-pub const PAGES: usize = 1_000;
+pub const PAGES_MAX: usize = 1_000;
 
 /// Consecutive pages without a new alert after which a crawl ends. An empty page with a
 /// next link is legitimate, an endless loop of links is not.
 pub const IDLE_PAGES: usize = 3;
 
 /// The largest `$skip` that the service documents.
-pub const SKIP: usize = 500;
+pub const ODATA_SKIP_MAX: usize = 500;
 
 /// The largest response from Microsoft, in bytes after decompression. A page of 1,000
 /// alerts with evidence is usually 6 MB.
-pub const ANSWER: u64 = 64 * 1024 * 1024;
+pub const GRAPH_RESPONSE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Rate limit of list calls: at most 140 in a minute, where Microsoft allows 150 per
 /// application and tenant; 60 pages of a crawl without a pause.
@@ -301,7 +301,7 @@ pub const QUERY: usize = 256 * 1024;
 pub const HUNTING_ROWS: usize = 10_000;
 
 /// Most alerts fetched by ID for one request: ten batches.
-pub const HUNTED_ALERTS: usize = 200;
+pub const HUNTING_ALERTS_MAX: usize = 200;
 
 /// How long an alert fetched by ID is cached, so a repeated look-up can fetch the
 /// alerts that the first one had no time for.
@@ -315,12 +315,12 @@ pub const BATCH: usize = 20;
 
 /// Most parallel calls of one request or crawl. The original made one at a time, and
 /// more than a few would be throttled together.
-pub const WIDTH: usize = 8;
+pub const PARALLEL_CALLS: usize = 8;
 
 /// Most parallel calls of all crawls together, beyond the one that each always may
 /// make: enough for two crawls at full speed. A page is usually 6 MB, and one tenant's
-/// parallel pages are never larger together than one [`ANSWER`].
-pub const CRAWL_CALLS: usize = 2 * (WIDTH - 1);
+/// parallel pages are never larger together than one [`GRAPH_RESPONSE_BYTES`].
+pub const CRAWL_CALLS: usize = 2 * (PARALLEL_CALLS - 1);
 
 /// The longest URL, in bytes. Microsoft's front ends usually accept a head of 16 KiB,
 /// with a token of 2 or 3 KiB; a longer query goes into the body of a batch.
@@ -339,18 +339,18 @@ pub const ATTEMPTS: u32 = 4;
 
 /// Longest delay before the second attempt if Microsoft sends no `Retry-After`; it
 /// doubles with each further attempt.
-pub const BACK_OFF: Duration = Duration::from_secs(1);
+pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// Longest wait for the rate limit within one request. For a longer one the request
 /// reports when to try again: XDR gives a module little time.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(15);
+pub const RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// The longest `Retry-After` that is honoured.
-pub const LONGEST_HOLD: Duration = Duration::from_secs(15 * 60);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// How long rejected credentials are remembered. Entra treats a repeated failing request
 /// as a loop (AADSTS50196), and a dashboard asks a dozen times at once.
-pub const REFUSAL: Duration = Duration::from_secs(10);
+pub const CREDENTIAL_FAILURE_TTL: Duration = Duration::from_secs(10);
 
 /// Timeout of one outbound call; a request waits no longer than its own deadline. Pages
 /// of several megabytes have been slow.
@@ -358,7 +358,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How far a call may exceed its timeout on a busy machine; beyond that, the process
 /// was suspended meanwhile.
-pub const CALL_OVERRUN: Duration = Duration::from_secs(10);
+pub const SUSPEND_THRESHOLD: Duration = Duration::from_secs(10);
 
 /// Timeout to connect, including DNS and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -405,7 +405,7 @@ pub const KEYS_WAITING: usize = 4;
 
 /// The largest response to a call without an access token, in bytes: a token, or a
 /// host's keys.
-pub const SMALL_ANSWER: u64 = 256 * 1024;
+pub const UNAUTHENTICATED_RESPONSE_BYTES: u64 = 256 * 1024;
 
 /// Bytes of log lines that wait to be written: the lines of about 5,000 requests,
 /// several seconds at the highest rate measured, while a terminal or a disk stands
@@ -421,7 +421,7 @@ pub const LOG_FLUSH: Duration = Duration::from_millis(500);
 pub const SIGNAL_REPEAT: Duration = Duration::from_secs(1);
 
 /// Most bytes of untrusted text in a log line or message.
-pub const FOREIGN_TEXT: usize = 200;
+pub const UNTRUSTED_TEXT_BYTES: usize = 200;
 
 /// Most targets of one sighting. For an alert with hundreds of hosts, the sighting
 /// links to the portal.

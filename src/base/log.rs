@@ -27,7 +27,7 @@ pub enum Level {
 /// Values are text made by the caller; a secret has no text (see
 /// [`Secret`](crate::base::credentials::Secret)), so it cannot get here.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub struct Record {
     /// How much it matters.
     pub level: Level,
     /// What happened, in a word or two.
@@ -36,7 +36,7 @@ pub struct Event {
     pub fields: Vec<(&'static str, String)>,
 }
 
-impl Event {
+impl Record {
     /// An event without particulars.
     pub fn new(level: Level, name: &'static str) -> Self {
         Self { level, name, fields: Vec::with_capacity(FIELDS) }
@@ -108,21 +108,21 @@ thread_local! {
 
 /// Where events go.
 #[derive(Clone)]
-pub struct Events {
-    write: Arc<dyn Fn(&Event) + Send + Sync>,
+pub struct Logger {
+    write: Arc<dyn Fn(&Record) + Send + Sync>,
     dropped: Arc<AtomicU64>,
 }
 
-impl Events {
+impl Logger {
     /// Hands each event to `write`.
-    pub fn new(write: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+    pub fn new(write: impl Fn(&Record) + Send + Sync + 'static) -> Self {
         Self::with_dropped(write, Arc::default())
     }
 
     /// Hands each event to `write`, which counts in `dropped` those that it has no
     /// room for.
     pub fn with_dropped(
-        write: impl Fn(&Event) + Send + Sync + 'static,
+        write: impl Fn(&Record) + Send + Sync + 'static,
         dropped: Arc<AtomicU64>,
     ) -> Self {
         Self { write: Arc::new(write), dropped }
@@ -134,7 +134,7 @@ impl Events {
     }
 
     /// Tells of `event`, as part of the request that this thread works on.
-    pub fn tell(&self, event: &Event) {
+    pub fn log(&self, event: &Record) {
         let known = event.fields.iter().any(|(key, _)| *key == REQUEST);
         match RequestId::current().filter(|_| !known) {
             Some(id) => (self.write)(&event.clone().with(REQUEST, id.as_str())),
@@ -148,7 +148,7 @@ impl Events {
     }
 }
 
-impl fmt::Debug for Events {
+impl fmt::Debug for Logger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Events")
     }
@@ -184,9 +184,9 @@ mod tests {
     fn what_is_told_during_a_request_has_its_id_and_nothing_afterwards() {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hear = Arc::clone(&heard);
-        let events = Events::new(move |event| hear.lock().unwrap().push(event.fields.clone()));
+        let logger = Logger::new(move |event| hear.lock().unwrap().push(event.fields.clone()));
         let id = |id: &str| RequestId::new(Some(id), String::new);
-        let tell = || events.tell(&Event::new(Level::Info, "x"));
+        let tell = || logger.log(&Record::new(Level::Info, "x"));
         id("outer").during(|| {
             tell();
             id("inner").during(tell);
@@ -194,7 +194,7 @@ mod tests {
                 id("inner").during(|| std::panic::resume_unwind(Box::new(())));
             });
             assert!(panicked.is_err());
-            events.tell(&Event::new(Level::Info, "x").with("request", "its own"));
+            logger.log(&Record::new(Level::Info, "x").with("request", "its own"));
             tell();
         });
         tell();

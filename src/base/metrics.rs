@@ -103,7 +103,7 @@ metrics! {
     warnings: Counter, "graph_relay_warnings_total",
         "Warnings in responses; each means that alerts may be missing.",
         &[("code", CODES)];
-    requests_waiting: Gauge, "graph_relay_requests_waiting",
+    requests_queued: Gauge, "graph_relay_requests_queued",
         "Requests waiting for a worker thread.",
         &[];
     workers: Gauge, "graph_relay_workers",
@@ -121,22 +121,22 @@ metrics! {
     sightings_dropped: Counter, "graph_relay_sightings_dropped_total",
         "Sightings left out because of CTR_ENTITIES_LIMIT or the response size.",
         &[("reason", &["limit", "size"])];
-    token_fetches: Counter, "graph_relay_token_fetches_total",
+    token_requests: Counter, "graph_relay_token_requests_total",
         "Access token requests; refused means that Microsoft rejected the credentials.",
         &[("outcome", &["ok", "refused", "failed"])];
-    calls: Counter, "graph_relay_calls_total",
+    calls: Counter, "graph_relay_upstream_requests_total",
         "Calls to Microsoft including retries, by status or kind of failure.",
         &[("kind", CALLS), ("status", STATUSES)];
-    call_duration: Histogram(LATENCIES), "graph_relay_call_duration_seconds",
+    upstream_request_duration: Histogram(LATENCIES), "graph_relay_upstream_request_duration_seconds",
         "Duration of calls to Microsoft.",
         &[("kind", CALLS)];
-    retries: Counter, "graph_relay_retries_total",
+    retries: Counter, "graph_relay_upstream_retries_total",
         "Retried calls to Microsoft, by reason.",
         &[("kind", CALLS), ("reason", &["busy", "broken"])];
-    throttles: Counter, "graph_relay_throttles_total",
+    rate_limited: Counter, "graph_relay_rate_limited_total",
         "Calls rejected by Microsoft with 429, or delayed or refused by the relay's own rate limit.",
         &[("by", &["microsoft", "relay"])];
-    walks: Counter, "graph_relay_walks_total",
+    syncs: Counter, "graph_relay_syncs_total",
         "Crawls of a tenant's look-back window, and refreshes of its changed alerts.",
         &[("kind", &["crawl", "refresh"]), ("outcome", &["ok", "failed"])];
     index_tenants: Gauge, "graph_relay_index_tenants",
@@ -154,7 +154,7 @@ metrics! {
     log_lines_dropped: Counter, "graph_relay_log_lines_dropped_total",
         "Log lines not written, because standard error took no more or failed.",
         &[];
-    start_time: Gauge, "graph_relay_start_time_seconds",
+    start_time: Gauge, "process_start_time_seconds",
         "Start time of the process since the Unix epoch, in seconds.",
         &[];
     build: Gauge, "graph_relay_build_info",

@@ -9,7 +9,7 @@ use crate::base::single_flight::lock;
 
 /// Applies `work` to each of `items` on this thread and up to `width` - 1 others.
 /// Returns the results in order, with `None` where `work` panicked.
-pub(crate) fn each<T: Sync, R: Send>(
+pub(crate) fn map<T: Sync, R: Send>(
     items: &[T],
     width: usize,
     work: impl Fn(&T) -> R + Sync,
@@ -60,7 +60,7 @@ mod tests {
         let items: Vec<usize> = (0..24).collect();
         let together = Barrier::new(8);
         let (busy, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let doubled = each(&items, 8, |item| {
+        let doubled = map(&items, 8, |item| {
             most.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             together.wait();
             busy.fetch_sub(1, Ordering::SeqCst);
@@ -74,7 +74,7 @@ mod tests {
     fn a_panic_costs_its_item_alone() {
         let items: Vec<u32> = (0..9).collect();
         for width in [1, 3] {
-            let results = each(&items, width, |item| {
+            let results = map(&items, width, |item| {
                 if item % 4 == 1 {
                     std::panic::resume_unwind(Box::new(()));
                 }
@@ -83,6 +83,6 @@ mod tests {
             let expected = items.iter().map(|item| (item % 4 != 1).then_some(*item));
             assert_eq!(results, expected.collect::<Vec<_>>());
         }
-        assert_eq!(each(&[0_u32; 0], 8, |item| *item), []);
+        assert_eq!(map(&[0_u32; 0], 8, |item| *item), []);
     }
 }

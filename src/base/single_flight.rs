@@ -7,7 +7,7 @@ use crate::base::error::Error;
 
 /// A task that runs at most once at a time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Flight(Arc<Shared>);
+pub(crate) struct SingleFlight(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -25,33 +25,33 @@ struct State {
 }
 
 /// A caller's role.
-pub(crate) enum Turn {
+pub(crate) enum Role {
     /// Runs the task; other callers wait for it.
-    Lead(Lead),
+    Leader(Leader),
     /// Waits for the run in progress, with this ticket.
-    Follow(Ticket),
+    Follow(Waiter),
 }
 
 /// Obliges its owner to run the task and report the result. Dropped without a
 /// result, as by a panic, it reports a failure.
 #[derive(Debug)]
-pub(crate) struct Lead {
+pub(crate) struct Leader {
     shared: Arc<Shared>,
     result: Result<(), Error>,
 }
 
 /// Identifies one run to wait for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct Waiter(u64);
 
-impl Flight {
+impl SingleFlight {
     /// Becomes the leader if no run is in progress.
-    pub(crate) fn join(&self) -> Turn {
+    pub(crate) fn join(&self) -> Role {
         let mut state = lock(&self.0.state);
         if std::mem::replace(&mut state.under_way, true) {
-            return Turn::Follow(Ticket(state.ended));
+            return Role::Follow(Waiter(state.ended));
         }
-        Turn::Lead(Lead {
+        Role::Leader(Leader {
             shared: Arc::clone(&self.0),
             result: Err(Error::Internal { what: "complete a task because of an internal fault" }),
         })
@@ -59,7 +59,7 @@ impl Flight {
 
     /// Waits until the run of `ticket` has ended; returns `None` if that takes longer
     /// than `patience`.
-    pub(crate) fn wait(&self, ticket: Ticket, patience: Duration) -> Option<Result<(), Error>> {
+    pub(crate) fn wait(&self, ticket: Waiter, patience: Duration) -> Option<Result<(), Error>> {
         let state = lock(&self.0.state);
         let (state, _) = self
             .0
@@ -71,10 +71,10 @@ impl Flight {
     }
 }
 
-impl Lead {
+impl Leader {
     /// Returns the ticket of this run.
-    pub(crate) fn ticket(&self) -> Ticket {
-        Ticket(lock(&self.shared.state).ended)
+    pub(crate) fn ticket(&self) -> Waiter {
+        Waiter(lock(&self.shared.state).ended)
     }
 
     /// Ends the run with `result` and wakes all waiting callers.
@@ -83,7 +83,7 @@ impl Lead {
     }
 }
 
-impl Drop for Lead {
+impl Drop for Leader {
     fn drop(&mut self) {
         let mut state = lock(&self.shared.state);
         state.under_way = false;
@@ -106,19 +106,19 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn lead(flight: &Flight) -> Lead {
+    fn lead(flight: &SingleFlight) -> Leader {
         match flight.join() {
-            Turn::Lead(lead) => lead,
-            Turn::Follow(_) => panic!("another caller leads"),
+            Role::Leader(lead) => lead,
+            Role::Follow(_) => panic!("another caller leads"),
         }
     }
 
     #[test]
     fn those_who_follow_learn_how_it_ended() {
-        let flight = Flight::default();
+        let flight = SingleFlight::default();
         let error = Error::Internal { what: "fly" };
         let lead = lead(&flight);
-        let Turn::Follow(ticket) = flight.join() else {
+        let Role::Follow(ticket) = flight.join() else {
             panic!("two lead");
         };
         let follower = std::thread::spawn(move || flight.wait(ticket, LONG));
@@ -128,14 +128,14 @@ mod tests {
 
     #[test]
     fn patience_ends() {
-        let flight = Flight::default();
+        let flight = SingleFlight::default();
         let lead = lead(&flight);
         assert_eq!(flight.wait(lead.ticket(), Duration::from_millis(1)), None);
     }
 
     #[test]
     fn a_panic_ends_it_as_a_failure_and_the_next_may_lead() {
-        let flight = Flight::default();
+        let flight = SingleFlight::default();
         let led = lead(&flight);
         let ticket = led.ticket();
         let thread = std::thread::spawn(move || {

@@ -202,7 +202,7 @@ fn ticks(span: Duration) -> i64 {
 ///
 /// # Errors
 /// Says what is wrong, to be read after the variable's name.
-pub fn parse_span(text: &str) -> Result<Duration, InvalidValue> {
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     const RULE: &str = "must be a whole number and a unit: 500ms, 30s, 15m, 12h or 30d";
     let end = text.find(|c: char| !c.is_ascii_digit()).ok_or(RULE)?;
     let (number, unit) = text.split_at_checked(end).ok_or(RULE)?;
@@ -219,8 +219,8 @@ pub fn parse_span(text: &str) -> Result<Duration, InvalidValue> {
     Ok(Duration::from_millis(total))
 }
 
-/// Formats a duration for [`parse_span`], in the largest unit that fits.
-pub fn render_span(span: Duration) -> String {
+/// Formats a duration for [`parse_duration`], in the largest unit that fits.
+pub fn render_duration(span: Duration) -> String {
     let milliseconds = span.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let fit =
@@ -288,7 +288,7 @@ impl fmt::Debug for Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skew {
     /// This clock is behind the other by this much, which may be zero.
-    Behind(Duration),
+    Handler(Duration),
     /// This clock is ahead of the other by this much, which may be zero.
     Ahead(Duration),
 }
@@ -297,7 +297,7 @@ impl Skew {
     /// Returns the difference.
     pub const fn span(self) -> Duration {
         match self {
-            Self::Behind(span) | Self::Ahead(span) => span,
+            Self::Handler(span) | Self::Ahead(span) => span,
         }
     }
 }
@@ -442,10 +442,10 @@ mod tests {
     #[test]
     fn spans_are_read_and_written_alike() {
         for text in ["1ms", "30s", "15m", "12h", "30d", "90s"] {
-            assert_eq!(parse_span(text).map(render_span).as_deref(), Ok(text));
+            assert_eq!(parse_duration(text).map(render_duration).as_deref(), Ok(text));
         }
         for text in ["", "30", "s", "-1s", "1.5s", "1w", "30 s", "99999999999999999999d"] {
-            assert!(parse_span(text).is_err(), "{text}");
+            assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 

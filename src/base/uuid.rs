@@ -1,12 +1,12 @@
 //! UUIDs (RFC 9562), from random bytes or from a digest.
 
 /// Returns a version 4 UUID of random `bytes`.
-pub fn random(bytes: [u8; 16]) -> String {
+pub fn v4(bytes: [u8; 16]) -> String {
     uuid(bytes, 0x40)
 }
 
 /// Returns a version 8 UUID of a `digest`: the same content has the same UUID.
-pub fn named(digest: [u8; 16]) -> String {
+pub fn v8(digest: [u8; 16]) -> String {
     uuid(digest, 0x80)
 }
 
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn version_and_variant_are_where_they_belong() {
-        assert_eq!(random([0xFF; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(named([0; 16]), "00000000-0000-8000-8000-000000000000");
+        assert_eq!(v4([0xFF; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(v8([0; 16]), "00000000-0000-8000-8000-000000000000");
     }
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use crate::base::cloud::Cloud;
 use crate::base::credentials::Credentials;
-use crate::base::error::{Error, LoginProblem, TransportError};
+use crate::base::error::{Error, TokenError, TransportError};
 use crate::base::limits;
-use crate::base::log::Events;
+use crate::base::log::Logger;
 use crate::base::time::{Clock, Skew};
-use crate::cli::config::{self, Config, Environment, Purpose, effective};
-use crate::cli::serve::{Parts, way_out};
+use crate::cli::config::{self, Config, Environment, Purpose, dump};
+use crate::cli::serve::{App, build_transport};
 use crate::cli::{Failure, env_file, listen, print};
 use crate::relay::Relay;
 
@@ -23,7 +23,7 @@ pub(crate) fn online(environment: &Environment) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::LookUp)?;
     warn(&config);
     let credentials = environment.credentials()?;
-    let transport = way_out(&config)?;
+    let transport = build_transport(&config)?;
     let Cloud { login, graph, .. } = &config.relay.cloud;
     for (name, url) in [("Token endpoint", login), ("Graph", graph)] {
         let proxy = transport.proxy_for(url.as_str());
@@ -36,7 +36,7 @@ pub(crate) fn online(environment: &Environment) -> Result<ExitCode, Failure> {
         count => format!(" ({count} certificates cannot be read)"),
     };
     print(&format!("Certificate authorities: {roots}{passed_over}\n"))?;
-    let relay = Relay::new(config.relay, Arc::new(transport), Clock::system(), Events::none());
+    let relay = Relay::new(config.relay, Arc::new(transport), Clock::system(), Logger::none());
     let result = ask(&relay, &credentials);
     // Whatever else fails, a wrong clock may be the cause.
     let clock = clock(relay.skew());
@@ -46,7 +46,7 @@ pub(crate) fn online(environment: &Environment) -> Result<ExitCode, Failure> {
 
 fn ask(relay: &Relay, credentials: &Credentials) -> Result<(), Failure> {
     let failed = |error: Error| Failure { code: code(&error), ..Failure::new(error.message()) };
-    relay.log_in(credentials, relay.deadline(relay.now())).map_err(failed)?;
+    relay.acquire_token(credentials, relay.deadline(relay.now())).map_err(failed)?;
     let Credentials { tenant, application, .. } = credentials;
     print(&format!("Token: granted to {application} in {}\n", tenant.as_str()))?;
     relay.health(credentials, relay.deadline(relay.now())).map_err(failed)?;
@@ -63,7 +63,7 @@ fn clock(skew: Option<Skew>) -> Result<ExitCode, Failure> {
     let seconds = skew.span().as_secs();
     let how = match skew {
         _ if seconds < 2 => "agrees with Microsoft's".to_owned(),
-        Skew::Behind(_) => format!("is {seconds} s behind Microsoft's"),
+        Skew::Handler(_) => format!("is {seconds} s behind Microsoft's"),
         Skew::Ahead(_) => format!("is {seconds} s ahead of Microsoft's"),
     };
     print(&format!("Clock: {how}\n"))?;
@@ -85,7 +85,7 @@ fn code(error: &Error) -> u8 {
         Error::Transport(_) | Error::Deadline { .. } => 4,
         Error::Throttled { .. } => 9,
         Error::Login(problem) if problem.is_refusal() => 6,
-        Error::Login(LoginProblem { status: 429 | 502..=504, .. }) => 9,
+        Error::Login(TokenError { status: 429 | 502..=504, .. }) => 9,
         Error::Login(_) => 10,
         Error::Graph(problem) if problem.is_missing_licence() => 8,
         Error::Graph(problem) => of_status(problem.status),
@@ -107,11 +107,11 @@ const CLOCK: u8 = 11;
 /// Validates the environment exactly as `serve` does, and prints it unless `quiet`.
 pub(crate) fn offline(environment: &Environment, quiet: bool) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
-    Parts::of_command(&config)?;
+    App::of_command(&config)?;
     warn(&config);
     let notes = listen::check(environment, &config)?;
     let notes: String = notes.iter().map(|note| format!("Note: {note}\n")).collect();
-    let lines = if quiet { Vec::new() } else { effective(environment) };
+    let lines = if quiet { Vec::new() } else { dump(environment) };
     let lines: String = lines.into_iter().map(|line| line + "\n").collect();
     print(&format!("{lines}{notes}The configuration is valid.\n"))
 }

@@ -24,18 +24,18 @@ use crate::graph::legacy;
 use crate::relay::api::VERSION;
 use crate::relay::jwt;
 use crate::server::Address;
-use crate::server::admin::Stopping;
+use crate::server::admin::ShutdownFlag;
 use crate::simulator::loopback;
 use crate::simulator::{self, Behaviour, Simulator};
 use crate::sources::AlertSource;
 use serde_json::{Value, json};
 
 use crate::cli::listen;
-use crate::cli::serve::{Parts, Stop, logged, start_log};
+use crate::cli::serve::{App, Stop, logged, start_log};
 use crate::cli::systemd::Supervisor;
 use crate::cli::threads;
 use crate::cli::{Failure, print};
-use crate::server::Front;
+use crate::server::Listener;
 use crate::server::os::Signals;
 
 /// Starts it all, looks up one observable of each type, and keeps serving
@@ -75,18 +75,18 @@ fn look_up_and_serve(
     let verifier = config.verifier.take().ok_or_else(Failure::no_key)?;
     let key = verifier.secrets.first().ok_or_else(Failure::no_key)?;
     let token = jwt::sign(&credentials()?, None, None, key);
-    let parts = Parts::new(&config, log.events(config.level))?;
+    let app = App::new(&config, log.logger(config.level))?;
     let front = bind(demo, &config)?;
     let Address::Tcp(address) = *front.address() else {
         return Err(Failure::new("the demo listens on TCP"));
     };
     let stopper = front.stopper();
-    let (supervisor, stopping) = (Supervisor::none(), Stopping::default());
+    let (supervisor, stopping) = (Supervisor::none(), ShutdownFlag::default());
     let stop = Stop { stoppers: vec![front.stopper()], supervisor, stopping };
-    stop.on_signal(signals, parts.events.clone(), log.clone())?;
+    stop.on_signal(signals, app.logger.clone(), log.clone())?;
     let patience = config.relay.request_timeout;
-    let api = Arc::new(parts.api(parts.relay(config.relay), verifier));
-    let serve = move || parts.serve(front, api, config.serve);
+    let api = Arc::new(app.api(app.relay(config.relay), verifier));
+    let serve = move || app.serve(front, api, config.serve);
     let serving = thread::Builder::new().name("relay".to_owned()).spawn(serve);
     let serving = serving.map_err(Failure::thread("the relay"))?;
 
@@ -164,11 +164,11 @@ fn configure(microsoft: SocketAddr, source: AlertSource) -> Result<Config, Failu
 }
 
 /// The address asked for, or the usual one, or any if that is taken.
-fn bind(demo: &Demo, config: &Config) -> Result<Front, Failure> {
+fn bind(demo: &Demo, config: &Config) -> Result<Listener, Failure> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let timeout = config.relay.request_timeout;
     let bounds = threads::bounds(&config.serve, false, timeout)?.relay;
-    let bind = |address| Front::bind(&Address::Tcp(address), bounds);
+    let bind = |address| Listener::bind(&Address::Tcp(address), bounds);
     let wanted = demo.listen.unwrap_or(any);
     let front = match demo.listen {
         Some(address) => bind(address),

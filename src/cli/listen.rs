@@ -11,9 +11,9 @@ use crate::cli::config::{self, Config, Environment};
 use crate::server::Address;
 
 use crate::cli::Failure;
-use crate::cli::systemd::{self, Question};
+use crate::cli::systemd::{self, ObserveRequest};
 use crate::cli::threads;
-use crate::server::Front;
+use crate::server::Listener;
 
 /// Binds the addresses of `config` for a moment; returns notes for the user.
 ///
@@ -29,10 +29,11 @@ pub(crate) fn check(environment: &Environment, config: &Config) -> Result<Vec<St
     }
     let timeout = config.relay.request_timeout;
     let bounds = threads::bounds(&config.serve, config.admin.is_some(), timeout)?;
-    let bind = |address: &Address, bounds| Front::bind(address, bounds).map(Front::release);
-    let main = Some((&config.address, "RELAY_LISTEN", bounds.relay, Question::Watchdog));
+    let bind = |address: &Address, bounds| Listener::bind(address, bounds).map(Listener::release);
+    let main = Some((&config.address, "RELAY_LISTEN", bounds.relay, ObserveRequest::Watchdog));
     let admin = config.admin.as_ref();
-    let admin = admin.map(|address| (address, "RELAY_ADMIN_LISTEN", bounds.admin, Question::Livez));
+    let admin =
+        admin.map(|address| (address, "RELAY_ADMIN_LISTEN", bounds.admin, ObserveRequest::Livez));
     let (mut notes, mut problems) = (Vec::new(), Vec::new());
     for (address, variable, bounds, question) in main.into_iter().chain(admin) {
         let Err(error) = bind(address, bounds) else { continue };

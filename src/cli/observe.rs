@@ -6,10 +6,10 @@ use crate::alerts::observable::Observable;
 use crate::base::limits;
 use crate::base::time::Deadline;
 use crate::cli::config::{self, Config, Environment, Purpose};
-use crate::cli::serve::Parts;
+use crate::cli::serve::App;
 use crate::cli::{Failure, print};
 use crate::ctim::sighting;
-use crate::relay::request_body::Question;
+use crate::relay::request_body::ObserveRequest;
 
 /// Looks `observables` up once.
 pub(crate) fn observe(
@@ -19,10 +19,10 @@ pub(crate) fn observe(
 ) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::LookUp)?;
     let credentials = environment.credentials()?;
-    let parts = Parts::of_command(&config)?;
-    let relay = parts.relay(config.relay);
+    let app = App::of_command(&config)?;
+    let relay = app.relay(config.relay);
     let deadline = Deadline::after(limits::COMMAND_TIMEOUT, relay.now());
-    let question = Question::new(observables);
+    let question = ObserveRequest::new(observables);
     let reply = relay
         .observe(question, &credentials, None, deadline)
         .map_err(|error| Failure::new(error.message()))?;
@@ -34,10 +34,10 @@ pub(crate) fn observe(
     };
     let json = json.map_err(Failure::new)?;
     print(&format!("{json}\n"))?;
-    if reply.shortfalls.is_empty() {
+    if reply.warnings.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     let warnings: Vec<String> =
-        reply.shortfalls.iter().map(|shortfall| shortfall.wire().message).collect();
+        reply.warnings.iter().map(|warning| warning.wire().message).collect();
     Err(Failure { text: config::lines(&warnings), code: 3 })
 }

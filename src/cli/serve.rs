@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::http::Transport;
 use crate::base::limits;
-use crate::base::log::{Event, Events, Level};
+use crate::base::log::{Level, Logger, Record};
 use crate::base::time::Clock;
 use crate::cli::config::{Config, Environment, Purpose};
 use crate::cli::stderr_log::{self, LogFormat};
@@ -17,13 +17,13 @@ use crate::cli::{Failure, listen, threads};
 use crate::graph::client::ureq::UreqTransport;
 use crate::relay::Relay;
 use crate::relay::api::{Api, VERSION};
-use crate::relay::auth::Trust;
+use crate::relay::auth::Authenticator;
 use crate::relay::jwt::Verifier;
-use crate::server::admin::{Admin, Stopping};
-use crate::server::http::Behind;
+use crate::server::admin::{Admin, ShutdownFlag};
+use crate::server::http::Handler;
 use crate::server::lambda::Runtime;
 use crate::server::os::Signals;
-use crate::server::{Address, Front, ServeSettings, Stopper};
+use crate::server::{Address, Listener, ListenerHandle, ServeSettings};
 
 pub(crate) fn serve(environment: &Environment, signals: Signals) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::Service)?;
@@ -37,39 +37,39 @@ pub(crate) fn listen_and_serve(
     config: Config,
     log: &stderr_log::Writer,
 ) -> Result<ExitCode, Failure> {
-    let parts = Parts::new(&config, log.events(config.level))?;
-    parts.warn(&config);
+    let app = App::new(&config, log.logger(config.level))?;
+    app.warn(&config);
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;
     let timeout = config.relay.request_timeout;
     let bounds = threads::bounds(&config.serve, config.admin.is_some(), timeout)?;
     let front = match systemd::inherited(environment)? {
-        Some((socket, withdraw)) => Front::inherited(socket, withdraw, bounds.relay)
+        Some((socket, withdraw)) => Listener::inherited(socket, withdraw, bounds.relay)
             .map_err(Failure::io("cannot use the socket from systemd (ListenStream=)"))?,
-        None => Front::bind(&config.address, bounds.relay).map_err(listen::failure(
+        None => Listener::bind(&config.address, bounds.relay).map_err(listen::failure(
             environment,
             &config.address,
             "RELAY_LISTEN",
         ))?,
     };
-    let supervisor = Supervisor::of(environment, config.serve.drain_timeout)?;
+    let supervisor = Supervisor::from_environment(environment, config.serve.drain_timeout)?;
     let bind = |address| {
-        Front::bind(address, bounds.admin).map_err(listen::failure(
+        Listener::bind(address, bounds.admin).map_err(listen::failure(
             environment,
             address,
             "RELAY_ADMIN_LISTEN",
         ))
     };
     let admin = config.admin.as_ref().map(bind).transpose()?;
-    announce("listening", &front, &parts.events);
+    log_listening("listening", &front, &app.logger);
     supervisor.ready()?;
-    supervisor.watch(front.address().clone(), parts.events.clone())?;
-    let stopping = Stopping::default();
-    let stoppers = [&front].into_iter().chain(&admin).map(Front::stopper).collect();
+    supervisor.watch(front.address().clone(), app.logger.clone())?;
+    let stopping = ShutdownFlag::default();
+    let stoppers = [&front].into_iter().chain(&admin).map(Listener::stopper).collect();
     let stop = Stop { stoppers, supervisor, stopping: stopping.clone() };
-    stop.on_signal(signals, parts.events.clone(), log.clone())?;
-    let api = Arc::new(parts.api(parts.relay(config.relay), verifier));
-    let _admin = admin.map(|front| AdminDoor::open(front, &api, stopping, &parts)).transpose()?;
-    parts.serve(front, api, config.serve)
+    stop.on_signal(signals, app.logger.clone(), log.clone())?;
+    let api = Arc::new(app.api(app.relay(config.relay), verifier));
+    let _admin = admin.map(|front| AdminServer::open(front, &api, stopping, &app)).transpose()?;
+    app.serve(front, api, config.serve)
 }
 
 pub(crate) fn lambda(environment: &Environment) -> Result<ExitCode, Failure> {
@@ -101,12 +101,12 @@ pub(crate) fn answer_invocations(
             let problem = "RELAY_ADMIN_LISTEN is not supported on Lambda; use CloudWatch metrics";
             return Err(Failure::usage(problem));
         }
-        let parts = Parts::new(&config, log.events(config.level))?;
-        parts.warn(&config);
+        let app = App::new(&config, log.logger(config.level))?;
+        app.warn(&config);
         let verifier = config.verifier.ok_or_else(Failure::no_key)?;
-        Ok((parts.api(parts.relay(config.relay), verifier), parts))
+        Ok((app.api(app.relay(config.relay), verifier), app))
     };
-    let (api, parts) = match prepare() {
+    let (api, app) = match prepare() {
         Ok(prepared) => prepared,
         Err(failure) => {
             runtime.failed_to_start(failure.text.trim_end());
@@ -116,7 +116,7 @@ pub(crate) fn answer_invocations(
     let flush = || {
         log.flush(limits::LOG_FLUSH);
     };
-    let Err(error) = runtime.serve(&api, &parts.clock, &parts.events, flush);
+    let Err(error) = runtime.serve(&api, &app.clock, &app.logger, flush);
     Err(Failure::io("Lambda's Runtime API")(error))
 }
 
@@ -147,29 +147,29 @@ pub(crate) fn logged(
 }
 
 /// What every command that calls Microsoft needs.
-pub(crate) struct Parts {
+pub(crate) struct App {
     pub(crate) clock: Clock,
-    pub(crate) events: Events,
+    pub(crate) logger: Logger,
     pub(crate) transport: Arc<dyn Transport>,
 }
 
-impl Parts {
-    pub(crate) fn new(config: &Config, events: Events) -> Result<Self, Failure> {
+impl App {
+    pub(crate) fn new(config: &Config, logger: Logger) -> Result<Self, Failure> {
         let clock = Clock::system();
-        stderr_log::panics(events.clone());
-        let transport = Arc::new(way_out(config)?);
+        stderr_log::panics(logger.clone());
+        let transport = Arc::new(build_transport(config)?);
         if transport.unreadable_roots() > 0 {
-            let event = Event::new(Level::Warn, "certificates passed over");
-            events.tell(&event.with("unreadable", transport.unreadable_roots()));
+            let event = Record::new(Level::Warn, "certificates_skipped");
+            logger.log(&event.with("count", transport.unreadable_roots()));
         }
-        Ok(Self { clock, events, transport })
+        Ok(Self { clock, logger, transport })
     }
 
     /// Warns of ignored variables whose names resemble known ones.
     pub(crate) fn warn(&self, config: &Config) {
         for near_miss in &config.near_misses {
-            let event = Event::new(Level::Warn, "variable_ignored").with("name", &near_miss.name);
-            self.events.tell(&event.with("did_you_mean", &near_miss.meant));
+            let event = Record::new(Level::Warn, "variable_ignored").with("name", &near_miss.name);
+            self.logger.log(&event.with("did_you_mean", &near_miss.meant));
         }
     }
 
@@ -180,48 +180,48 @@ impl Parts {
 
     pub(crate) fn relay(&self, settings: crate::relay::Settings) -> Relay {
         let transport = Arc::clone(&self.transport);
-        Relay::new(settings, transport, self.clock.clone(), self.events.clone())
+        Relay::new(settings, transport, self.clock.clone(), self.logger.clone())
     }
 
     pub(crate) fn api(&self, relay: Relay, verifier: Verifier) -> Api {
-        let trust = Trust::new(verifier, &self.transport, &self.clock, &self.events);
+        let trust = Authenticator::new(verifier, &self.transport, &self.clock, &self.logger);
         Api::new(relay, trust)
     }
 
     pub(crate) fn serve(
         self,
-        front: Front,
+        front: Listener,
         api: Arc<Api>,
         settings: ServeSettings,
     ) -> Result<ExitCode, Failure> {
-        let served = front.serve(Behind::Relay(api), settings, self.clock, self.events);
+        let served = front.serve(Handler::Relay(api), settings, self.clock, self.logger);
         served.map_err(Failure::io("cannot serve requests"))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// The admin server. It runs until the relay has ended, so that readiness probes see it stopping.
-pub(crate) struct AdminDoor {
-    pub(crate) stopper: Stopper,
+pub(crate) struct AdminServer {
+    pub(crate) stopper: ListenerHandle,
     pub(crate) serving: Option<thread::JoinHandle<()>>,
 }
 
-impl AdminDoor {
+impl AdminServer {
     pub(crate) fn open(
-        front: Front,
+        front: Listener,
         api: &Arc<Api>,
-        stopping: Stopping,
-        parts: &Parts,
+        stopping: ShutdownFlag,
+        app: &App,
     ) -> Result<Self, Failure> {
-        announce("listening for machines", &front, &parts.events);
+        log_listening("listening for machines", &front, &app.logger);
         let stopper = front.stopper();
-        let admin = Behind::Admin(Admin::new(Arc::clone(api), stopping));
-        let (clock, events) = (parts.clock.clone(), parts.events.clone());
+        let admin = Handler::Admin(Admin::new(Arc::clone(api), stopping));
+        let (clock, logger) = (app.clock.clone(), app.logger.clone());
         let serve = move || {
             // Monitoring notices that nothing answers any more.
-            if let Err(error) = front.serve(admin, ADMIN, clock, events.clone()) {
-                let event = Event::new(Level::Error, "no longer listening for machines");
-                events.tell(&event.with("error", error));
+            if let Err(error) = front.serve(admin, ADMIN, clock, logger.clone()) {
+                let event = Record::new(Level::Error, "admin_server_failed");
+                logger.log(&event.with("error", error));
             }
         };
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(serve);
@@ -230,7 +230,7 @@ impl AdminDoor {
     }
 }
 
-impl Drop for AdminDoor {
+impl Drop for AdminServer {
     fn drop(&mut self) {
         self.stopper.stop();
         // The thread has logged any error.
@@ -238,13 +238,13 @@ impl Drop for AdminDoor {
     }
 }
 
-pub(crate) fn way_out(config: &Config) -> Result<UreqTransport, Failure> {
+pub(crate) fn build_transport(config: &Config) -> Result<UreqTransport, Failure> {
     UreqTransport::new(&config.transport).map_err(Failure::usage)
 }
 
-pub(crate) fn announce(what: &'static str, front: &Front, events: &Events) {
-    let event = Event::new(Level::Info, what).with("version", VERSION);
-    events.tell(&match front.address() {
+pub(crate) fn log_listening(what: &'static str, front: &Listener, logger: &Logger) {
+    let event = Record::new(Level::Info, what).with("version", VERSION);
+    logger.log(&match front.address() {
         Address::Unix(path) => event.with("unix", path.display()),
         Address::Tcp(address) => event.with("tcp", address),
     });
@@ -253,9 +253,9 @@ pub(crate) fn announce(what: &'static str, front: &Front, events: &Events) {
 /// What stops when the process is asked to end.
 pub(crate) struct Stop {
     /// The relay's, then those that stay up until it has ended.
-    pub(crate) stoppers: Vec<Stopper>,
+    pub(crate) stoppers: Vec<ListenerHandle>,
     pub(crate) supervisor: Supervisor,
-    pub(crate) stopping: Stopping,
+    pub(crate) stopping: ShutdownFlag,
 }
 
 impl Stop {
@@ -264,25 +264,25 @@ impl Stop {
     pub(crate) fn on_signal(
         self,
         signals: Signals,
-        events: Events,
+        logger: Logger,
         log: stderr_log::Writer,
     ) -> Result<(), Failure> {
         let wait = move || {
             let signal = signals.wait();
             let first = Instant::now();
-            events.tell(&Event::new(Level::Info, "signal").with("signal", signal));
+            logger.log(&Record::new(Level::Info, "signal").with("signal", signal));
             self.supervisor.stopping();
             self.stopping.begin();
             if let Some(relay) = self.stoppers.first() {
                 relay.stop();
             }
-            events.tell(&Event::new(Level::Info, "stopping"));
+            logger.log(&Record::new(Level::Info, "stopping"));
             signals.wait();
             while first.elapsed() < limits::SIGNAL_REPEAT {
                 signals.wait();
             }
-            events.tell(&Event::new(Level::Warn, "ended at once by a second signal"));
-            self.stoppers.iter().for_each(Stopper::abandon);
+            logger.log(&Record::new(Level::Warn, "forced_shutdown"));
+            self.stoppers.iter().for_each(ListenerHandle::abandon);
             log.flush(limits::LOG_FLUSH);
             std::process::exit(1);
         };

@@ -16,13 +16,13 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::base::limits;
-use crate::base::log::{Event, Events, Level};
+use crate::base::log::{Level, Logger, Record};
 use crate::base::time::Clock;
 
 /// Events from `level` up go to standard error, each written by the thread that
 /// logs it: for commands that do one thing and end.
-pub fn to_stderr(level: Level, format: LogFormat, clock: Clock) -> Events {
-    Events::new(move |event| {
+pub fn to_stderr(level: Level, format: LogFormat, clock: Clock) -> Logger {
+    Logger::new(move |event| {
         if event.level <= level {
             // If nobody can read it, there is nobody to tell.
             let _ = io::stderr().write_all(line(event, format, &clock).as_bytes());
@@ -95,14 +95,14 @@ impl Writer {
     }
 
     /// Events from `level` up are written.
-    pub fn events(&self, level: Level) -> Events {
+    pub fn logger(&self, level: Level) -> Logger {
         let (writer, dropped) = (self.clone(), Arc::clone(&self.0.dropped));
-        let write = move |event: &Event| {
+        let write = move |event: &Record| {
             if event.level <= level {
                 writer.write(line(event, writer.0.format, &writer.0.clock));
             }
         };
-        Events::with_dropped(write, dropped)
+        Logger::with_dropped(write, dropped)
     }
 
     /// Queues `text`, which is one or more whole lines.
@@ -147,7 +147,7 @@ impl Shared {
             let (dropped, text) = queue.pop();
             drop(queue);
             if dropped > 0 {
-                let event = Event::new(Level::Error, "log_lines_dropped").with("count", dropped);
+                let event = Record::new(Level::Error, "log_lines_dropped").with("count", dropped);
                 self.put(&mut output, &line(&event, self.format, &self.clock));
             }
             self.put(&mut output, &text);
@@ -180,23 +180,23 @@ fn write_whole(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Tells of panics like of anything else: where, and what only if that is text
 /// of this program, since a message that was put together may hold anything.
-pub fn panics(events: Events) {
+pub fn panics(logger: Logger) {
     panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let text = info.payload().downcast_ref::<&'static str>().copied();
-        let event = Event::new(Level::Error, "panic").with("at", place);
-        events.tell(&event.with("message", text.unwrap_or("withheld")));
+        let event = Record::new(Level::Error, "panic").with("at", place);
+        logger.log(&event.with("message", text.unwrap_or("withheld")));
     }));
 }
 
 /// The whole line, with its end.
-fn line(event: &Event, format: LogFormat, clock: &Clock) -> String {
+fn line(event: &Record, format: LogFormat, clock: &Clock) -> String {
     let mut line = render(event, format, &clock.now().wall.ctim());
     line.push('\n');
     line
 }
 
-fn render(event: &Event, format: LogFormat, time: &str) -> String {
+fn render(event: &Record, format: LogFormat, time: &str) -> String {
     let level = match event.level {
         Level::Error => "error",
         Level::Warn => "warn",
@@ -306,22 +306,22 @@ mod tests {
     #[test]
     fn lines_queue_up_to_the_bound_and_more_are_dropped_and_told_in_their_place() {
         let (writer, lines) = stuck();
-        let events = writer.events(Level::Info);
+        let logger = writer.logger(Level::Info);
         let half = format!("{}\n", "x".repeat(limits::LOG_QUEUE / 2 - 1));
         writer.write(half.clone());
         writer.write(half[1..].to_owned());
         // At the edge, and one byte over.
         writer.write("\n".to_owned());
-        assert_eq!(events.dropped(), 0);
+        assert_eq!(logger.dropped(), 0);
         writer.write("\n".to_owned());
-        assert_eq!(events.dropped(), 1);
-        events.tell(&Event::new(Level::Info, "dropped too"));
-        assert_eq!(events.dropped(), 2);
+        assert_eq!(logger.dropped(), 1);
+        logger.log(&Record::new(Level::Info, "dropped too"));
+        assert_eq!(logger.dropped(), 2);
         // What is being written, half of what waits, and then there is room.
         let next = || lines.recv_timeout(LONG).unwrap();
         assert_eq!((next().as_str(), next().len()), ("first\n", half.len()));
-        events.tell(&Event::new(Level::Debug, "not worth a line"));
-        events.tell(&Event::new(Level::Info, "later"));
+        logger.log(&Record::new(Level::Debug, "not worth a line"));
+        logger.log(&Record::new(Level::Info, "later"));
         assert_eq!(next(), half[1..]);
         assert_eq!(next(), "\n");
         let told = next();
@@ -354,7 +354,7 @@ mod tests {
         drop(lines);
         writer.write("to nobody\n".to_owned());
         assert!(writer.flush(LONG));
-        assert_eq!(writer.events(Level::Info).dropped(), 1);
+        assert_eq!(writer.logger(Level::Info).dropped(), 1);
     }
 
     #[test]
@@ -383,16 +383,16 @@ mod tests {
 
     #[test]
     fn a_line_is_one_line_whatever_is_in_it() {
-        let event = Event::new(Level::Warn, "sync failed")
+        let event = Record::new(Level::Warn, "sync_failed")
             .with("tenant", "contoso.com")
             .with("error", "a \"b\"\nlevel=error");
         assert_eq!(
             render(&event, LogFormat::Text, "now"),
-            r#"time=now level=warn event="sync failed" tenant=contoso.com error="a \"b\"\nlevel=error""#
+            r#"time=now level=warn event=sync_failed tenant=contoso.com error="a \"b\"\nlevel=error""#
         );
         let json: Value = serde_json::from_str(&render(&event, LogFormat::Json, "now")).unwrap();
         assert_eq!(json["error"], "a \"b\"\nlevel=error");
-        let long = Event::new(Level::Warn, "x").with("y", "é".repeat(1_000));
+        let long = Record::new(Level::Warn, "x").with("y", "é".repeat(1_000));
         assert!(render(&long, LogFormat::Text, "now").len() < VALUE + 100);
     }
 }

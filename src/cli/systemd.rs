@@ -12,10 +12,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::base::limits;
-use crate::base::log::{Event, Events, Level};
+use crate::base::log::{Level, Logger, Record};
 use crate::cli::config::Environment;
 use crate::server::Address;
-use crate::server::http::Withdraw;
+use crate::server::http::StopAccepting;
 
 use crate::cli::Failure;
 use crate::server::os;
@@ -42,7 +42,10 @@ impl Supervisor {
 
     /// Reads the notification settings from the environment, for a server that finishes requests
     /// within `drain_timeout`.
-    pub(crate) fn of(environment: &Environment, drain_timeout: Duration) -> Result<Self, Failure> {
+    pub(crate) fn from_environment(
+        environment: &Environment,
+        drain_timeout: Duration,
+    ) -> Result<Self, Failure> {
         let Some(name) = environment.get("NOTIFY_SOCKET") else { return Ok(Self(None)) };
         let address = match name.strip_prefix('@') {
             Some(name) => UnixAddr::from_abstract_name(name),
@@ -67,7 +70,7 @@ impl Supervisor {
 
     /// Reports that requests are accepted.
     pub(crate) fn ready(&self) -> Result<(), Failure> {
-        self.tell("READY=1").map_err(Failure::io(
+        self.notify("READY=1").map_err(Failure::io(
             "cannot notify systemd at NOTIFY_SOCKET; unset it outside of a service",
         ))
     }
@@ -77,10 +80,10 @@ impl Supervisor {
     pub(crate) fn stopping(&self) {
         let end = self.0.as_ref().map_or(Duration::ZERO, |ear| ear.end);
         // Without it, systemd still notices the exit.
-        let _ = self.tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", end.as_micros()));
+        let _ = self.notify(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", end.as_micros()));
     }
 
-    fn tell(&self, state: &str) -> io::Result<()> {
+    fn notify(&self, state: &str) -> io::Result<()> {
         match &self.0 {
             Some(ear) => ear.socket.send_to_addr(state.as_bytes(), &ear.address).map(|_| ()),
             None => Ok(()),
@@ -89,23 +92,23 @@ impl Supervisor {
 
     /// If the watchdog is enabled, starts a thread that notifies it as long as a request to the
     /// listener is answered.
-    pub(crate) fn watch(&self, door: Address, events: Events) -> Result<(), Failure> {
+    pub(crate) fn watch(&self, door: Address, logger: Logger) -> Result<(), Failure> {
         let Some(period) = self.0.as_ref().and_then(|ear| ear.watchdog) else { return Ok(()) };
         let supervisor = self.clone();
         let watch = move || {
             loop {
                 // Three quarters of the period at most, with the pause.
-                let pause = match ask(&door, Question::Watchdog, period / 2) {
+                let pause = match ask(&door, ObserveRequest::Watchdog, period / 2) {
                     Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
-                        let event = Event::new(Level::Warn, "watchdog");
-                        events.tell(&event.with("no_answer_to_itself", error));
+                        let event = Record::new(Level::Warn, "watchdog_self_check_failed");
+                        logger.log(&event.with("error", error));
                         limits::WATCHDOG_RETRY.min(period / 4)
                     }
                     // Without permission for the socket this process cannot check, and neither
                     // could a new one. The accept probe logs it.
                     _ => {
                         // The next notification makes up for a lost one.
-                        let _ = supervisor.tell("WATCHDOG=1");
+                        let _ = supervisor.notify("WATCHDOG=1");
                         period / 4
                     }
                 };
@@ -118,7 +121,9 @@ impl Supervisor {
 }
 
 /// Returns the socket passed by systemd, if any, and the function that ends `accept` on it.
-pub(crate) fn inherited(environment: &Environment) -> Result<Option<(OwnedFd, Withdraw)>, Failure> {
+pub(crate) fn inherited(
+    environment: &Environment,
+) -> Result<Option<(OwnedFd, StopAccepting)>, Failure> {
     let count =
         environment.get("LISTEN_FDS").filter(|_| is_for_us(environment, "LISTEN_PID", false));
     match count {
@@ -149,7 +154,7 @@ fn is_for_us(environment: &Environment, name: &str, or_unset: bool) -> bool {
 /// Returns the function that ends `accept` on descriptor `listener` without touching the socket,
 /// which the next process keeps using. It replaces the descriptor by another socket, on which
 /// `accept` fails, and connects to the first to wake a thread that still waits there.
-fn withdraw() -> Withdraw {
+fn withdraw() -> StopAccepting {
     Box::new(move |path| {
         let Ok(other) = UnixDatagram::unbound() else { return };
         os::replace_inherited_socket(other.as_fd());
@@ -164,7 +169,7 @@ fn withdraw() -> Withdraw {
 
 /// A request that needs no token.
 #[derive(Clone, Copy)]
-pub(crate) enum Question {
+pub(crate) enum ObserveRequest {
     /// To the main listener: it passes the accept loop and a worker.
     Watchdog,
     /// To the admin endpoints.
@@ -175,10 +180,10 @@ pub(crate) enum Question {
 ///
 /// # Errors
 /// When no response of a relay arrives within `patience`.
-pub(crate) fn ask(door: &Address, question: Question, patience: Duration) -> io::Result<()> {
+pub(crate) fn ask(door: &Address, question: ObserveRequest, patience: Duration) -> io::Result<()> {
     let (path, expected) = match question {
-        Question::Watchdog => ("/watchdog", r#"{"data":"alive"}"#),
-        Question::Livez => ("/livez", r#"{"status":"ok"}"#),
+        ObserveRequest::Watchdog => ("/watchdog", r#"{"data":"alive"}"#),
+        ObserveRequest::Livez => ("/livez", r#"{"status":"ok"}"#),
     };
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nHealth-Check: alive\r\n\r\n"

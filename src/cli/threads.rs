@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::base::limits;
 use crate::server::ServeSettings;
-use crate::server::front_end::Bounds;
+use crate::server::front_end::Limits;
 
 use crate::cli::Failure;
 use crate::cli::serve::ADMIN;
@@ -18,8 +18,8 @@ use crate::cli::serve::ADMIN;
 /// The bounds of both listeners.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounded {
-    pub(crate) relay: Bounds,
-    pub(crate) admin: Bounds,
+    pub(crate) relay: Limits,
+    pub(crate) admin: Limits,
 }
 
 /// Fits the bounds of a relay, whose requests have `timeout` to be answered, to the
@@ -33,12 +33,13 @@ pub(crate) fn bounds(
     timeout: Duration,
 ) -> Result<Bounded, Failure> {
     let usual = Bounded {
-        relay: Bounds::new(settings.workers, timeout),
-        admin: Bounds::new(ADMIN.workers, timeout),
+        relay: Limits::new(settings.workers, timeout),
+        admin: Limits::new(ADMIN.workers, timeout),
     };
     // Not touched, so that it takes address space alone.
     let mut memory = Vec::<u8>::new();
-    let bytes = limits::UNSENT + usize::try_from(limits::ANSWER).unwrap_or(usize::MAX);
+    let bytes =
+        limits::UNSENT + usize::try_from(limits::GRAPH_RESPONSE_BYTES).unwrap_or(usize::MAX);
     memory.try_reserve_exact(bytes).map_err(|_| {
         Failure::new(format!("{} MiB of memory cannot be had; raise ulimit -v", bytes >> 20))
     })?;
@@ -94,7 +95,7 @@ mod tests {
     #[test]
     fn clients_leave_threads_for_the_relay() {
         let timeout = Duration::from_secs(25);
-        let usual = Bounded { relay: Bounds::new(4, timeout), admin: Bounds::new(2, timeout) };
+        let usual = Bounded { relay: Limits::new(4, timeout), admin: Limits::new(2, timeout) };
         let (fixed, least) = (20, 20 + 2 * limits::CLIENTS_LEAST);
         let enough = fixed + usual.relay.connections + usual.relay.in_flight;
         let fitted = |threads| {

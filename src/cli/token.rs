@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::base::credentials::{Credentials, Secret, TenantId};
 use crate::base::time::Clock;
-use crate::cli::args::Sign;
+use crate::cli::args::SignArgs;
 use crate::cli::config::{self, Config, Environment, Purpose};
 use crate::cli::{Failure, print_secret};
 use crate::relay::jwt;
@@ -21,7 +21,7 @@ pub(crate) fn new_key() -> Result<ExitCode, Failure> {
 }
 
 /// Signs a token for credentials from the options or the environment.
-pub(crate) fn sign(environment: &Environment, sign: Sign) -> Result<ExitCode, Failure> {
+pub(crate) fn sign(environment: &Environment, sign: SignArgs) -> Result<ExitCode, Failure> {
     let config = Config::load(environment, Purpose::LookUp)?;
     // The first of several keys signs.
     let verifier = config.verifier.ok_or_else(Failure::no_key)?;

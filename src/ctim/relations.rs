@@ -18,7 +18,7 @@ pub(crate) fn relations<'a>(
     origin: &'a str,
 ) -> Vec<Relation<'a>> {
     let relations = Vec::with_capacity(ROOM);
-    let mut graph = Graph { asked, searched, hosts, origin, relations, near: 0 };
+    let mut graph = RelationBuilder { asked, searched, hosts, origin, relations, near: 0 };
     for host in hosts {
         graph.host(host);
     }
@@ -34,7 +34,7 @@ pub(crate) fn relations<'a>(
 /// Initial capacity; most alerts have fewer relations.
 const ROOM: usize = 10;
 
-struct Graph<'g, 'a> {
+struct RelationBuilder<'g, 'a> {
     asked: &'g observable::Observable,
     searched: &'g Observable<'a>,
     hosts: &'g [Host<'a>],
@@ -45,7 +45,7 @@ struct Graph<'g, 'a> {
     near: usize,
 }
 
-impl<'a> Graph<'_, 'a> {
+impl<'a> RelationBuilder<'_, 'a> {
     /// Adds an edge if both ends are known and differ.
     fn add(
         &mut self,

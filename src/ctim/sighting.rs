@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::alerts::alert::{Alert, Evidence, Remedy, Severity, Verdict};
+use crate::alerts::alert::{Alert, Evidence, Remediation, Severity, Verdict};
 use crate::alerts::observable::{Kind, Observable, trim};
 use crate::base::cloud::BaseUrl;
 use crate::base::credentials::TenantId;
@@ -41,7 +41,7 @@ pub fn sighting<'a>(
     alert: &'a Alert,
     context: Context<'a>,
 ) -> Sighting<'a> {
-    let searched = shown(observable);
+    let searched = display(observable);
     let created = alert.time().unwrap_or(context.now);
     let seen = ObservedTime::new(alert.first_activity.unwrap_or(created), alert.last_activity);
     let product = product(alert);
@@ -80,7 +80,7 @@ pub fn sighting<'a>(
 }
 
 /// Returns the observable as requested, with its real CTIM type.
-pub(crate) fn shown(observable: &Observable) -> schema::Observable<'_> {
+pub(crate) fn display(observable: &Observable) -> schema::Observable<'_> {
     use ObservableType as T;
     let kind = match observable.kind() {
         Kind::Sha256 => T::Sha256,
@@ -119,7 +119,7 @@ pub fn bundle(sightings: Vec<Sighting<'_>>) -> Bundle<'_> {
 /// Returns the UUID derived from `name`.
 fn named(name: &str) -> String {
     let digest: [u8; 32] = Sha256::digest(name).into();
-    uuid::named(digest.first_chunk().copied().unwrap_or_default())
+    uuid::v8(digest.first_chunk().copied().unwrap_or_default())
 }
 
 fn title(alert: &Alert) -> Cow<'_, str> {
@@ -237,12 +237,12 @@ const fn severity(severity: Severity) -> schema::Severity {
 
 /// Returns the resolution: no better than that of the least remediated matching evidence.
 fn resolution(found: &[&Evidence]) -> &'static str {
-    let all = |fine: fn(Remedy) -> bool| found.iter().all(|evidence| fine(evidence.remedy));
+    let all = |fine: fn(Remediation) -> bool| found.iter().all(|evidence| fine(evidence.remedy));
     if found.is_empty() {
         "detected"
-    } else if all(|remedy| remedy == Remedy::Blocked) {
+    } else if all(|remedy| remedy == Remediation::Blocked) {
         "blocked"
-    } else if all(|remedy| remedy != Remedy::None) {
+    } else if all(|remedy| remedy != Remediation::None) {
         "contained"
     } else {
         "detected"

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::evidence_wire::WireEvidence;
 use super::lenient::{List, Object, Text, without_lone_surrogates};
 use crate::alerts::alert::{Alert, Evidence, Severity};
-use crate::base::error::{UnexpectedAnswer, foreign};
+use crate::base::error::{UnexpectedAnswer, sanitized};
 use crate::base::http::Response;
 use crate::base::time::Timestamp;
 
@@ -42,7 +42,7 @@ impl Page {
     ///
     /// # Errors
     /// As [`Page::parse`].
-    pub fn of(response: &Response) -> Result<Self, UnexpectedAnswer> {
+    pub fn from_response(response: &Response) -> Result<Self, UnexpectedAnswer> {
         Self::of_rows(response, parse_alert)
     }
 
@@ -54,7 +54,7 @@ impl Page {
         response: &Response,
         read: fn(&str) -> Option<Alert>,
     ) -> Result<Self, UnexpectedAnswer> {
-        let silent = silent_providers(response);
+        let silent = failed_providers(response);
         let partial = response.status == PARTIAL || !silent.is_empty();
         let page = Self::parse_rows(&response.body, read)?;
         Ok(Self { partial, silent, date: response.date(), ..page })
@@ -102,14 +102,14 @@ impl Page {
 /// Returns the providers that did not respond, from headers such as `Warning: 199 -
 /// "Microsoft/MCAS/504/10000"`: vendor, provider, status and milliseconds. One header may name
 /// several.
-fn silent_providers(response: &Response) -> Vec<String> {
+fn failed_providers(response: &Response) -> Vec<String> {
     let warnings = response.headers.iter().filter(|(name, _)| name == "warning");
     let quoted = warnings.flat_map(|(_, value)| value.split('"').skip(1).step_by(2));
     let provider = |text: &str| {
         let mut parts = text.rsplitn(3, '/');
         let (_latency, status, name) = (parts.next()?, parts.next()?, parts.next()?);
         let failed = status.parse::<u16>().is_ok_and(|status| !(200..300).contains(&status));
-        failed.then(|| format!("{} (HTTP {status})", foreign(name)))
+        failed.then(|| format!("{} (HTTP {status})", sanitized(name)))
     };
     quoted.filter_map(provider).collect()
 }
@@ -256,7 +256,8 @@ mod tests {
         for (warnings, expected) in rows {
             let headers = warnings.iter().map(|text| ("warning".to_owned(), (*text).to_owned()));
             let body = br#"{"value":[]}"#.to_vec();
-            let page = Page::of(&Response { status: 200, headers: headers.collect(), body });
+            let page =
+                Page::from_response(&Response { status: 200, headers: headers.collect(), body });
             let page = page.unwrap();
             assert_eq!(page.silent, expected);
             assert_eq!(page.partial, !expected.is_empty());

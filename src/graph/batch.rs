@@ -21,7 +21,7 @@ use crate::base::http::{Request, Response, percent_encode};
 /// The result of requesting one alert by its id.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Part {
+pub enum BatchItem {
     /// The alert.
     Read(Box<Alert>),
     /// The alert does not exist (any more).
@@ -86,11 +86,13 @@ pub fn responses(body: &[u8], count: usize) -> Result<Vec<Option<Response>>, Une
 }
 
 /// Interprets the response to the request for one alert, sent in a batch or by itself.
-pub fn of(response: Response) -> Part {
+pub fn classify(response: Response) -> BatchItem {
     let text = std::str::from_utf8(&response.body).unwrap_or_default();
     match response.status {
-        200 => parse_alert(text).map_or(Part::Missing, |alert| Part::Read(Box::new(alert))),
-        404 | 410 => Part::Gone,
-        _ => Part::Refused(response),
+        200 => {
+            parse_alert(text).map_or(BatchItem::Missing, |alert| BatchItem::Read(Box::new(alert)))
+        }
+        404 | 410 => BatchItem::Gone,
+        _ => BatchItem::Refused(response),
     }
 }

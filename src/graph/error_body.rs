@@ -3,15 +3,15 @@
 use serde::Deserialize;
 
 use super::lenient::{Object, Text};
-use crate::base::error::{Problem, foreign};
+use crate::base::error::{GraphError, sanitized};
 use crate::base::http::Response;
 
 /// Parses an error response.
-pub fn of(response: &Response) -> Problem {
+pub fn parse(response: &Response) -> GraphError {
     let document: Document = serde_json::from_slice(&response.body).unwrap_or_default();
     let error = document.error.0.unwrap_or_default();
-    let text = |text: Text| text.0.map(|text| foreign(&text)).unwrap_or_default();
-    Problem { status: response.status, code: text(error.code), message: text(error.message) }
+    let text = |text: Text| text.0.map(|text| sanitized(&text)).unwrap_or_default();
+    GraphError { status: response.status, code: text(error.code), message: text(error.message) }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,7 +49,7 @@ mod tests {
             ("{\"error\":{\"message\":\"a\\nb\\u0007\"}}", "", "a b"),
         ];
         for (body, code, message) in rows {
-            let problem = of(&Response {
+            let problem = parse(&Response {
                 status: 403,
                 body: body.as_bytes().to_vec(),
                 ..Response::default()
@@ -57,7 +57,7 @@ mod tests {
             assert_eq!((problem.code.as_str(), problem.message.as_str()), (*code, *message));
         }
         let body = format!(r#"{{"error":{{"message":"{long}"}}}}"#).into_bytes();
-        let problem = of(&Response { status: 500, body, ..Response::default() });
+        let problem = parse(&Response { status: 500, body, ..Response::default() });
         assert_eq!(problem.message.len(), 200 + "…".len());
     }
 }

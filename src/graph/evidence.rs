@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::evidence_wire::{WireAccount, WireEvidence, WireFile};
 use super::lenient::{List, Object, Text};
 use crate::alerts::alert::{
-    Account, Device, Entity, Evidence, File, Message, Process, Remedy, Resource, Verdict,
+    Account, Device, Entity, Evidence, File, Message, Process, Remediation, Resource, Verdict,
 };
 use crate::alerts::matching::mail_domain;
 
@@ -30,18 +30,18 @@ impl WireEvidence {
         }
     }
 
-    fn remedy(&self) -> Remedy {
+    fn remedy(&self) -> Remediation {
         let said = |word: &str| {
             [&self.remediation_status, &self.detection_status]
                 .iter()
                 .any(|text| text.0.as_deref() == Some(word))
         };
         if said("blocked") || said("prevented") {
-            Remedy::Blocked
+            Remediation::Blocked
         } else if said("remediated") {
-            Remedy::Remediated
+            Remediation::Remediated
         } else {
-            Remedy::None
+            Remediation::None
         }
     }
 
@@ -96,7 +96,7 @@ impl WireEvidence {
                 .chain(nics.clone().filter_map(|nic| nic.ip_address.0.clone()))
                 .collect(),
             external_address: self.last_external_ip_address.0.clone(),
-            visitors: addresses(&self.resource_access_events),
+            client_ips: addresses(&self.resource_access_events),
             macs: self
                 .mac_address
                 .0
@@ -331,7 +331,7 @@ fn account(wire: &WireAccount) -> Account {
         name: wire.account_name.0.clone(),
         domain: wire.domain_name.0.clone(),
         principal_name: wire.user_principal_name.0.clone(),
-        visitors: addresses(&wire.resource_access_events),
+        client_ips: addresses(&wire.resource_access_events),
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::kql::{Literal, let_list};
 use super::lenient::{Object, Text};
 use super::post;
-use crate::alerts::alert::{Account, Alert, Device, Entity, Evidence, File, Remedy, Verdict};
+use crate::alerts::alert::{Account, Alert, Device, Entity, Evidence, File, Remediation, Verdict};
 use crate::alerts::observable::{Kind, Observable, address};
 use crate::base::cloud::BaseUrl;
 use crate::base::credentials::Secret;
@@ -55,8 +55,8 @@ pub fn queries(observables: &[Observable], reach: Duration) -> Vec<Query> {
 /// Returns the queries that find alerts by the SHA-1 of files whose SHA-256 was requested, using
 /// the device tables, which have both. Those tables need a licence for Defender for Endpoint;
 /// without it, Microsoft rejects the whole query.
-pub fn bridges(hashes: &[Observable], reach: Duration) -> Vec<Query> {
-    let bridge = BRIDGE.replace("{ago}", &reach.as_secs().to_string());
+pub fn sha1_queries(hashes: &[Observable], reach: Duration) -> Vec<Query> {
+    let bridge = QUERY_BY_SHA1.replace("{ago}", &reach.as_secs().to_string());
     split(hashes, &["hashes"], &format!("{bridge}{}", top()))
 }
 
@@ -146,7 +146,7 @@ fn spellings(observable: &Observable) -> Vec<String> {
 pub struct Rows {
     alerts: HashMap<Arc<str>, Alert>,
     /// SHA-256 by SHA-1 of the same file, both in lower case.
-    pub twins: HashMap<Arc<str>, Arc<str>>,
+    pub sha1_to_sha256: HashMap<Arc<str>, Arc<str>>,
     hashes: HashSet<Arc<str>>,
     /// The number of rows without an alert id.
     pub unreadable: usize,
@@ -193,7 +193,7 @@ impl Rows {
             return;
         };
         if let (Some(sha1), Some(twin)) = (&row.sha1.0, &row.twin.0) {
-            self.twins.insert(sha1.to_lowercase().into(), twin.to_lowercase().into());
+            self.sha1_to_sha256.insert(sha1.to_lowercase().into(), twin.to_lowercase().into());
         }
         let hash = row.sha256.0.as_ref().or(row.twin.0.as_ref());
         self.hashes.extend(hash.map(|hash| hash.to_lowercase().into()));
@@ -202,14 +202,14 @@ impl Rows {
         alert.updated = alert.updated.max(last);
         alert.evidence.extend(row.evidence().into_iter().map(|entity| Evidence {
             verdict: Verdict::Unknown,
-            remedy: Remedy::None,
+            remedy: Remediation::None,
             roles: Vec::new(),
             entity,
         }));
     }
 }
 
-/// A row as projected by [`FIND`] and [`BRIDGE`].
+/// A row as projected by [`FIND`] and [`QUERY_BY_SHA1`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Row {
@@ -260,14 +260,14 @@ impl Row {
     }
 }
 
-/// Fills in the SHA-256 of every file in `alert` that lacks one, if `twins` has it for the file's
+/// Fills in the SHA-256 of every file in `alert` that lacks one, if `sha1_to_sha256` has it for the file's
 /// SHA-1.
-pub fn complete(alert: &mut Alert, twins: &HashMap<Arc<str>, Arc<str>>) {
+pub fn complete(alert: &mut Alert, sha1_to_sha256: &HashMap<Arc<str>, Arc<str>>) {
     for evidence in &mut alert.evidence {
         for file in files(&mut evidence.entity) {
             if file.sha256.is_none() {
                 let sha1 = file.sha1.as_deref().map(str::to_lowercase);
-                file.sha256 = sha1.and_then(|sha1| twins.get(sha1.as_str()).cloned());
+                file.sha256 = sha1.and_then(|sha1| sha1_to_sha256.get(sha1.as_str()).cloned());
             }
         }
     }
@@ -308,7 +308,7 @@ const QUARTER: i64 = 15 * 60;
 /// The names of the lists in a query.
 const LISTS: [&str; 7] = ["hashes", "names", "paths", "addresses", "hosts", "domains", "urls"];
 
-/// Finds rows with any of the observables, newest first. `twins` maps the SHA-1 to the SHA-256 of
+/// Finds rows with any of the observables, newest first. `sha1_to_sha256` maps the SHA-1 to the SHA-256 of
 /// requested hashes where the table has both; its other rows have only the SHA-1.
 const FIND: &str = r#"let twins = near | where tolower(SHA256) in (hashes) and isnotempty(SHA1)
 | summarize by SHA1, Twin = tolower(SHA256);
@@ -328,7 +328,7 @@ near
 "#;
 
 /// Finds rows with the SHA-1 of a file whose SHA-256 was requested.
-const BRIDGE: &str = r#"let twins = union DeviceFileEvents, DeviceProcessEvents
+const QUERY_BY_SHA1: &str = r#"let twins = union DeviceFileEvents, DeviceProcessEvents
 | where Timestamp > ago({ago}s) and tolower(SHA256) in (hashes) and isnotempty(SHA1)
 | summarize by SHA1, Twin = tolower(SHA256);
 AlertEvidence

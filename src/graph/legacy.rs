@@ -12,7 +12,7 @@ use super::evidence::set_hash;
 use super::lenient::{List, Object, Text};
 use super::odata::{Filter, Literal};
 use crate::alerts::alert::{
-    Account, Alert, Device, Entity, Evidence, File, Process, Remedy, Verdict,
+    Account, Alert, Device, Entity, Evidence, File, Process, Remediation, Verdict,
 };
 use crate::alerts::observable::{Kind, Observable};
 use crate::base::cloud::BaseUrl;
@@ -265,7 +265,7 @@ impl WireAlert {
             .chain(states(&self.uri_click_security_states).map(WireState::click));
         let evidence = |entity| Evidence {
             verdict: Verdict::Unknown,
-            remedy: Remedy::None,
+            remedy: Remediation::None,
             roles: Vec::new(),
             entity,
         };
@@ -340,7 +340,7 @@ impl WireState {
             name: self.account_name.0.clone(),
             domain: self.domain_name.0.clone(),
             principal_name: self.user_principal_name.0.clone(),
-            visitors: self.logon_ip.0.iter().cloned().collect(),
+            client_ips: self.logon_ip.0.iter().cloned().collect(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub fn get(url: String, token: Secret) -> Request {
 
 /// Creates a `POST` request that sends `json` to `url`, authorised by `token`.
 pub(crate) fn post(url: String, json: &Value, token: Secret) -> Request {
-    request(url, Action::PostQuery(json.to_string()), token)
+    request(url, Action::PostReadOnly(json.to_string()), token)
 }
 
 fn request(url: String, action: Action, token: Secret) -> Request {

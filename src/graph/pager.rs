@@ -9,7 +9,7 @@
 //! seen before, or is counted against a bound; and whoever walks counts pages.
 //!
 //! What it sees tells as well whether the list is in order, newest first. Then,
-//! and only then, can it be walked from several places at once ([`Pager::below`]).
+//! and only then, can it be walked from several places at once ([`Pager::starting_at`]).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Property {
         }
     }
 
-    const fn of(self, alert: &Alert) -> Option<Timestamp> {
+    const fn time_of(self, alert: &Alert) -> Option<Timestamp> {
         match self {
             Self::Created => alert.created,
             Self::Updated => alert.updated,
@@ -108,13 +108,13 @@ impl Pager {
         Self {
             graph,
             property,
-            top: limits::PAGE,
+            top: limits::PAGE_SIZE,
             from,
             until: None,
             skip: 0,
             ordered: true,
             link: None,
-            full_page: full_page.unwrap_or(limits::PAGE),
+            full_page: full_page.unwrap_or(limits::PAGE_SIZE),
             suspect: None,
             seen: HashSet::new(),
             idle: 0,
@@ -126,7 +126,7 @@ impl Pager {
 
     /// A walk of its own that begins at `until`, with what this one has learned of
     /// the service. Both reach as far back.
-    pub fn below(&self, until: Timestamp) -> Self {
+    pub fn starting_at(&self, until: Timestamp) -> Self {
         let full_page = Some(self.full_page);
         let pager = Self::new(self.graph.clone(), self.property, self.from, full_page);
         Self { top: self.top, until: Some(until), ordered: self.ordered, ..pager }
@@ -134,14 +134,14 @@ impl Pager {
 
     /// The time down to which it has come: what is left is of this time or older.
     /// `None` before anything was read, and of a list that is not in order.
-    pub fn front(&self) -> Option<Timestamp> {
+    pub fn position(&self) -> Option<Timestamp> {
         self.until.filter(|_| self.in_order)
     }
 
     /// About how many pages are left down to `floor`, or else to the beginning, if
     /// all is as dense as on the last page; no more than have `room` alerts.
     pub fn pages_left(&self, floor: Option<Timestamp>, room: usize) -> usize {
-        let (Some(front), Some((span, rows))) = (self.front(), self.span) else { return 0 };
+        let (Some(front), Some((span, rows))) = (self.position(), self.span) else { return 0 };
         let left = front.since(floor.unwrap_or(self.from));
         let pages = usize::try_from(left.as_nanos() / span.as_nanos().max(1));
         pages.unwrap_or(usize::MAX).min(room / rows.max(1))
@@ -155,8 +155,8 @@ impl Pager {
 
     /// The time in the middle of what is left down to `floor`, or else to the
     /// beginning, or of `room` alerts if they are likely to end before.
-    pub fn middle(&self, floor: Option<Timestamp>, room: usize) -> Option<Timestamp> {
-        let (front, (span, rows)) = (self.front()?, self.span?);
+    pub fn midpoint(&self, floor: Option<Timestamp>, room: usize) -> Option<Timestamp> {
+        let (front, (span, rows)) = (self.position()?, self.span?);
         let pages = u32::try_from(room / rows.max(1)).unwrap_or(u32::MAX);
         let left = front.since(floor.unwrap_or(self.from)).min(span.saturating_mul(pages));
         Some(front.minus(left / 2))
@@ -185,13 +185,13 @@ impl Pager {
 
     /// Takes note that the request was refused with 400. `$orderby` is not
     /// documented for this list; true if it is worth asking again without it.
-    pub fn refused(&mut self) -> bool {
+    pub fn drop_ordering(&mut self) -> bool {
         self.link.is_none() && std::mem::replace(&mut self.ordered, false)
     }
 
     /// Takes note that the page was too large to be read; true if it is worth
     /// asking for a smaller one.
-    pub fn shrink(&mut self) -> bool {
+    pub fn reduce_page_size(&mut self) -> bool {
         if self.link.is_some() || self.top == 1 {
             return false;
         }
@@ -206,7 +206,7 @@ impl Pager {
     /// When the page links to another host.
     pub fn read(&mut self, page: &Page) -> Result<bool, UnexpectedAnswer> {
         let fresh = page.alerts.iter().filter(|alert| !self.seen.contains(&alert.id));
-        let newest = fresh.filter_map(|alert| self.property.of(alert)).max();
+        let newest = fresh.filter_map(|alert| self.property.time_of(alert)).max();
         let before = self.seen.len();
         self.seen.extend(page.alerts.iter().map(|alert| alert.id.clone()));
         let news = self.seen.len() > before;
@@ -238,7 +238,7 @@ impl Pager {
 
     /// The size of a cut page, if one was seen.
     pub fn full_page(&self) -> Option<usize> {
-        (self.full_page < limits::PAGE).then_some(self.full_page)
+        (self.full_page < limits::PAGE_SIZE).then_some(self.full_page)
     }
 
     fn follow(&mut self, link: String) -> Result<bool, UnexpectedAnswer> {
@@ -297,7 +297,7 @@ impl Pager {
         match sorting {
             Sorting::Descending(_, oldest) => self.bound(self.from, Some(oldest)),
             Sorting::Ascending(newest) => self.bound(newest, self.until),
-            Sorting::Tied(_) | Sorting::Unknown if self.skip + rows <= limits::SKIP => {
+            Sorting::Tied(_) | Sorting::Unknown if self.skip + rows <= limits::ODATA_SKIP_MAX => {
                 self.skip += rows;
             }
             // More rows of one time than can be skipped: go past them.
@@ -323,7 +323,7 @@ impl Pager {
     }
 
     fn sorting(&self, page: &Page) -> Sorting {
-        let times = page.alerts.iter().filter_map(|alert| self.property.of(alert));
+        let times = page.alerts.iter().filter_map(|alert| self.property.time_of(alert));
         let times: Vec<Timestamp> = times.collect();
         let (Some(first), Some(last)) = (times.first(), times.last()) else {
             return Sorting::Unknown;

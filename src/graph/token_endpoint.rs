@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::lenient::{List, Text};
 use crate::base::cloud::Cloud;
 use crate::base::credentials::{Credentials, Secret, TenantId};
-use crate::base::error::{Error, LoginProblem, UnexpectedAnswer, foreign};
+use crate::base::error::{Error, TokenError, UnexpectedAnswer, sanitized};
 use crate::base::http::{Action, Request, Response, percent_encode};
 
 /// An access token and how long it lasts.
@@ -64,7 +64,7 @@ pub fn grant(response: &Response, tenant: &TenantId) -> Result<Grant, Error> {
     })
 }
 
-fn problem(response: &Response, tenant: &TenantId) -> LoginProblem {
+fn problem(response: &Response, tenant: &TenantId) -> TokenError {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Wire {
@@ -86,11 +86,11 @@ fn problem(response: &Response, tenant: &TenantId) -> LoginProblem {
     } else {
         sentence.into()
     };
-    LoginProblem {
+    TokenError {
         status: response.status,
         is_document,
         code: in_text.or_else(|| wire.error_codes.0.first().copied()),
-        message: foreign(&message),
+        message: sanitized(&message),
         tenant: tenant.clone(),
     }
 }

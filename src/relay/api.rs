@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use crate::base::error::{Error, InvalidArgument, WireError};
 use crate::base::limits;
 use crate::base::time::Deadline;
-use crate::relay::auth::Trust;
+use crate::relay::auth::Authenticator;
 use crate::relay::jwt::{Claims, bearer};
 use crate::relay::response::{
     AROUND, Response, Summary, failure, quoted, quoted_length, sightings, success,
 };
 use crate::relay::{Relay, request_body};
-use crate::sources::warning::Shortfall;
+use crate::sources::warning::Warning;
 
 /// The parts of an HTTP request that the protocol uses.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub struct Request<'a> {
 /// The protocol, its relay and its authentication.
 pub struct Api {
     relay: Relay,
-    trust: Trust,
+    trust: Authenticator,
 }
 
 #[derive(Clone, Copy)]
@@ -65,7 +65,7 @@ const ROUTES: [(&str, &str, &str, Endpoint); 8] = [
 
 impl Api {
     /// Serves `relay` to callers that `trust` authenticates.
-    pub const fn new(relay: Relay, trust: Trust) -> Self {
+    pub const fn new(relay: Relay, trust: Authenticator) -> Self {
         Self { relay, trust }
     }
 
@@ -77,13 +77,13 @@ impl Api {
     /// Answers `request` by `deadline`, within the size that the front end accepts: 100 observables
     /// in 100 large alerts each would exceed it.
     pub fn handle(&self, request: Request<'_>, deadline: Deadline) -> Response {
-        self.handle_within(limits::REPLY - limits::HEAD, request, deadline)
+        self.handle_up_to(limits::RESPONSE_BYTES - limits::HEAD, request, deadline)
     }
 
     /// Answers `request` by `deadline` with a body that takes at most `room` bytes when quoted as a
     /// string in another JSON document. A larger answer, which Lambda or the front end would
     /// reject, is shortened and carries a warning.
-    pub fn handle_within(&self, room: usize, request: Request<'_>, deadline: Deadline) -> Response {
+    pub fn handle_up_to(&self, room: usize, request: Request<'_>, deadline: Deadline) -> Response {
         let path = request.target.split(['?', '#']).next().unwrap_or_default();
         let Some((_, name, method, endpoint)) = ROUTES.iter().find(|(known, ..)| *known == path)
         else {
@@ -128,15 +128,17 @@ impl Api {
         let (credentials, limit) = (claims.credentials(), claims.entities_limit());
         let mut reply = self.relay.observe(question, credentials, limit, deadline)?;
         let response = sightings(&reply, room).or_else(|| {
-            let rest = reply.shortfalls.iter().map(|shortfall| quoted(&shortfall.wire()) + 1);
-            let taken = quoted_length(AROUND.as_bytes()) + rest.sum::<usize>() + limits::NOTICE;
+            let rest = reply.warnings.iter().map(|warning| quoted(&warning.wire()) + 1);
+            let taken = quoted_length(AROUND.as_bytes())
+                + rest.sum::<usize>()
+                + limits::TRUNCATION_WARNING_BYTES;
             let left = room.saturating_sub(taken);
-            reply.shorten(left, |sighting| quoted(sighting) + 1);
+            reply.truncate_to(left, |sighting| quoted(sighting) + 1);
             sightings(&reply, room)
         });
         let response = response
             .unwrap_or_else(|| failure(500, "The response is too large to be sent.", "observe"));
-        self.count_left_out(&reply.shortfalls);
+        self.count_left_out(&reply.warnings);
         Ok(response)
     }
 
@@ -152,16 +154,16 @@ impl Api {
         }
     }
 
-    fn count_left_out(&self, shortfalls: &[Shortfall]) {
+    fn count_left_out(&self, warnings: &[Warning]) {
         let dropped = &self.relay.metrics().sightings_dropped;
-        for shortfall in shortfalls {
-            match shortfall {
-                Shortfall::TooMany { limit, observables } => {
+        for warning in warnings {
+            match warning {
+                Warning::PerObservableLimit { limit, observables } => {
                     let left_out =
                         observables.iter().map(|(_, total)| total.saturating_sub(*limit));
                     dropped.add(&["limit"], left_out.sum());
                 }
-                Shortfall::TooLarge { kept, found } => dropped.add(&["size"], found - kept),
+                Warning::ResponseTooLarge { kept, found } => dropped.add(&["size"], found - kept),
                 _ => {}
             }
         }
@@ -194,7 +196,7 @@ impl Api {
 
 /// Strips the stage or base path that an API gateway puts before the path. Gateways differ in which
 /// they use and whether they remove it; the end of the path identifies the endpoint.
-pub fn without_base(path: &str) -> &str {
+pub fn strip_base_path(path: &str) -> &str {
     let is_name = |segment: &str| {
         !segment.is_empty()
             && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))

@@ -14,29 +14,29 @@ use crate::base::cloud::BaseUrl;
 use crate::base::error::{AuthorizationError, Error};
 use crate::base::http::{Action, Request, Transport};
 use crate::base::limits;
-use crate::base::log::{Event, Events, Level};
+use crate::base::log::{Level, Logger, Record};
 use crate::base::semaphore::Semaphore;
-use crate::base::single_flight::{Flight, Lead, Ticket, Turn, lock};
+use crate::base::single_flight::{Leader, Role, SingleFlight, Waiter, lock};
 use crate::base::time::{Clock, Deadline};
 use crate::relay::jwks::{KeySet, PublicKey};
-use crate::relay::jwt::{Claims, Unverified, Verifier, Wanted};
+use crate::relay::jwt::{Claims, KeyRef, Unverified, Verifier};
 
 /// Authenticates callers.
-pub struct Trust {
+pub struct Authenticator {
     verifier: Verifier,
-    hosts: Vec<Arc<Host>>,
+    hosts: Vec<Arc<JwksHost>>,
     clock: Clock,
     waiting: Semaphore,
 }
 
 /// One host and its published keys.
-struct Host {
+struct JwksHost {
     url: BaseUrl,
     transport: Arc<dyn Transport>,
     clock: Clock,
-    events: Events,
+    logger: Logger,
     state: Mutex<State>,
-    flight: Flight,
+    flight: SingleFlight,
 }
 
 #[derive(Default)]
@@ -48,22 +48,22 @@ struct State {
     answered: Option<Duration>,
 }
 
-impl Trust {
+impl Authenticator {
     /// Accepts the tokens that `verifier` accepts, and fetches published keys with `transport`.
     pub fn new(
         verifier: Verifier,
         transport: &Arc<dyn Transport>,
         clock: &Clock,
-        events: &Events,
+        logger: &Logger,
     ) -> Self {
         let host = |url: &BaseUrl| {
-            Arc::new(Host {
+            Arc::new(JwksHost {
                 url: url.clone(),
                 transport: Arc::clone(transport),
                 clock: clock.clone(),
-                events: events.clone(),
+                logger: logger.clone(),
                 state: Mutex::default(),
-                flight: Flight::default(),
+                flight: SingleFlight::default(),
             })
         };
         Self {
@@ -87,7 +87,7 @@ impl Trust {
         Ok(self.verifier.verify(&unverified, key.as_ref(), self.clock.now().wall)?)
     }
 
-    fn key(&self, wanted: &Wanted, deadline: Deadline) -> Result<PublicKey, Error> {
+    fn key(&self, wanted: &KeyRef, deadline: Deadline) -> Result<PublicKey, Error> {
         const UNKNOWN: AuthorizationError = AuthorizationError::UnknownKey;
         let host = self.hosts.get(wanted.host).ok_or(UNKNOWN)?;
         if let Some(key) = host.known(wanted) {
@@ -106,14 +106,14 @@ impl Trust {
     }
 }
 
-impl Host {
+impl JwksHost {
     fn name(&self) -> &str {
         self.url.authority()
     }
 
     /// Returns the key if it is known. Keys that are out of date are fetched again in the
     /// background.
-    fn known(self: &Arc<Self>, wanted: &Wanted) -> Option<PublicKey> {
+    fn known(self: &Arc<Self>, wanted: &KeyRef) -> Option<PublicKey> {
         let now = self.clock.now().monotonic;
         let state = lock(&self.state);
         let key = state.keys.get(&wanted.kid).cloned()?;
@@ -126,10 +126,10 @@ impl Host {
     }
 
     /// Fetches the keys on a thread, unless that is in progress or was tried a moment ago.
-    fn launch(self: &Arc<Self>) -> Option<Ticket> {
+    fn launch(self: &Arc<Self>) -> Option<Waiter> {
         let lead = match self.flight.join() {
-            Turn::Lead(lead) => lead,
-            Turn::Follow(ticket) => return Some(ticket),
+            Role::Leader(lead) => lead,
+            Role::Follow(ticket) => return Some(ticket),
         };
         let now = self.clock.now().monotonic;
         let mut state = lock(&self.state);
@@ -146,18 +146,18 @@ impl Host {
         let spawned =
             thread::Builder::new().name("keys".to_owned()).spawn(move || host.fetch(lead));
         if spawned.is_err() {
-            self.events.tell(&Event::new(Level::Error, "no thread for keys"));
+            self.logger.log(&Record::new(Level::Error, "thread_spawn_failed").with("for", "keys"));
         }
         Some(ticket)
     }
 
-    fn fetch(&self, lead: Lead) {
+    fn fetch(&self, lead: Leader) {
         let result = self.ask();
         let event = match &result {
-            Ok(keys) => Event::new(Level::Info, "keys fetched").with("keys", keys.len()),
-            Err(error) => Event::new(Level::Warn, "no keys").with("error", error),
+            Ok(keys) => Record::new(Level::Info, "jwks_refreshed").with("keys", keys.len()),
+            Err(error) => Record::new(Level::Warn, "jwks_failed").with("error", error),
         };
-        self.events.tell(&event.with("host", self.name()));
+        self.logger.log(&event.with("host", self.name()));
         match result {
             Ok(keys) => {
                 let mut state = lock(&self.state);

@@ -85,7 +85,7 @@ pub struct Unverified<'a> {
 
 /// The published key that a token names.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct KeyRef {
     /// The index in [`Verifier::hosts`] of the host that publishes it.
     pub host: usize,
     /// The key's ID there.
@@ -156,13 +156,13 @@ impl Verifier {
     ///
     /// # Errors
     /// When its algorithm or its host is not configured.
-    pub fn wanted(&self, token: &Unverified<'_>) -> Result<Option<Wanted>, AuthorizationError> {
+    pub fn wanted(&self, token: &Unverified<'_>) -> Result<Option<KeyRef>, AuthorizationError> {
         match (self.way(token)?, &token.header.kid) {
-            (Way::Secret, _) => Ok(None),
-            (Way::Published, kid) => {
+            (Algorithm::Hs256, _) => Ok(None),
+            (Algorithm::Rs256, kid) => {
                 let host = self.host(token)?;
                 let kid = kid.as_ref().and_then(KeyId::read);
-                Ok(Some(Wanted { host, kid: kid.ok_or(AuthorizationError::UnknownKey)? }))
+                Ok(Some(KeyRef { host, kid: kid.ok_or(AuthorizationError::UnknownKey)? }))
             }
         }
     }
@@ -180,7 +180,7 @@ impl Verifier {
         self.check_signature(token, published)?;
         let payload = serde_json::from_slice(&token.payload);
         let payload: Payload = payload.map_err(|_| AuthorizationError::WrongStructure)?;
-        Times::of(&payload)?.check(now)?;
+        Times::parse(&payload)?.check(now)?;
         self.check_audience(&payload)?;
         let claims = claims(&payload)?;
         let is_served =
@@ -189,11 +189,11 @@ impl Verifier {
     }
 
     /// Returns the token's algorithm if it is configured.
-    fn way(&self, token: &Unverified<'_>) -> Result<Way, AuthorizationError> {
+    fn way(&self, token: &Unverified<'_>) -> Result<Algorithm, AuthorizationError> {
         // `crit` lists extensions that must be understood; none is supported.
         match (&*token.header.alg, &token.header.crit) {
-            ("HS256", None) if !self.secrets.is_empty() => Ok(Way::Secret),
-            ("RS256", None) if !self.hosts.is_empty() => Ok(Way::Published),
+            ("HS256", None) if !self.secrets.is_empty() => Ok(Algorithm::Hs256),
+            ("RS256", None) if !self.hosts.is_empty() => Ok(Algorithm::Rs256),
             _ => Err(AuthorizationError::WrongAlgorithm {
                 expected: match (self.secrets.is_empty(), self.hosts.is_empty()) {
                     (false, true) => "HS256 is expected",
@@ -225,7 +225,7 @@ impl Verifier {
     ) -> Result<(), AuthorizationError> {
         let signed = token.signed.as_bytes();
         match (self.way(token)?, published) {
-            (Way::Secret, _) => {
+            (Algorithm::Hs256, _) => {
                 let made_it = |key: &SigningKey| {
                     let mut mac = key.mac();
                     mac.update(signed);
@@ -235,9 +235,9 @@ impl Verifier {
                 let is_good = self.secrets.iter().any(made_it);
                 is_good.then_some(()).ok_or(AuthorizationError::WrongSignature)
             }
-            (Way::Published, Some(key)) if key.verifies(signed, &token.signature) => Ok(()),
-            (Way::Published, Some(_)) => Err(AuthorizationError::WrongPublishedSignature),
-            (Way::Published, None) => Err(AuthorizationError::UnknownKey),
+            (Algorithm::Rs256, Some(key)) if key.verifies(signed, &token.signature) => Ok(()),
+            (Algorithm::Rs256, Some(_)) => Err(AuthorizationError::WrongPublishedSignature),
+            (Algorithm::Rs256, None) => Err(AuthorizationError::UnknownKey),
         }
     }
 
@@ -256,9 +256,9 @@ impl Verifier {
 }
 
 /// The supported signature algorithms.
-enum Way {
-    Secret,
-    Published,
+enum Algorithm {
+    Hs256,
+    Rs256,
 }
 
 /// Compares two audience URLs, ignoring trailing slashes.
@@ -267,7 +267,7 @@ fn same_url(a: &str, b: &str) -> bool {
 }
 
 impl Times {
-    fn of(payload: &Payload) -> Result<Self, AuthorizationError> {
+    fn parse(payload: &Payload) -> Result<Self, AuthorizationError> {
         let (exp, nbf) = (payload.exp.as_ref(), payload.nbf.as_ref());
         Ok(Self { exp: date(exp, "exp")?, nbf: date(nbf, "nbf")? })
     }

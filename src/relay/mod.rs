@@ -3,7 +3,7 @@
 //! ```text
 //! observables ──► the alerts that mention each ──► a sighting of each
 //!                  │ as the source finds them        │
-//!                  └ warnings ◄──── cut at the limit └► Reply
+//!                  └ warnings ◄──── cut at the limit └► Findings
 //! ```
 
 pub mod api;
@@ -23,15 +23,15 @@ use crate::base::credentials::Credentials;
 use crate::base::error::Error;
 use crate::base::http::Transport;
 use crate::base::limits;
-use crate::base::log::Events;
+use crate::base::log::Logger;
 use crate::base::metrics::Metrics;
 use crate::base::time::{Clock, Deadline, Now, Skew};
 use crate::ctim::schema::Sighting;
 use crate::ctim::sighting::{self, Context};
-use crate::graph::client::Upstream;
-use crate::relay::request_body::Question;
+use crate::graph::client::GraphClient;
+use crate::relay::request_body::ObserveRequest;
 use crate::sources::alerts_v2::SyncSettings;
-use crate::sources::warning::Shortfall;
+use crate::sources::warning::Warning;
 use crate::sources::{AlertSource, Source};
 
 /// The settings of a [`Relay`].
@@ -103,16 +103,16 @@ pub struct Relay {
 }
 
 /// The result of a look-up. It keeps alerts rather than sightings, which take more memory;
-/// [`Reply::sightings`] creates them one at a time.
+/// [`Findings::sightings`] creates them one at a time.
 #[derive(Debug)]
-pub struct Reply<'a> {
+pub struct Findings<'a> {
     hits: Vec<(Observable, Vec<Arc<Alert>>)>,
     /// Why the result may be incomplete.
-    pub shortfalls: Vec<Shortfall>,
+    pub warnings: Vec<Warning>,
     context: Context<'a>,
 }
 
-impl Reply<'_> {
+impl Findings<'_> {
     /// Returns the number of sightings.
     pub fn count(&self) -> usize {
         self.hits.iter().map(|(_, alerts)| alerts.len()).sum()
@@ -129,7 +129,7 @@ impl Reply<'_> {
     /// Drops sightings until the rest fit into `room`, as counted by `measure`, and adds a warning.
     /// The oldest sightings of the observable with the most go first, so no observable loses all of
     /// its sightings while another keeps many.
-    pub fn shorten(&mut self, room: usize, measure: impl Fn(&Sighting<'_>) -> usize) {
+    pub fn truncate_to(&mut self, room: usize, measure: impl Fn(&Sighting<'_>) -> usize) {
         let found = self.count();
         let lists = self.hits.iter().enumerate();
         let ranked =
@@ -152,20 +152,20 @@ impl Reply<'_> {
             }
         }
         self.hits.iter_mut().zip(kept).for_each(|((_, alerts), kept)| alerts.truncate(kept));
-        self.shortfalls.push(Shortfall::TooLarge { kept: self.count(), found });
+        self.warnings.push(Warning::ResponseTooLarge { kept: self.count(), found });
     }
 }
 
 impl Relay {
-    /// Creates a relay that sends through `transport`, reads `clock` and logs to `events`.
+    /// Creates a relay that sends through `transport`, reads `clock` and logs to `logger`.
     pub fn new(
         settings: Settings,
         transport: Arc<dyn Transport>,
         clock: Clock,
-        events: Events,
+        logger: Logger,
     ) -> Self {
         let upstream =
-            Arc::new(Upstream::new(settings.cloud.clone(), transport, clock.clone(), events));
+            Arc::new(GraphClient::new(settings.cloud.clone(), transport, clock.clone(), logger));
         let started = clock.now().wall.unix_seconds();
         upstream.metrics().start_time.set(u64::try_from(started).unwrap_or_default());
         Self { source: Source::new(settings.source, upstream, settings.sync), settings, clock }
@@ -177,9 +177,9 @@ impl Relay {
     }
 
     /// Returns the metrics after updating the gauges for what is in memory.
-    pub fn take_stock(&self) -> &Metrics {
-        self.source.take_stock();
-        self.source.upstream().take_stock();
+    pub fn update_gauges(&self) -> &Metrics {
+        self.source.update_gauges();
+        self.source.upstream().update_gauges();
         self.metrics()
     }
 
@@ -196,30 +196,30 @@ impl Relay {
     /// Finds the sightings of the observables in `question`.
     ///
     /// # Errors
-    /// When there is no result at all. An incomplete result is a [`Reply`] with warnings.
+    /// When there is no result at all. An incomplete result is a [`Findings`] with warnings.
     pub fn observe<'a>(
         &'a self,
-        question: Question,
+        question: ObserveRequest,
         credentials: &'a Credentials,
         entities_limit: Option<usize>,
         deadline: Deadline,
-    ) -> Result<Reply<'a>, Error> {
+    ) -> Result<Findings<'a>, Error> {
         let context = Context {
             tenant: &credentials.tenant,
             portal: &self.settings.cloud.portal,
             now: self.clock.now().wall,
         };
-        let mut reply = Reply { hits: Vec::new(), shortfalls: Vec::new(), context };
+        let mut reply = Findings { hits: Vec::new(), warnings: Vec::new(), context };
         if !question.malformed.is_empty() {
             let observables = question.malformed;
-            reply.shortfalls.push(Shortfall::NotSearched { observables });
+            reply.warnings.push(Warning::InvalidValues { observables });
         }
         if question.observables.is_empty() {
             return Ok(reply);
         }
         let limit = self.limit(entities_limit, question.observables.len());
         let found = self.source.find(&question.observables, credentials, limit, deadline)?;
-        reply.shortfalls.extend(found.shortfalls);
+        reply.warnings.extend(found.warnings);
         let mut too_many = Vec::new();
         for (hits, observable) in found.hits.into_iter().zip(question.observables) {
             if hits.total > hits.alerts.len() {
@@ -229,7 +229,7 @@ impl Relay {
         }
         if !too_many.is_empty() {
             let observables = too_many;
-            reply.shortfalls.push(Shortfall::TooMany { limit, observables });
+            reply.warnings.push(Warning::PerObservableLimit { limit, observables });
         }
         Ok(reply)
     }
@@ -246,8 +246,12 @@ impl Relay {
     ///
     /// # Errors
     /// When it does not.
-    pub fn log_in(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
-        self.source.log_in(credentials, deadline)
+    pub fn acquire_token(
+        &self,
+        credentials: &Credentials,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        self.source.acquire_token(credentials, deadline)
     }
 
     /// Returns how far the clock is from Microsoft's, measured on the last response with a date.

@@ -12,20 +12,20 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::alerts::observable::{Kind, Observable};
-use crate::base::error::{InvalidArgument, foreign};
+use crate::base::error::{InvalidArgument, sanitized};
 use crate::base::limits;
 
 /// What a request asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Question {
+pub struct ObserveRequest {
     /// The observables of the seven types, each once, in the order asked.
     pub observables: Vec<Observable>,
     /// Those of the seven types whose value cannot be one.
     pub malformed: Vec<(&'static str, String)>,
 }
 
-impl Question {
+impl ObserveRequest {
     /// Asks for these observables.
     pub const fn new(observables: Vec<Observable>) -> Self {
         Self { observables, malformed: Vec::new() }
@@ -37,7 +37,7 @@ impl Question {
 ///
 /// # Errors
 /// When it is not JSON, not a list of type and value, or over a bound.
-pub fn question(body: &[u8]) -> Result<Question, InvalidArgument> {
+pub fn question(body: &[u8]) -> Result<ObserveRequest, InvalidArgument> {
     let not_json = |error: serde_json::Error| InvalidArgument::NotJson {
         line: error.line(),
         column: error.column(),
@@ -99,7 +99,7 @@ fn complaint(item: Option<&Item>) -> Option<Value> {
     }
     let known = [("type", kind), ("value", value)].into_iter();
     let bad = known.filter_map(|(name, field)| Some((name.to_owned(), field.complaint()?)));
-    let extra = extra.iter().map(|name| (foreign(name), "Unknown field."));
+    let extra = extra.iter().map(|name| (sanitized(name), "Unknown field."));
     let all: Map<String, Value> =
         bad.chain(extra).take(COMPLAINTS).map(|(name, text)| (name, json!([text]))).collect();
     Some(Value::Object(all))
@@ -122,8 +122,8 @@ impl Field {
 }
 
 /// Keeps what can be asked for; other types than the seven are ignored.
-fn sort_out<'a>(items: impl Iterator<Item = &'a Item>) -> Result<Question, InvalidArgument> {
-    let mut question = Question::default();
+fn sort_out<'a>(items: impl Iterator<Item = &'a Item>) -> Result<ObserveRequest, InvalidArgument> {
+    let mut question = ObserveRequest::default();
     let mut seen = BTreeSet::new();
     for (index, item) in items.enumerate() {
         let Some(kind) = Kind::from_word(item.kind.text()) else { continue };

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::base::error::{Error, WireError};
-use crate::base::log::{Event, Level, RequestId};
-use crate::relay::Reply;
+use crate::base::log::{Level, Record, RequestId};
+use crate::relay::Findings;
 
 /// Returns the length of `body` when quoted as a JSON string: one byte more for each quote and
 /// backslash. JSON text has no other bytes that need escaping.
@@ -68,7 +68,7 @@ impl Response {
     }
 
     /// Returns the log record of the response to the request with this `id`, sent after `took`.
-    pub fn event(&self, id: &RequestId, took: Duration) -> Event {
+    pub fn event(&self, id: &RequestId, took: Duration) -> Record {
         let summary = &self.summary;
         let level = match (self.status, summary.endpoint) {
             (_, "admin") => Level::Debug,
@@ -77,7 +77,7 @@ impl Response {
             (_, "watchdog" | "version") => Level::Debug,
             _ => Level::Info,
         };
-        let mut event = Event::new(level, "request")
+        let mut event = Record::new(level, "request")
             .with("request", id.as_str())
             .with("endpoint", summary.endpoint)
             .with("status", self.status)
@@ -122,9 +122,8 @@ fn respond(body: Result<Vec<u8>, serde_json::Error>, summary: Summary) -> Respon
 
 /// Returns the response to observe if it takes at most `room` bytes when quoted as a string in
 /// another JSON document.
-pub(crate) fn sightings(reply: &Reply<'_>, room: usize) -> Option<Response> {
-    let errors: Vec<WireError> =
-        reply.shortfalls.iter().map(|shortfall| shortfall.wire()).collect();
+pub(crate) fn sightings(reply: &Findings<'_>, room: usize) -> Option<Response> {
+    let errors: Vec<WireError> = reply.warnings.iter().map(|warning| warning.wire()).collect();
     let count = reply.count();
     let body = envelope(count, reply.sightings(), &errors, room).transpose()?;
     // Quoting at most doubles the length.

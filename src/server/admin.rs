@@ -15,14 +15,14 @@ use crate::relay::response::{Response, Summary};
 /// The admin endpoints.
 pub struct Admin {
     api: Arc<Api>,
-    stopping: Stopping,
+    stopping: ShutdownFlag,
 }
 
 /// A flag that says that the process is shutting down.
 #[derive(Clone, Default)]
-pub struct Stopping(Arc<AtomicBool>);
+pub struct ShutdownFlag(Arc<AtomicBool>);
 
-impl Stopping {
+impl ShutdownFlag {
     /// Sets the flag.
     pub fn begin(&self) {
         self.0.store(true, Ordering::SeqCst);
@@ -35,7 +35,7 @@ impl Stopping {
 
 impl Admin {
     /// Reports on `api`.
-    pub const fn new(api: Arc<Api>, stopping: Stopping) -> Self {
+    pub const fn new(api: Arc<Api>, stopping: ShutdownFlag) -> Self {
         Self { api, stopping }
     }
 
@@ -54,7 +54,7 @@ impl Admin {
             return Response { allow: Some("GET"), ..response };
         }
         match *endpoint {
-            "/metrics" => page(METRICS, self.api.relay().take_stock().render()),
+            "/metrics" => page(METRICS, self.api.relay().update_gauges().render()),
             "/readyz" if self.stopping.has_begun() => {
                 response::failure(503, "The relay is stopping.", "admin")
             }

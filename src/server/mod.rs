@@ -15,31 +15,31 @@ use std::thread;
 use std::time::Duration;
 
 use crate::base::limits;
-use crate::base::log::Events;
+use crate::base::log::Logger;
 use crate::base::time::Clock;
-use crate::server::front_end::{Bounds, Closer, Guard};
-use crate::server::http::{Behind, Door, Withdraw};
+use crate::server::front_end::{FrontEnd, Limits, ShutdownHandle};
+use crate::server::http::{Handler, HttpServer, StopAccepting};
 
 /// An HTTP server and, on TCP, the front end before it.
-pub(crate) struct Front {
-    guard: Option<Guard>,
-    door: Door,
+pub(crate) struct Listener {
+    guard: Option<FrontEnd>,
+    door: HttpServer,
     address: Address,
 }
 
-/// Stops a [`Front`] from another thread.
-pub(crate) struct Stopper {
-    guard: Option<(Closer, PathBuf)>,
-    door: http::Stopper,
+/// Stops a [`Listener`] from another thread.
+pub(crate) struct ListenerHandle {
+    guard: Option<(ShutdownHandle, PathBuf)>,
+    door: http::ShutdownHandle,
 }
 
-impl Front {
+impl Listener {
     /// Binds `address`. On TCP, clients are limited by `bounds`.
-    pub(crate) fn bind(address: &Address, bounds: Bounds) -> io::Result<Self> {
+    pub(crate) fn bind(address: &Address, bounds: Limits) -> io::Result<Self> {
         match address {
-            Address::Unix(path) => Ok(Self::bare(Door::bind(path)?)),
+            Address::Unix(path) => Ok(Self::bare(HttpServer::bind(path)?)),
             Address::Tcp(address) => {
-                let guard = Guard::bind(*address, bounds)?;
+                let guard = FrontEnd::bind(*address, bounds)?;
                 os::widen(guard.as_fd())?;
                 Self::guarded(guard)
             }
@@ -49,24 +49,24 @@ impl Front {
     /// Takes over a listening TCP or Unix socket that outlives this process.
     pub(crate) fn inherited(
         socket: OwnedFd,
-        withdraw: Withdraw,
-        bounds: Bounds,
+        withdraw: StopAccepting,
+        bounds: Limits,
     ) -> io::Result<Self> {
         let listener = TcpListener::from(socket);
         if listener.local_addr().is_ok() {
             // No withdrawing needed: this accept loop polls for the stop.
-            return Self::guarded(Guard::inherited(listener, bounds)?);
+            return Self::guarded(FrontEnd::inherited(listener, bounds)?);
         }
-        Ok(Self::bare(Door::inherited(OwnedFd::from(listener), withdraw)?))
+        Ok(Self::bare(HttpServer::inherited(OwnedFd::from(listener), withdraw)?))
     }
 
-    fn bare(door: Door) -> Self {
+    fn bare(door: HttpServer) -> Self {
         let address = Address::Unix(door.path().to_owned());
         Self { guard: None, door, address }
     }
 
-    fn guarded(guard: Guard) -> io::Result<Self> {
-        let door = Door::bind_for_guard(&guard.behind()).map_err(|error| {
+    fn guarded(guard: FrontEnd) -> io::Result<Self> {
+        let door = HttpServer::bind_for_guard(&guard.behind()).map_err(|error| {
             let path = guard.behind();
             let problem = format!(
                 "cannot create the private socket {}: {error}; set TMPDIR to a directory with a \
@@ -90,39 +90,39 @@ impl Front {
     }
 
     /// Returns a handle that stops it.
-    pub(crate) fn stopper(&self) -> Stopper {
+    pub(crate) fn stopper(&self) -> ListenerHandle {
         let guard = self.guard.as_ref().map(|guard| (guard.closer(), guard.behind()));
-        Stopper { guard, door: self.door.stopper() }
+        ListenerHandle { guard, door: self.door.stopper() }
     }
 
     /// Serves requests until stopped, then finishes those in flight.
     pub(crate) fn serve(
         self,
-        behind: Behind,
+        behind: Handler,
         settings: ServeSettings,
         clock: Clock,
-        events: Events,
+        logger: Logger,
     ) -> io::Result<()> {
         let Some(guard) = self.guard else {
-            return self.door.serve(behind, settings, clock, events);
+            return self.door.serve(behind, settings, clock, logger);
         };
         // Once the front end has delivered every response, little is left to finish.
         let rest = limits::DRAIN_REST.min(settings.drain_timeout / 4);
         let drain = settings.drain_timeout.saturating_sub(rest);
         let stops = StopsWhenDropped(self.door.stopper());
-        let told = events.clone();
+        let told = logger.clone();
         let guarding = thread::Builder::new().name("guard".to_owned()).spawn(move || {
             let _stops = stops;
             guard.serve(drain, told)
         })?;
         let settings = ServeSettings::new(settings.workers, rest);
-        self.door.serve(behind, settings, clock, events)?;
+        self.door.serve(behind, settings, clock, logger)?;
         guarding.join().map_err(|_| io::Error::other("the front end panicked"))?
     }
 }
 
 /// Stops the server if the front end ends for any reason: it must not run without it.
-struct StopsWhenDropped(http::Stopper);
+struct StopsWhenDropped(http::ShutdownHandle);
 
 impl Drop for StopsWhenDropped {
     fn drop(&mut self) {
@@ -130,7 +130,7 @@ impl Drop for StopsWhenDropped {
     }
 }
 
-impl Stopper {
+impl ListenerHandle {
     /// Stops accepting. When this returns, new clients are refused, or wait for the next owner of a
     /// shared socket.
     pub(crate) fn stop(&self) {

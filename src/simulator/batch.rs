@@ -2,20 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
-use super::faults::{Fault, On};
+use super::faults::{Endpoint, Fault};
 use super::graph::{self, error};
 use super::url::Target;
-use super::{Behaviour, World, at, respond};
+use super::{Behaviour, State, at, respond};
 use crate::base::http::{Action, Request, Response};
 use crate::base::time::Timestamp;
 
 pub(super) fn answer(
-    world: &mut World,
+    world: &mut State,
     request: &Request,
     behaviour: Behaviour,
     now: Timestamp,
 ) -> Response {
-    let Action::PostQuery(body) = &request.action else {
+    let Action::PostReadOnly(body) = &request.action else {
         return error(405, "Request_BadRequest", "The method is not allowed.");
     };
     if !behaviour.batches {
@@ -39,13 +39,13 @@ pub(super) fn answer(
 }
 
 fn one(
-    world: &mut World,
+    world: &mut State,
     part: &Value,
     outer: &Request,
     behaviour: Behaviour,
     now: Timestamp,
 ) -> Value {
-    let response = match world.faults.next(On::Part) {
+    let response = match world.faults.next(Endpoint::Part) {
         Fault::Answer(response) => response,
         _ => inner(world, part, outer, behaviour, now),
     };
@@ -56,14 +56,14 @@ fn one(
 }
 
 fn inner(
-    world: &World,
+    world: &State,
     part: &Value,
     outer: &Request,
     behaviour: Behaviour,
     now: Timestamp,
 ) -> Response {
     let url = part["url"].as_str().filter(|url| url.starts_with('/')).unwrap_or("/");
-    let origin = Target::of(&outer.url).map(|target| target.origin).unwrap_or_default();
+    let origin = Target::parse(&outer.url).map(|target| target.origin).unwrap_or_default();
     let headers = part["headers"].as_object().into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let request = Request {
@@ -72,7 +72,7 @@ fn inner(
         headers: headers.map(|(name, value)| (name.to_lowercase(), text(value))).collect(),
         action: Action::Get,
     };
-    let target = Target::of(&request.url).filter(|_| part["method"] == "GET");
+    let target = Target::parse(&request.url).filter(|_| part["method"] == "GET");
     match target.as_ref().map(|target| (target, target.path.as_slice())) {
         Some((target, ["v1.0", "security", rest @ ..])) => {
             graph::answer(world, rest, target, &request, behaviour, now)

@@ -12,7 +12,7 @@ use crate::base::limits;
 /// The kind of endpoint that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum On {
+pub enum Endpoint {
     /// The token endpoint.
     Token,
     /// The list of alerts, or one alert.
@@ -25,13 +25,13 @@ pub enum On {
     Part,
 }
 
-impl On {
+impl Endpoint {
     /// Returns the endpoint of `request`.
     pub fn of(request: &Request) -> Self {
         match request.action {
             Action::PostForm(_) | Action::PostFormBasic { .. } => Self::Token,
-            Action::PostQuery(_) if request.url.ends_with("/$batch") => Self::Batch,
-            Action::PostQuery(_) => Self::Hunting,
+            Action::PostReadOnly(_) if request.url.ends_with("/$batch") => Self::Batch,
+            Action::PostReadOnly(_) => Self::Hunting,
             Action::Get | Action::PostJson(_) | Action::PatchJson(_) | Action::Delete => {
                 Self::Graph
             }
@@ -78,21 +78,21 @@ impl Fault {
 /// The scheduled faults.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    script: VecDeque<(On, Fault)>,
-    dice: Option<(Dice, u64)>,
+    script: VecDeque<(Endpoint, Fault)>,
+    dice: Option<(Rng, u64)>,
 }
 
 impl Schedule {
-    pub(super) fn push(&mut self, on: On, fault: Fault) {
+    pub(super) fn push(&mut self, on: Endpoint, fault: Fault) {
         self.script.push_back((on, fault));
     }
 
     pub(super) fn roll(&mut self, seed: u64, percent: u64) {
-        self.dice = (percent > 0).then_some((Dice::new(seed), percent));
+        self.dice = (percent > 0).then_some((Rng::new(seed), percent));
     }
 
     /// Returns the fault for a request to `on`.
-    pub(super) fn next(&mut self, on: On) -> Fault {
+    pub(super) fn next(&mut self, on: Endpoint) -> Fault {
         if let Some(at) = self.script.iter().position(|(wanted, _)| *wanted == on) {
             return self.script.remove(at).map_or(Fault::None, |(_, fault)| fault);
         }
@@ -104,7 +104,7 @@ impl Schedule {
 }
 
 /// Returns a random one of the faults seen from Microsoft and the network.
-fn any(on: On, dice: &mut Dice) -> Fault {
+fn any(on: Endpoint, dice: &mut Rng) -> Fault {
     let host = || "graph.microsoft.com".to_owned();
     let reason = || "simulated".to_owned();
     let shared: [&dyn Fn() -> Fault; 18] = [
@@ -128,7 +128,7 @@ fn any(on: On, dice: &mut Dice) -> Fault {
         &|| Fault::Fail(TransportError::Broken { reason: reason() }),
     ];
     let graph: [&dyn Fn() -> Fault; 9] = [
-        &|| Fault::Fail(TransportError::TooLarge { bound: limits::ANSWER }),
+        &|| Fault::Fail(TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES }),
         &|| Fault::answer(401, None, ""),
         &|| Fault::error(403, "Forbidden", "Account is not provisioned"),
         &|| Fault::error(404, "ResourceNotFound", ""),
@@ -138,14 +138,14 @@ fn any(on: On, dice: &mut Dice) -> Fault {
         &|| Fault::Link("https://graph.microsoft.com.evil.example/v1.0/security/alerts_v2"),
         &|| Fault::answer(200, None, "{\"value\":[{\"id\":\"a\"},"),
     ];
-    let graph = if on == On::Token { &[] } else { &graph[..] };
+    let graph = if on == Endpoint::Token { &[] } else { &graph[..] };
     let count = shared.len() + graph.len();
     let picked = usize::try_from(dice.below(u64::try_from(count).unwrap_or(1))).unwrap_or(0);
     shared.iter().chain(graph).nth(picked).map_or(Fault::None, |fault| fault())
 }
 
 /// Applies `fault` to `response`, the usual one.
-pub(super) fn spoil(fault: &Fault, mut response: Response) -> Response {
+pub(super) fn apply(fault: &Fault, mut response: Response) -> Response {
     match fault {
         Fault::Truncated => response.body.truncate(response.body.len() / 2),
         Fault::Silent(provider) if response.status == 200 => {
@@ -181,9 +181,9 @@ fn change(response: &mut Response, change: impl FnOnce(&mut Value)) {
 
 /// A pseudo-random generator, repeatable for a seed (SplitMix64, with its constants).
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// Creates a generator from `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -211,7 +211,7 @@ mod tests {
         let fates = |seed| {
             let mut schedule = Schedule::default();
             schedule.roll(seed, 50);
-            let fate = |_| format!("{:?}", schedule.next(On::Graph));
+            let fate = |_| format!("{:?}", schedule.next(Endpoint::Graph));
             (0..200).map(fate).collect::<Vec<_>>()
         };
         assert_eq!(fates(1), fates(1));
@@ -223,12 +223,12 @@ mod tests {
     #[test]
     fn what_is_written_down_comes_first_and_in_its_order() {
         let mut schedule = Schedule::default();
-        schedule.push(On::Graph, Fault::answer(500, None, ""));
-        schedule.push(On::Token, Fault::Truncated);
-        schedule.push(On::Graph, Fault::None);
-        assert!(matches!(schedule.next(On::Token), Fault::Truncated));
-        assert!(matches!(schedule.next(On::Graph), Fault::Answer(_)));
-        assert!(matches!(schedule.next(On::Graph), Fault::None));
-        assert!(matches!(schedule.next(On::Graph), Fault::None));
+        schedule.push(Endpoint::Graph, Fault::answer(500, None, ""));
+        schedule.push(Endpoint::Token, Fault::Truncated);
+        schedule.push(Endpoint::Graph, Fault::None);
+        assert!(matches!(schedule.next(Endpoint::Token), Fault::Truncated));
+        assert!(matches!(schedule.next(Endpoint::Graph), Fault::Answer(_)));
+        assert!(matches!(schedule.next(Endpoint::Graph), Fault::None));
+        assert!(matches!(schedule.next(Endpoint::Graph), Fault::None));
     }
 }

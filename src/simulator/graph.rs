@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::odata_filter::Filter;
 use super::url::{Target, decode};
-use super::{Behaviour, Order, Tenant, World, hunting, legacy, respond};
+use super::{Behaviour, Order, State, Tenant, hunting, legacy, respond};
 use crate::base::http::{Action, Request, Response};
 use crate::base::time::Timestamp;
 use crate::simulator::options::{next_link, number};
 
 pub(super) fn answer(
-    world: &World,
+    world: &State,
     path: &[&str],
     target: &Target<'_>,
     request: &Request,
@@ -27,10 +27,10 @@ pub(super) fn answer(
         all: request.header("prefer").is_some_and(|p| p.contains("include-unknown-enum-members")),
     };
     match (path, &request.action) {
-        (["runHuntingQuery"], Action::PostQuery(_)) if !tenant.hunts => {
+        (["runHuntingQuery"], Action::PostReadOnly(_)) if !tenant.hunts => {
             lacking("ThreatHunting.Read.All", "SecurityAlert.Read.All")
         }
-        (["runHuntingQuery"], Action::PostQuery(body)) => {
+        (["runHuntingQuery"], Action::PostReadOnly(body)) => {
             hunting::answer(tenant, body, behaviour, now)
                 .unwrap_or_else(|message| error(400, "BadRequest", &message))
         }
@@ -54,7 +54,7 @@ pub(super) fn answer(
 }
 
 fn tenant_of<'a>(
-    world: &'a World,
+    world: &'a State,
     request: &Request,
     now: Timestamp,
 ) -> Result<&'a Tenant, Response> {

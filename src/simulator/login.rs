@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::url::pair;
-use super::{World, respond};
+use super::{State, respond};
 use crate::base::http::{Action, Request, Response};
 use crate::base::time::Timestamp;
 
 pub(super) fn answer(
-    world: &mut World,
+    world: &mut State,
     tenant: &str,
     request: &Request,
     lifetime: Duration,
@@ -34,7 +34,7 @@ pub(super) fn answer(
 /// An AADSTS code from the table of errors.
 struct Refusal(u32);
 
-fn issue(world: &World, tenant: &str, request: &Request) -> Result<usize, Refusal> {
+fn issue(world: &State, tenant: &str, request: &Request) -> Result<usize, Refusal> {
     let Action::PostForm(form) = &request.action else {
         return Err(Refusal(900_561));
     };

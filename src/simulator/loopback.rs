@@ -78,7 +78,7 @@ fn read(reader: &mut BufReader<&TcpStream>, address: SocketAddr) -> io::Result<O
     let body = String::from_utf8_lossy(&body).into_owned();
     let action = match header("content-type") {
         _ if method == "GET" => Action::Get,
-        Some(kind) if kind.starts_with("application/json") => Action::PostQuery(body),
+        Some(kind) if kind.starts_with("application/json") => Action::PostReadOnly(body),
         _ => Action::PostForm(Secret::new(body)),
     };
     let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));

@@ -29,7 +29,7 @@ use crate::base::credentials::Credentials;
 use crate::base::error::TransportError;
 use crate::base::http::{Request, Response, Transport};
 use crate::base::time::{Clock, Timestamp};
-use faults::{Fault, On, Schedule, spoil};
+use faults::{Endpoint, Fault, Schedule, apply};
 pub use legacy::legacy_form;
 
 /// Behaviour in which the real Graph varies with time and tenant.
@@ -128,11 +128,11 @@ impl Behaviour {
 pub struct Simulator {
     clock: Clock,
     behaviour: Behaviour,
-    world: Mutex<World>,
+    world: Mutex<State>,
 }
 
 #[derive(Default)]
-struct World {
+struct State {
     tenants: Vec<Tenant>,
     /// The tenant's index and the expiry of each issued token.
     tokens: HashMap<String, (usize, Timestamp)>,
@@ -195,7 +195,7 @@ impl Simulator {
     }
 
     /// Schedules `fault` for the next request to `on` that has none scheduled yet.
-    pub fn schedule(&self, on: On, fault: Fault) {
+    pub fn schedule(&self, on: Endpoint, fault: Fault) {
         self.world().faults.push(on, fault);
     }
 
@@ -222,14 +222,14 @@ impl Simulator {
         }
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    fn world(&self) -> MutexGuard<'_, State> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answer(&self, request: &Request) -> Response {
         let now = self.clock.now().wall;
         let mut world = self.world();
-        let Some(target) = url::Target::of(&request.url) else {
+        let Some(target) = url::Target::parse(&request.url) else {
             return graph::error(400, "BadRequest", "Invalid URL.");
         };
         let mut response = match target.path.as_slice() {
@@ -253,7 +253,7 @@ impl Transport for Simulator {
         let fault = {
             let mut world = self.world();
             world.requests += 1;
-            let fault = world.faults.next(On::of(request));
+            let fault = world.faults.next(Endpoint::of(request));
             if !matches!(fault, Fault::None | Fault::Slow(_)) {
                 world.failures += 1;
             }
@@ -273,7 +273,7 @@ impl Transport for Simulator {
             Fault::Slow(span) => self.clock.wait(span),
             Fault::None | Fault::Truncated | Fault::Silent(_) | Fault::Link(_) => {}
         }
-        Ok(spoil(&fault, self.answer(request)))
+        Ok(apply(&fault, self.answer(request)))
     }
 }
 

@@ -53,7 +53,7 @@ impl Filter {
     /// # Errors
     /// The service's error message.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { text: odata_filter::Parser::of(text)?, within: None };
+        let mut parser = Parser { text: odata_filter::Parser::new(text)?, within: None };
         let filter = parser.or()?;
         match parser.text.tokens.pop() {
             None => Ok(filter),

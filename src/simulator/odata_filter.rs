@@ -50,7 +50,7 @@ impl Filter {
     /// # Errors
     /// The service's error message.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser::of(text)?;
+        let mut parser = Parser::new(text)?;
         let filter = parser.or()?;
         match parser.tokens.last() {
             None => Ok(filter),
@@ -151,7 +151,7 @@ pub(super) struct Parser {
 impl Parser {
     /// # Errors
     /// The service's error message, when `text` has invalid tokens.
-    pub(super) fn of(text: &str) -> Result<Self, String> {
+    pub(super) fn new(text: &str) -> Result<Self, String> {
         let mut tokens = tokens(text)?;
         tokens.reverse();
         Ok(Self { tokens })

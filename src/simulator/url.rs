@@ -11,7 +11,7 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Parses `url`; returns `None` if it is not absolute or badly encoded.
-    pub(super) fn of(url: &'a str) -> Option<Self> {
+    pub(super) fn parse(url: &'a str) -> Option<Self> {
         let host = url.find("://")? + 3;
         let end = url.get(host..)?.find('/')? + host;
         let (origin, rest) = url.split_at_checked(end)?;

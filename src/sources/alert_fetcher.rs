@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::alerts::alert::Alert;
-use crate::base::error::{Error, Problem, UnexpectedAnswer};
+use crate::base::error::{Error, GraphError, UnexpectedAnswer};
 use crate::base::http::Response;
 use crate::base::limits;
-use crate::base::log::{Event, Level};
+use crate::base::log::{Level, Record};
 use crate::base::parallel;
 use crate::base::single_flight::lock;
 use crate::base::time::Deadline;
 use crate::graph;
-use crate::graph::batch::{self, Part};
+use crate::graph::batch::{self, BatchItem};
 use crate::graph::client::is_busy;
-use crate::graph::client::rate_limit::{Pace, back_off};
-use crate::graph::client::session::Session;
+use crate::graph::client::rate_limit::{RateLimiter, jittered_backoff};
+use crate::graph::client::session::TenantSession;
 use crate::graph::error_body;
 
 /// Fetches the alerts of one tenant.
-pub(crate) struct Reader {
-    session: Arc<Session>,
-    pace: Pace,
+pub(crate) struct AlertFetcher {
+    session: Arc<TenantSession>,
+    pace: RateLimiter,
     /// Whether Microsoft has rejected batches.
     unbatched: AtomicBool,
     /// Recently fetched alerts, and when each was fetched.
@@ -33,7 +33,7 @@ pub(crate) struct Reader {
 
 /// The result of fetching alerts.
 #[derive(Default)]
-pub(crate) struct Reading {
+pub(crate) struct FetchOutcome {
     pub(crate) alerts: Vec<Alert>,
     /// Ids of alerts that do not exist.
     pub(crate) gone: Vec<Arc<str>>,
@@ -44,16 +44,16 @@ pub(crate) struct Reading {
     pub(crate) why: Option<Error>,
     /// Ids to retry later, and the latest response to one of them.
     busy: Vec<Arc<str>>,
-    refusal: Option<Problem>,
+    refusal: Option<GraphError>,
     /// Ids to fetch one by one.
     alone: Vec<Arc<str>>,
 }
 
-impl Reader {
-    pub(crate) fn new(session: Arc<Session>) -> Self {
+impl AlertFetcher {
+    pub(crate) fn new(session: Arc<TenantSession>) -> Self {
         Self {
             session,
-            pace: Pace::new(limits::BURST_CALLS),
+            pace: RateLimiter::new(limits::BURST_CALLS),
             unbatched: AtomicBool::new(false),
             kept: Mutex::default(),
         }
@@ -61,7 +61,7 @@ impl Reader {
 
     /// Sends a `GET` for `url`, within the rate limit shared by all reads of alerts.
     pub(crate) fn get(&self, url: &str, deadline: Deadline) -> Result<Response, Error> {
-        self.session.ask_in_turn(&self.pace, |token| graph::get(url.to_owned(), token), deadline)
+        self.session.send(&self.pace, |token| graph::get(url.to_owned(), token), deadline)
     }
 
     /// Fetches the alerts with `ids`, as far as the deadline allows. An alert that was fetched a
@@ -71,8 +71,8 @@ impl Reader {
         ids: Vec<Arc<str>>,
         is_current: impl Fn(&Alert) -> bool,
         deadline: Deadline,
-    ) -> Reading {
-        let mut reading = Reading::default();
+    ) -> FetchOutcome {
+        let mut reading = FetchOutcome::default();
         let mut wanted = self.take_kept(ids, is_current, &mut reading);
         for _ in 0..limits::ATTEMPTS {
             for ids in wanted.chunks(limits::BATCH) {
@@ -89,7 +89,7 @@ impl Reader {
     }
 
     /// Fetches the alerts with `ids` in one batch, or queues them to be fetched one by one.
-    fn read_together(&self, ids: &[Arc<str>], deadline: Deadline, reading: &mut Reading) {
+    fn read_together(&self, ids: &[Arc<str>], deadline: Deadline, reading: &mut FetchOutcome) {
         if self.unbatched.load(Ordering::SeqCst) {
             reading.alone.extend_from_slice(ids);
             return;
@@ -105,35 +105,38 @@ impl Reader {
         }
     }
 
-    fn batch(&self, ids: &[Arc<str>], deadline: Deadline) -> Result<Vec<Part>, Error> {
+    fn batch(&self, ids: &[Arc<str>], deadline: Deadline) -> Result<Vec<BatchItem>, Error> {
         // Each part counts towards the rate limit.
         let others = u32::try_from(ids.len().saturating_sub(1)).unwrap_or(u32::MAX);
         self.session.upstream().reserve(&self.pace, others, deadline)?;
         let graph = &self.session.upstream().cloud().graph;
         let urls: Vec<String> = ids.iter().map(|id| batch::path(id)).collect();
         let request = |token| batch::request(graph, &urls, token);
-        let response = self.session.ask_in_turn(&self.pace, request, deadline)?;
+        let response = self.session.send(&self.pace, request, deadline)?;
         let responses = batch::responses(&response.body, ids.len())?;
-        Ok(responses.into_iter().map(|part| part.map_or(Part::Missing, batch::of)).collect())
+        Ok(responses
+            .into_iter()
+            .map(|part| part.map_or(BatchItem::Missing, batch::classify))
+            .collect())
     }
 
     /// Records the result for the alert `id`.
-    fn sort(&self, id: &str, part: Part, reading: &mut Reading) {
+    fn sort(&self, id: &str, part: BatchItem, reading: &mut FetchOutcome) {
         match part {
-            Part::Read(alert) => reading.alerts.push(*alert),
-            Part::Gone => reading.gone.push(id.into()),
-            Part::Missing => reading.alone.push(id.into()),
-            Part::Refused(response) if is_busy(response.status) => {
+            BatchItem::Read(alert) => reading.alerts.push(*alert),
+            BatchItem::Gone => reading.gone.push(id.into()),
+            BatchItem::Missing => reading.alone.push(id.into()),
+            BatchItem::Refused(response) if is_busy(response.status) => {
                 // Pause all reads of alerts; this one is retried afterwards.
                 let now = self.session.upstream().now();
                 let asked = response.retry_after(now.wall);
-                let span = asked.unwrap_or_else(|| back_off(1, now));
-                self.pace.hold(now, span, response.status);
-                reading.refusal = Some(error_body::of(&response));
+                let span = asked.unwrap_or_else(|| jittered_backoff(1, now));
+                self.pace.pause(now, span, response.status);
+                reading.refusal = Some(error_body::parse(&response));
                 reading.busy.push(id.into());
             }
-            Part::Refused(response) => {
-                reading.fail(&[id.into()], Error::Graph(error_body::of(&response)));
+            BatchItem::Refused(response) => {
+                reading.fail(&[id.into()], Error::Graph(error_body::parse(&response)));
             }
         }
     }
@@ -146,8 +149,8 @@ impl Reader {
                 401 | 429 | 502..=504 => return false,
                 400..=499 => {
                     self.unbatched.store(true, Ordering::SeqCst);
-                    let event = Event::new(Level::Warn, "batches are refused").with("error", why);
-                    self.session.upstream().tell(&event);
+                    let event = Record::new(Level::Warn, "batches_refused").with("error", why);
+                    self.session.upstream().log(&event);
                 }
                 _ => {}
             },
@@ -157,16 +160,16 @@ impl Reader {
         true
     }
 
-    fn read_alone(&self, deadline: Deadline, reading: &mut Reading) {
+    fn read_alone(&self, deadline: Deadline, reading: &mut FetchOutcome) {
         let graph = &self.session.upstream().cloud().graph;
         let ids = std::mem::take(&mut reading.alone);
-        let results = parallel::each(&ids, limits::WIDTH, |id| {
+        let results = parallel::map(&ids, limits::PARALLEL_CALLS, |id| {
             let url = graph.join(&format!("/v1.0{}", batch::path(id)));
-            self.get(&url, deadline).map(batch::of)
+            self.get(&url, deadline).map(batch::classify)
         });
         for (id, result) in ids.iter().zip(results) {
             match result.unwrap_or(Err(Error::Internal { what: "fetch an alert" })) {
-                Ok(Part::Read(alert)) => reading.alerts.push(*alert),
+                Ok(BatchItem::Read(alert)) => reading.alerts.push(*alert),
                 Ok(_) => reading.unreadable += 1,
                 Err(Error::Graph(problem)) if matches!(problem.status, 404 | 410) => {
                     reading.gone.push(id.clone());
@@ -181,7 +184,7 @@ impl Reader {
         &self,
         ids: Vec<Arc<str>>,
         is_current: impl Fn(&Alert) -> bool,
-        reading: &mut Reading,
+        reading: &mut FetchOutcome,
     ) -> Vec<Arc<str>> {
         let now = self.session.upstream().now().monotonic;
         let mut kept = lock(&self.kept);
@@ -208,7 +211,7 @@ impl Reader {
     }
 }
 
-impl Reading {
+impl FetchOutcome {
     fn fail(&mut self, ids: &[Arc<str>], why: Error) {
         if !ids.is_empty() {
             self.unread.extend_from_slice(ids);

@@ -10,17 +10,17 @@ use crate::alerts::alert::Alert;
 use crate::alerts::index::AlertIndex;
 use crate::base::error::Error;
 use crate::base::limits;
-use crate::base::log::{Event, Level, RequestId};
-use crate::base::single_flight::{Flight, Lead, Ticket, Turn, lock};
+use crate::base::log::{Level, Record, RequestId};
+use crate::base::single_flight::{Leader, Role, SingleFlight, Waiter, lock};
 use crate::base::time::{Deadline, Timestamp};
 use crate::graph;
 use crate::graph::alerts_v2::Page;
-use crate::graph::client::session::Session;
+use crate::graph::client::session::TenantSession;
 use crate::graph::pager::Property;
-use crate::sources::crawl::Walk;
-use crate::sources::sync_state::State;
-use crate::sources::tenants::Queue;
-use crate::sources::warning::Shortfall;
+use crate::sources::crawl::Crawl;
+use crate::sources::sync_state::SyncState;
+use crate::sources::tenants::TenantPermits;
+use crate::sources::warning::Warning;
 
 /// Settings of the indexes.
 #[derive(Clone, Copy, Debug)]
@@ -85,40 +85,44 @@ impl SyncSettings {
 }
 
 /// The index of one set of credentials, and its sync state.
-pub(crate) struct Tenant {
-    session: Session,
+pub(crate) struct TenantIndex {
+    session: TenantSession,
     settings: SyncSettings,
     index: RwLock<AlertIndex>,
     /// How often the index has been cleared.
     forgotten: AtomicUsize,
-    state: Mutex<State>,
-    flight: Flight,
-    queue: Queue,
+    state: Mutex<SyncState>,
+    flight: SingleFlight,
+    permits: TenantPermits,
 }
 
-impl Tenant {
-    pub(crate) fn new(session: Session, settings: SyncSettings, queue: Queue) -> Self {
+impl TenantIndex {
+    pub(crate) fn new(
+        session: TenantSession,
+        settings: SyncSettings,
+        permits: TenantPermits,
+    ) -> Self {
         Self {
             session,
             settings,
             index: RwLock::new(AlertIndex::new(settings.max_alerts)),
             forgotten: AtomicUsize::new(0),
             state: Mutex::default(),
-            flight: Flight::default(),
-            queue,
+            flight: SingleFlight::default(),
+            permits,
         }
     }
 
-    pub(crate) const fn session(&self) -> &Session {
+    pub(crate) const fn session(&self) -> &TenantSession {
         &self.session
     }
 
     /// Checks by one real read that the credentials work.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
+        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         let url = graph::probe_url(&self.session.upstream().cloud().graph);
-        let response = self.session.ask(|token| graph::get(url.clone(), token), deadline)?;
-        Page::of(&response)?;
+        let response = self.session.get(|token| graph::get(url.clone(), token), deadline)?;
+        Page::from_response(&response)?;
         Ok(())
     }
 
@@ -131,15 +135,15 @@ impl Tenant {
         self: &Arc<Self>,
         deadline: Deadline,
         read: impl Fn(&AlertIndex) -> T,
-    ) -> Result<(T, Vec<Shortfall>), Error> {
+    ) -> Result<(T, Vec<Warning>), Error> {
         loop {
             let forgotten = self.forgotten.load(Ordering::SeqCst);
-            let shortfalls = self.freshen(deadline)?;
+            let warnings = self.refresh_if_stale(deadline)?;
             let index = self.index();
             // If rejected credentials cleared the index meanwhile, an empty result would look like
             // a clean one. The next iteration returns the rejection.
             if self.forgotten.load(Ordering::SeqCst) == forgotten {
-                return Ok((read(&index), shortfalls));
+                return Ok((read(&index), warnings));
             }
         }
     }
@@ -159,24 +163,24 @@ impl Tenant {
     ///
     /// # Errors
     /// When there is nothing to answer from.
-    fn freshen(self: &Arc<Self>, deadline: Deadline) -> Result<Vec<Shortfall>, Error> {
+    fn refresh_if_stale(self: &Arc<Self>, deadline: Deadline) -> Result<Vec<Warning>, Error> {
         let fresh_for = self.settings.fresh_for;
         let is_valid = self.session.is_valid(self.session.upstream().now().wall);
-        let mut shortfalls = Vec::new();
+        let mut warnings = Vec::new();
         match self.age().filter(|_| is_valid) {
             Some(age) if age <= fresh_for => {}
             Some(age) if age <= fresh_for * 2 => {
                 if self.just_failed().is_none() {
-                    self.launch();
+                    self.spawn_sync();
                 }
             }
-            _ => shortfalls.extend(self.wait_for_sync(deadline)?),
+            _ => warnings.extend(self.wait_for_sync(deadline)?),
         }
-        shortfalls.extend(self.standing_shortfalls());
+        warnings.extend(self.standing_warnings());
         if let Some(age) = self.age() {
             self.session.upstream().metrics().index_age.observe(&[], age);
         }
-        Ok(shortfalls)
+        Ok(warnings)
     }
 
     /// Returns how long ago the last successful sync began.
@@ -186,34 +190,36 @@ impl Tenant {
     }
 
     /// Starts or joins a sync and waits for it.
-    fn wait_for_sync(self: &Arc<Self>, deadline: Deadline) -> Result<Option<Shortfall>, Error> {
+    fn wait_for_sync(self: &Arc<Self>, deadline: Deadline) -> Result<Option<Warning>, Error> {
         let ended = self.sync_until_fresh(deadline);
         let now = self.session.upstream().now().wall;
         let window = now.minus(self.settings.lookback);
         let alerts = self.indexed();
         let state = lock(&self.state);
-        let (as_of, back_to) = (state.as_of.map(|as_of| as_of.wall), state.back_to);
+        let (as_of, complete_since) = (state.as_of.map(|as_of| as_of.wall), state.complete_since);
         drop(state);
         let answerable = self.session.is_valid(now) && (as_of.is_some() || alerts > 0);
         match (ended, as_of) {
             (Some(Ok(())), _) => Ok(None),
             (Some(Err(why)), _) if why.is_refusal() || !answerable => Err(why),
-            (Some(Err(why)), Some(as_of)) => Ok(Some(Shortfall::Stale { as_of, why })),
+            (Some(Err(why)), Some(as_of)) => Ok(Some(Warning::RefreshFailed { as_of, why })),
             (Some(Err(why)), None) => {
-                Ok(Some(Shortfall::Interrupted { alerts, back_to, window, why }))
+                Ok(Some(Warning::InitialLoadFailed { alerts, complete_since, window, why }))
             }
             (None, _) if !answerable => {
                 Err(Error::Deadline { waiting_for: "loading alerts for the first time" })
             }
-            (None, Some(as_of)) => Ok(Some(Shortfall::Refreshing { as_of })),
-            (None, None) => Ok(Some(Shortfall::Loading { alerts, back_to, window })),
+            (None, Some(as_of)) => Ok(Some(Warning::RefreshRunning { as_of })),
+            (None, None) => {
+                Ok(Some(Warning::InitialLoadRunning { alerts, complete_since, window }))
+            }
         }
     }
 
     /// Returns the result of the sync, or `None` if it takes too long or too many requests are
     /// waiting already.
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
-        let permit = self.queue.permit();
+        let permit = self.permits.permit();
         let asked = self.session.upstream().now();
         loop {
             if let Some(error) = self.just_failed() {
@@ -221,7 +227,7 @@ impl Tenant {
             }
             let patience = self.session.upstream().remaining(deadline);
             let patience = patience.filter(|_| permit.is_some()).unwrap_or_default();
-            let ticket = self.launch();
+            let ticket = self.spawn_sync();
             let ended = self.flight.wait(ticket, patience)?;
             // A sync that began before this request may be too old when it ends; one that began
             // after it is as fresh as possible.
@@ -237,60 +243,67 @@ impl Tenant {
     fn just_failed(&self) -> Option<Error> {
         let now = self.session.upstream().now().monotonic;
         let state = lock(&self.state);
-        let (_, why) =
-            state.failed.as_ref().filter(|(at, _)| now.saturating_sub(*at) < limits::PAUSE)?;
+        let (_, why) = state
+            .failed
+            .as_ref()
+            .filter(|(at, _)| now.saturating_sub(*at) < limits::SYNC_RETRY_DELAY)?;
         Some(why.clone())
     }
 
     /// Returns the warnings that apply whether or not the last sync succeeded.
-    fn standing_shortfalls(&self) -> Vec<Shortfall> {
-        let mut shortfalls = Vec::new();
+    fn standing_warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
         let index = self.index();
-        if let (Some(_), Some(back_to)) = (index.cut(), index.oldest()) {
+        if let (Some(_), Some(complete_since)) = (index.cut(), index.oldest()) {
             let kept = index.len();
-            shortfalls.push(Shortfall::Cut { kept, back_to });
+            warnings.push(Warning::IndexFull { kept, complete_since });
         }
         drop(index);
         let state = lock(&self.state);
-        if let Some(doubt) = &state.doubt {
-            shortfalls.extend(doubt.paging.then_some(Shortfall::Doubtful));
-            let (since, providers) = (doubt.since.wall, doubt.silent.iter().cloned().collect());
-            shortfalls.extend(doubt.partial.then_some(Shortfall::Partial { since, providers }));
+        if let Some(incompleteness) = &state.incompleteness {
+            warnings.extend(incompleteness.paging.then_some(Warning::PagingInconsistent));
+            let (since, providers) =
+                (incompleteness.since.wall, incompleteness.silent.iter().cloned().collect());
+            warnings.extend(
+                incompleteness.partial.then_some(Warning::ProvidersFailed { since, providers }),
+            );
         }
         if !state.unreadable.is_empty() {
             let alerts = state.unreadable.len();
-            shortfalls.push(Shortfall::Unreadable { alerts });
+            warnings.push(Warning::AlertsUnparsable { alerts });
         }
-        shortfalls
+        warnings
     }
 
     /// Starts a sync on its own thread, unless one is running.
-    fn launch(self: &Arc<Self>) -> Ticket {
+    fn spawn_sync(self: &Arc<Self>) -> Waiter {
         let lead = match self.flight.join() {
-            Turn::Lead(lead) => lead,
-            Turn::Follow(ticket) => return ticket,
+            Role::Leader(lead) => lead,
+            Role::Follow(ticket) => return ticket,
         };
         let ticket = lead.ticket();
         let tenant = Arc::clone(self);
         // If no thread can be started, dropping the lead ends the sync as failed.
         let thread = thread::Builder::new().name("sync".to_owned());
         // The sync serves other requests too, but logs the id of the one that started it.
-        let spawned = thread.spawn(RequestId::carry(move || tenant.sync_and_land(lead)));
+        let spawned = thread.spawn(RequestId::carry(move || tenant.run_sync(lead)));
         if spawned.is_err() {
-            self.session.upstream().tell(&Event::new(Level::Error, "no thread for a sync"));
+            self.session
+                .upstream()
+                .log(&Record::new(Level::Error, "thread_spawn_failed").with("for", "sync"));
         }
         ticket
     }
 
-    fn sync_and_land(&self, lead: Lead) {
+    fn run_sync(&self, lead: Leader) {
         let result = self.sync();
         let now = self.session.upstream().now().monotonic;
         if let Err(error) = &result {
-            let event = Event::new(Level::Warn, "sync failed");
+            let event = Record::new(Level::Warn, "sync_failed");
             let event = event.with("tenant", self.session.credentials().tenant.as_str());
-            self.session.upstream().tell(&event.with("error", error));
+            self.session.upstream().log(&event.with("error", error));
             if error.is_refusal() {
-                self.forget();
+                self.clear();
             }
         }
         lock(&self.state).failed = result.clone().err().map(|error| (now, error));
@@ -298,11 +311,11 @@ impl Tenant {
     }
 
     /// Clears the index: data fetched with credentials that are now rejected must not be returned.
-    fn forget(&self) {
+    fn clear(&self) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         *index = AlertIndex::new(self.settings.max_alerts);
         self.forgotten.fetch_add(1, Ordering::SeqCst);
-        *lock(&self.state) = State::default();
+        *lock(&self.state) = SyncState::default();
     }
 
     /// Crawls the whole window, or only what changed since the last sync. An interrupted crawl is
@@ -313,16 +326,16 @@ impl Tenant {
     fn sync(&self) -> Result<(), Error> {
         let unfinished = lock(&self.state).unfinished.take();
         let now = self.session.upstream().now();
-        if let Some(walk) = unfinished.filter(|walk| walk.age(now) < limits::RESUME) {
+        if let Some(walk) = unfinished.filter(|walk| walk.age(now) < limits::CRAWL_RESUME_WINDOW) {
             self.walk(walk)?;
         }
         self.walk(self.plan())?;
-        self.sweep();
+        self.recrawl_in_background();
         Ok(())
     }
 
     /// Decides between a full crawl and a refresh.
-    fn plan(&self) -> Walk {
+    fn plan(&self) -> Crawl {
         let now = self.session.upstream().now();
         let window = now.wall.minus(self.settings.lookback);
         let state = lock(&self.state);
@@ -335,54 +348,54 @@ impl Tenant {
         self.begin(property, from, state.full_page)
     }
 
-    fn begin(&self, property: Property, from: Timestamp, full_page: Option<usize>) -> Walk {
-        Walk::new(&self.session, property, from, full_page, self.settings.max_alerts)
+    fn begin(&self, property: Property, from: Timestamp, full_page: Option<usize>) -> Crawl {
+        Crawl::new(&self.session, property, from, full_page, self.settings.max_alerts)
     }
 
-    fn walk(&self, mut walk: Walk) -> Result<(), Error> {
+    fn walk(&self, mut walk: Crawl) -> Result<(), Error> {
         while !walk.has_ended() {
             let mut state = lock(&self.state);
-            state.back_to = walk.back_to();
-            let width = if state.one_by_one { 1 } else { walk.width() };
+            state.complete_since = walk.complete_since();
+            let width = if state.sequential { 1 } else { walk.width() };
             drop(state);
-            let others = self.queue.calls(width - 1);
+            let others = self.permits.calls(width - 1);
             if let Err(error) = self.step(&mut walk, 1 + others.len()) {
                 self.count(&walk, "failed");
                 let mut state = lock(&self.state);
-                state.back_to = walk.back_to();
-                if walk.can_go_on(&error) {
+                state.complete_since = walk.complete_since();
+                if walk.is_resumable(&error) {
                     state.unfinished = Some(walk);
                 } else {
-                    state.one_by_one = state.one_by_one || walk.is_cut();
+                    state.sequential = state.sequential || walk.is_cut();
                 }
                 return Err(error);
             }
         }
-        self.note(walk);
+        self.record(walk);
         Ok(())
     }
 
     /// Continues the background crawl of all alerts, or starts one when it is due. It finds what a
     /// crawl may have missed and what appeared too late for a refresh. A failure only delays it.
-    fn sweep(&self) {
+    fn recrawl_in_background(&self) {
         let now = self.session.upstream().now();
         let window = now.wall.minus(self.settings.lookback);
-        let begin = |state: &State| {
-            let due = now.monotonic >= state.sweep_due;
+        let begin = |state: &SyncState| {
+            let due = now.monotonic >= state.recrawl_due;
             due.then(|| self.begin(Property::Created, window, state.full_page))
         };
         let mut state = lock(&self.state);
         let walk = state.sweep.take().or_else(|| begin(&state));
         drop(state);
         let Some(mut walk) = walk else { return };
-        for _ in 0..limits::SWEEP {
+        for _ in 0..limits::RECRAWL_PAGES_PER_REFRESH {
             match self.step(&mut walk, 1) {
-                Ok(()) if walk.has_ended() => return self.note(walk),
+                Ok(()) if walk.has_ended() => return self.record(walk),
                 Ok(()) => {}
-                Err(error) if walk.can_go_on(&error) => break,
+                Err(error) if walk.is_resumable(&error) => break,
                 Err(_) => {
                     self.count(&walk, "failed");
-                    lock(&self.state).sweep_due = now.monotonic + limits::RECRAWL;
+                    lock(&self.state).recrawl_due = now.monotonic + limits::RECRAWL_INTERVAL;
                     return;
                 }
             }
@@ -391,7 +404,7 @@ impl Tenant {
     }
 
     /// Fetches one page, or up to `width` pages in parallel.
-    fn step(&self, walk: &mut Walk, width: usize) -> Result<(), Error> {
+    fn step(&self, walk: &mut Crawl, width: usize) -> Result<(), Error> {
         let step = walk.step(&self.session, width);
         let window = walk.begun.wall.minus(self.settings.lookback);
         // Keep what has arrived even if a page failed. The index is locked for one page at a time,
@@ -400,7 +413,7 @@ impl Tenant {
         let cut = self.index().cut().filter(|_| walk.property == Property::Created);
         if let Some(cut) = cut {
             // The index is full, and further pages are older still.
-            walk.stop_at(cut);
+            walk.truncate_before(cut);
         }
         step.failed.map_or(Ok(()), Err)
     }
@@ -421,7 +434,7 @@ impl Tenant {
     }
 
     /// Records a finished crawl.
-    fn note(&self, walk: Walk) {
+    fn record(&self, walk: Crawl) {
         let window = walk.begun.wall.minus(self.settings.lookback);
         self.count(&walk, "ok");
         let dropped = &self.session.upstream().metrics().alerts_dropped;
@@ -429,17 +442,17 @@ impl Tenant {
         dropped.add(&["window"], index.expire(window));
         let event = walk.event(self.session.upstream().now());
         let event = event.with("tenant", self.session.credentials().tenant.as_str());
-        self.session.upstream().tell(&event.with("indexed", index.len()));
+        self.session.upstream().log(&event.with("indexed", index.len()));
         drop(index);
         let mut state = lock(&self.state);
         let known = &state.unreadable;
         let fresh = walk.unreadable.iter().filter(|digest| !known.contains_key(digest)).count();
         dropped.add(&["unreadable"], fresh);
-        state.note(walk, window);
+        state.record(walk, window);
     }
 
-    fn count(&self, walk: &Walk, outcome: &str) {
+    fn count(&self, walk: &Crawl, outcome: &str) {
         let kind = if walk.property == Property::Created { "crawl" } else { "refresh" };
-        self.session.upstream().metrics().walks.add(&[kind, outcome], 1);
+        self.session.upstream().metrics().syncs.add(&[kind, outcome], 1);
     }
 }

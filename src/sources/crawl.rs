@@ -10,19 +10,19 @@ use crate::alerts::alert::{Alert, Entity, Evidence};
 use crate::base::error::{Error, TransportError, UnexpectedAnswer};
 use crate::base::http::Response;
 use crate::base::limits;
-use crate::base::log::{Event, Level};
+use crate::base::log::{Level, Record};
 use crate::base::parallel;
 use crate::base::time::{Deadline, Now, Timestamp};
 use crate::graph;
 use crate::graph::alerts_v2::Page;
-use crate::graph::client::session::Session;
+use crate::graph::client::session::TenantSession;
 use crate::graph::pager::{Pager, Property};
-use crate::sources::segments::Legs;
+use crate::sources::segments::Segments;
 
 /// A walk, as far as it has come.
 #[derive(Debug)]
-pub(crate) struct Walk {
-    legs: Legs,
+pub(crate) struct Crawl {
+    legs: Segments,
     pub(crate) property: Property,
     /// When it was begun.
     pub(crate) begun: Now,
@@ -43,16 +43,16 @@ pub(crate) struct Walk {
 }
 
 /// What one round has brought.
-pub(crate) struct Step {
+pub(crate) struct CrawlRound {
     /// The alerts of each page that has come.
     pub(crate) pages: Vec<Vec<Alert>>,
     /// Why another has not; the walk can be taken up here.
     pub(crate) failed: Option<Error>,
 }
 
-impl Walk {
+impl Crawl {
     pub(crate) fn new(
-        session: &Session,
+        session: &TenantSession,
         property: Property,
         from: Timestamp,
         full_page: Option<usize>,
@@ -60,7 +60,7 @@ impl Walk {
     ) -> Self {
         let graph = session.upstream().cloud().graph.clone();
         Self {
-            legs: Legs::new(Pager::new(graph, property, from, full_page), room),
+            legs: Segments::new(Pager::new(graph, property, from, full_page), room),
             property,
             begun: session.upstream().now(),
             begun_there: None,
@@ -84,19 +84,19 @@ impl Walk {
     }
 
     /// Reads the next page, or up to `width` of them at once.
-    pub(crate) fn step(&mut self, session: &Session, width: usize) -> Step {
-        self.legs.spread(width);
+    pub(crate) fn step(&mut self, session: &TenantSession, width: usize) -> CrawlRound {
+        self.legs.split_into(width);
         let urls = self.legs.urls(width);
         // Read here, one after the other: what lives long would lie scattered among
         // what each thread has dropped, and keep all of it resident.
-        let results = parallel::each(&urls, width, |url| fetch(session, url));
+        let results = parallel::map(&urls, width, |url| fetch(session, url));
         let mut pages = Vec::new();
         let mut failures = Vec::new();
         for (place, result) in results.into_iter().enumerate() {
             let answer = result.unwrap_or(Err(Error::Internal { what: "read a page of alerts" }));
             let page = answer.and_then(|response| {
                 self.largest = self.largest.max(length(&response));
-                Ok(Page::of(&response)?)
+                Ok(Page::from_response(&response)?)
             });
             match page {
                 Ok(page) => {
@@ -109,10 +109,10 @@ impl Walk {
                 Err(error) => failures.push(error),
             }
         }
-        self.legs.close();
+        self.legs.drop_finished();
         // One that cannot be gone on from counts more than others.
-        let failed = failures.into_iter().min_by_key(passes);
-        Step { pages, failed }
+        let failed = failures.into_iter().min_by_key(is_transient);
+        CrawlRound { pages, failed }
     }
 
     /// Whether the page is to be asked for otherwise: without an order if it was
@@ -120,8 +120,8 @@ impl Walk {
     fn is_remedied(&mut self, place: usize, error: &Error) -> bool {
         let Some(pager) = self.legs.pager(place) else { return false };
         match error {
-            Error::Graph(problem) if problem.status == 400 => pager.refused(),
-            Error::Transport(TransportError::TooLarge { .. }) => pager.shrink(),
+            Error::Graph(problem) if problem.status == 400 => pager.drop_ordering(),
+            Error::Transport(TransportError::TooLarge { .. }) => pager.reduce_page_size(),
             _ => false,
         }
     }
@@ -142,8 +142,8 @@ impl Walk {
     }
 
     /// Lets be what is of `time` or older.
-    pub(crate) fn stop_at(&mut self, time: Timestamp) {
-        self.legs.stop_at(time);
+    pub(crate) fn truncate_before(&mut self, time: Timestamp) {
+        self.legs.truncate_before(time);
     }
 
     /// Whether it has been in several places at once.
@@ -158,9 +158,9 @@ impl Walk {
 
     /// The time back to which everything was read: all that is newer. `None` as
     /// long as that is not known, and when some of it may have been missed.
-    pub(crate) fn back_to(&self) -> Option<Timestamp> {
+    pub(crate) fn complete_since(&self) -> Option<Timestamp> {
         let is_whole = !self.partial && !self.is_doubtful() && self.unreadable.is_empty();
-        self.legs.back_to().filter(|_| is_whole)
+        self.legs.complete_since().filter(|_| is_whole)
     }
 
     /// The latest change of which it is certain that everything before it was
@@ -181,8 +181,8 @@ impl Walk {
     }
 
     /// Whether it is worth going on from here after `error`, later.
-    pub(crate) fn can_go_on(&self, error: &Error) -> bool {
-        passes(error) && self.legs.pages() > 0
+    pub(crate) fn is_resumable(&self, error: &Error) -> bool {
+        is_transient(error) && self.legs.pages() > 0
     }
 
     /// How long ago it was begun.
@@ -191,17 +191,17 @@ impl Walk {
     }
 
     /// What to log of it once it is through.
-    pub(crate) fn event(&self, now: Now) -> Event {
+    pub(crate) fn event(&self, now: Now) -> Record {
         let crawl = self.property == Property::Created;
         let level = match (self.unreadable.is_empty(), crawl) {
             (false, _) => Level::Warn,
             (true, true) => Level::Info,
             (true, false) => Level::Debug,
         };
-        Event::new(level, if crawl { "crawled" } else { "refreshed" })
+        Record::new(level, if crawl { "crawl_finished" } else { "refresh_finished" })
             .with("pages", self.legs.pages())
             .with("alerts", self.seen.len())
-            .with("unreadable", self.unreadable.len())
+            .with("unparsable", self.unreadable.len())
             .with("unknown_evidence", self.unknown_evidence)
             .with("ms", self.age(now).as_millis())
     }
@@ -211,18 +211,18 @@ impl Walk {
 /// bytes. Twice as many as were read, so that a tenant with few costs hardly a call
 /// more; and no more than are together as large as one may be.
 fn width(pages: usize, largest: u64) -> usize {
-    let fit = limits::ANSWER / largest.max(1);
+    let fit = limits::GRAPH_RESPONSE_BYTES / largest.max(1);
     let fit = usize::try_from(fit).unwrap_or(usize::MAX);
-    limits::WIDTH.min(pages * 2).min(fit).max(1)
+    limits::PARALLEL_CALLS.min(pages * 2).min(fit).max(1)
 }
 
 /// Asks for the page at `url`.
-fn fetch(session: &Session, url: &str) -> Result<Response, Error> {
+fn fetch(session: &TenantSession, url: &str) -> Result<Response, Error> {
     let mut stopped = false;
     loop {
         let asked = session.upstream().now();
         let deadline = Deadline::after(limits::CALL_TIMEOUT, asked);
-        match session.ask(|token| graph::get(url.to_owned(), token), deadline) {
+        match session.get(|token| graph::get(url.to_owned(), token), deadline) {
             // A call that took longer than it may is one in which the process
             // was stopped, as between two invocations on Lambda. It has not
             // been refused; it has only come too late.
@@ -239,11 +239,11 @@ fn length(response: &Response) -> u64 {
 }
 
 fn has_been_stopped(asked: Now, now: Now) -> bool {
-    now.since(asked) > limits::CALL_TIMEOUT + limits::CALL_OVERRUN
+    now.since(asked) > limits::CALL_TIMEOUT + limits::SUSPEND_THRESHOLD
 }
 
 /// Whether it may be otherwise after a while.
-fn passes(error: &Error) -> bool {
+fn is_transient(error: &Error) -> bool {
     match error {
         Error::Throttled { .. } | Error::Transport(_) | Error::Deadline { .. } => true,
         Error::Graph(problem) => matches!(problem.status, 429 | 500..=599),
@@ -270,7 +270,7 @@ mod tests {
             (9, 6 * MB, 8),
             (9, 8 * MB, 8),
             (9, 20 * MB, 3),
-            (9, limits::ANSWER, 1),
+            (9, limits::GRAPH_RESPONSE_BYTES, 1),
             (9, u64::MAX, 1),
         ];
         for (pages, largest, expected) in rows {

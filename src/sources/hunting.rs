@@ -10,54 +10,54 @@ use crate::alerts::index::{AlertIndex, Hits};
 use crate::alerts::observable::{Kind, Observable};
 use crate::base::error::Error;
 use crate::base::limits;
-use crate::base::log::{Event, Level};
+use crate::base::log::{Level, Record};
 use crate::base::time::Deadline;
 use crate::graph::alerts_v2::Page;
-use crate::graph::client::rate_limit::Pace;
-use crate::graph::client::session::Session;
+use crate::graph::client::rate_limit::RateLimiter;
+use crate::graph::client::session::TenantSession;
 use crate::graph::hunting::{self, Query, Rows};
 use crate::graph::probe_url;
-use crate::sources::alert_fetcher::{Reader, Reading};
-use crate::sources::lookup::Found;
-use crate::sources::tenants::Queue;
-use crate::sources::warning::Shortfall;
+use crate::sources::alert_fetcher::{AlertFetcher, FetchOutcome};
+use crate::sources::lookup::Lookup;
+use crate::sources::tenants::TenantPermits;
+use crate::sources::warning::Warning;
 
 /// The hunting source of one tenant.
-pub(crate) struct Hunt {
-    session: Arc<Session>,
-    pace: Pace,
-    reader: Reader,
+pub(crate) struct HuntingSource {
+    session: Arc<TenantSession>,
+    pace: RateLimiter,
+    fetcher: AlertFetcher,
     /// How far back to search.
     lookback: Duration,
     /// Whether Microsoft has rejected queries over the device tables.
     unlicensed: AtomicBool,
-    queue: Queue,
+    permits: TenantPermits,
 }
 
-impl Hunt {
-    pub(crate) fn new(session: Session, lookback: Duration, queue: Queue) -> Self {
+impl HuntingSource {
+    pub(crate) fn new(session: TenantSession, lookback: Duration, permits: TenantPermits) -> Self {
         let session = Arc::new(session);
         Self {
-            reader: Reader::new(Arc::clone(&session)),
+            fetcher: AlertFetcher::new(Arc::clone(&session)),
             session,
-            pace: Pace::with_pause(limits::HUNTING_CALLS, hunting::pause),
+            pace: RateLimiter::with_pause(limits::HUNTING_CALLS, hunting::pause),
             lookback,
             unlicensed: AtomicBool::new(false),
-            queue,
+            permits,
         }
     }
 
-    pub(crate) fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &TenantSession {
         &self.session
     }
 
     /// Checks by a real query and a real read that the credentials work: each needs its own role.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
+        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         self.run(hunting::PROBE, &mut Rows::default(), deadline)?;
         let url = probe_url(&self.session.upstream().cloud().graph);
-        let response = self.reader.get(&url, deadline)?;
-        Page::of(&response)?;
+        let response = self.fetcher.get(&url, deadline)?;
+        Page::from_response(&response)?;
         Ok(())
     }
 
@@ -70,54 +70,54 @@ impl Hunt {
         observables: &[Observable],
         limit: usize,
         deadline: Deadline,
-    ) -> Result<Found, Error> {
-        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
-        let mut shortfalls = Vec::new();
-        let mut rows = self.hunt(observables, deadline, &mut shortfalls)?;
-        self.bridge(observables, &mut rows, deadline, &mut shortfalls);
-        shortfalls.extend(self.standing_shortfalls(&rows));
-        let twins = std::mem::take(&mut rows.twins);
-        let named = Named::new(observables, &index(rows.into_alerts()), limit);
-        let mut wanted = named.in_turn();
-        let beyond = wanted.len().saturating_sub(limits::HUNTED_ALERTS);
-        wanted.truncate(limits::HUNTED_ALERTS);
+    ) -> Result<Lookup, Error> {
+        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
+        let mut warnings = Vec::new();
+        let mut rows = self.hunt(observables, deadline, &mut warnings)?;
+        self.query_by_sha1(observables, &mut rows, deadline, &mut warnings);
+        warnings.extend(self.standing_warnings(&rows));
+        let sha1_to_sha256 = std::mem::take(&mut rows.sha1_to_sha256);
+        let named = Candidates::new(observables, &index(rows.into_alerts()), limit);
+        let mut wanted = named.round_robin();
+        let beyond = wanted.len().saturating_sub(limits::HUNTING_ALERTS_MAX);
+        wanted.truncate(limits::HUNTING_ALERTS_MAX);
         if beyond > 0 {
-            shortfalls.push(Shortfall::NotRead { alerts: beyond, why: None });
+            warnings.push(Warning::AlertsNotFetched { alerts: beyond, why: None });
         }
         // A cached alert may have gained evidence since it was fetched.
         let is_current = |alert: &Alert| {
             let mut alert = alert.clone();
-            hunting::complete(&mut alert, &twins);
+            hunting::complete(&mut alert, &sha1_to_sha256);
             named.confirms(&alert)
         };
-        let mut reading = self.reader.read(wanted, is_current, deadline);
+        let mut reading = self.fetcher.read(wanted, is_current, deadline);
         if let (true, Some(why)) = (reading.alerts.is_empty(), &reading.why)
             && why.is_refusal()
         {
             return Err(why.clone());
         }
         for alert in &mut reading.alerts {
-            hunting::complete(alert, &twins);
+            hunting::complete(alert, &sha1_to_sha256);
         }
-        self.tell(&reading);
+        self.log(&reading);
         let doubtful = reading.alerts.iter().filter(|alert| !named.confirms(alert));
         let doubtful: Vec<Arc<str>> = doubtful.map(|alert| alert.id.clone()).collect();
         if !doubtful.is_empty() {
-            shortfalls.push(Shortfall::Unconfirmed { alerts: doubtful });
+            warnings.push(Warning::MatchesNotConfirmed { alerts: doubtful });
         }
         let read = index(std::mem::take(&mut reading.alerts));
-        shortfalls.extend(missing(reading));
-        Ok(Found { hits: named.confirmed(&read, limit), shortfalls })
+        warnings.extend(missing(reading));
+        Ok(Lookup { hits: named.confirmed(&read, limit), warnings })
     }
 
-    fn tell(&self, reading: &Reading) {
-        let event = Event::new(Level::Debug, "hunted")
+    fn log(&self, reading: &FetchOutcome) {
+        let event = Record::new(Level::Debug, "hunting_finished")
             .with("tenant", self.session.credentials().tenant.as_str())
-            .with("read", reading.alerts.len())
-            .with("gone", reading.gone.len())
-            .with("unread", reading.unread.len())
-            .with("unreadable", reading.unreadable);
-        self.session.upstream().tell(&event);
+            .with("fetched", reading.alerts.len())
+            .with("missing", reading.gone.len())
+            .with("failed", reading.unread.len())
+            .with("unparsable", reading.unreadable);
+        self.session.upstream().log(&event);
     }
 
     /// Runs the queries for `observables`.
@@ -125,7 +125,7 @@ impl Hunt {
         &self,
         observables: &[Observable],
         deadline: Deadline,
-        shortfalls: &mut Vec<Shortfall>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Rows, Error> {
         let queries = hunting::queries(observables, self.reach());
         let (rows, failed) = self.run_all(observables, &queries, Rows::default(), deadline);
@@ -134,7 +134,7 @@ impl Hunt {
                 Err(why.clone())
             }
             _ => {
-                shortfalls.extend(Shortfall::unanswered(failed));
+                warnings.extend(Warning::unanswered(failed));
                 Ok(rows)
             }
         }
@@ -142,12 +142,12 @@ impl Hunt {
 
     /// Searches for hashes without a hit by their SHA-1, if the tenant has the device tables that
     /// this needs.
-    fn bridge(
+    fn query_by_sha1(
         &self,
         observables: &[Observable],
         rows: &mut Rows,
         deadline: Deadline,
-        shortfalls: &mut Vec<Shortfall>,
+        warnings: &mut Vec<Warning>,
     ) {
         let is_missing = |o: &&Observable| o.kind() == Kind::Sha256 && !rows.has_hash(o.normal());
         let missing: Vec<Observable> = observables.iter().filter(is_missing).cloned().collect();
@@ -155,7 +155,7 @@ impl Hunt {
             return;
         }
         if !self.unlicensed.load(Ordering::SeqCst) {
-            let queries = hunting::bridges(&missing, self.reach());
+            let queries = hunting::sha1_queries(&missing, self.reach());
             let (all, failed) = self.run_all(&missing, &queries, std::mem::take(rows), deadline);
             *rows = all;
             let is_refused = |(_, why): &(Observable, Error)| match why {
@@ -163,16 +163,16 @@ impl Hunt {
                 _ => false,
             };
             if !failed.iter().any(is_refused) {
-                shortfalls.extend(Shortfall::unanswered(failed));
+                warnings.extend(Warning::unanswered(failed));
                 return;
             }
             self.unlicensed.store(true, Ordering::SeqCst);
             let why = failed.first().map(|(_, why)| why.to_string()).unwrap_or_default();
-            let event = Event::new(Level::Warn, "no hashes from devices").with("error", why);
+            let event = Record::new(Level::Warn, "device_tables_unavailable").with("error", why);
             let tenant = self.session.credentials().tenant.as_str();
-            self.session.upstream().tell(&event.with("tenant", tenant));
+            self.session.upstream().log(&event.with("tenant", tenant));
         }
-        shortfalls.push(Shortfall::Unbridged { observables: missing });
+        warnings.push(Warning::Sha256NotResolvable { observables: missing });
     }
 
     /// Returns the rows of all queries, and the observables whose query failed.
@@ -201,7 +201,7 @@ impl Hunt {
     fn run(&self, query: &str, rows: &mut Rows, deadline: Deadline) -> Result<(), Error> {
         let graph = &self.session.upstream().cloud().graph;
         let request = |token| hunting::request(graph, query, token);
-        let response = self.session.ask_in_turn(&self.pace, request, deadline)?;
+        let response = self.session.send(&self.pace, request, deadline)?;
         Ok(rows.read(&response.body)?)
     }
 
@@ -210,19 +210,21 @@ impl Hunt {
     }
 
     /// Returns the warnings about what the queries cannot find.
-    fn standing_shortfalls(&self, rows: &Rows) -> Vec<Shortfall> {
-        let mut shortfalls = Vec::new();
+    fn standing_warnings(&self, rows: &Rows) -> Vec<Warning> {
+        let mut warnings = Vec::new();
         if self.lookback > limits::HUNTING_REACH {
             let now = self.session.upstream().now().wall;
-            shortfalls.push(Shortfall::Reach { back_to: now.minus(limits::HUNTING_REACH) });
+            warnings.push(Warning::LookbackTooLong {
+                complete_since: now.minus(limits::HUNTING_REACH),
+            });
         }
-        if let Some(back_to) = rows.cut {
-            shortfalls.push(Shortfall::Rows { back_to });
+        if let Some(complete_since) = rows.cut {
+            warnings.push(Warning::HuntingRowLimit { complete_since });
         }
         if rows.unreadable > 0 {
-            shortfalls.push(Shortfall::Unreadable { alerts: rows.unreadable });
+            warnings.push(Warning::AlertsUnparsable { alerts: rows.unreadable });
         }
-        shortfalls
+        warnings
     }
 }
 
@@ -236,14 +238,14 @@ fn index(alerts: impl IntoIterator<Item = Alert>) -> AlertIndex {
 }
 
 /// The candidate alerts for each observable.
-struct Named<'a> {
+struct Candidates<'a> {
     hits: Vec<Hits>,
     observables: &'a [Observable],
     /// The observables that each alert is a candidate for.
     reasons: HashMap<Arc<str>, Vec<&'a Observable>>,
 }
 
-impl<'a> Named<'a> {
+impl<'a> Candidates<'a> {
     /// Selects the newest `limit` candidates for each observable.
     fn new(observables: &'a [Observable], rows: &AlertIndex, limit: usize) -> Self {
         let hits = rows.find_each(observables, limit);
@@ -258,7 +260,7 @@ impl<'a> Named<'a> {
 
     /// Returns all ids round-robin: the newest of each observable, then the second newest of each,
     /// and so on.
-    fn in_turn(&self) -> Vec<Arc<str>> {
+    fn round_robin(&self) -> Vec<Arc<str>> {
         let most = self.hits.iter().map(|hits| hits.alerts.len()).max().unwrap_or_default();
         let rank = |rank: usize| self.hits.iter().filter_map(move |hits| hits.alerts.get(rank));
         let mut seen = HashSet::new();
@@ -285,17 +287,17 @@ impl<'a> Named<'a> {
 }
 
 /// Returns the warnings about candidates that could not be fetched.
-fn missing(reading: Reading) -> Vec<Shortfall> {
-    let mut shortfalls = Vec::new();
+fn missing(reading: FetchOutcome) -> Vec<Warning> {
+    let mut warnings = Vec::new();
     if !reading.unread.is_empty() {
         let alerts = reading.unread.len();
-        shortfalls.push(Shortfall::NotRead { alerts, why: reading.why });
+        warnings.push(Warning::AlertsNotFetched { alerts, why: reading.why });
     }
     if !reading.gone.is_empty() {
-        shortfalls.push(Shortfall::Gone { alerts: reading.gone });
+        warnings.push(Warning::AlertsMissing { alerts: reading.gone });
     }
     if reading.unreadable > 0 {
-        shortfalls.push(Shortfall::Unreadable { alerts: reading.unreadable });
+        warnings.push(Warning::AlertsUnparsable { alerts: reading.unreadable });
     }
-    shortfalls
+    warnings
 }

@@ -10,30 +10,30 @@ use crate::alerts::observable::Observable;
 use crate::base::error::{Error, UnexpectedAnswer};
 use crate::base::http::Response;
 use crate::base::limits;
-use crate::base::log::{Event, Level};
+use crate::base::log::{Level, Record};
 use crate::base::parallel;
 use crate::base::single_flight::lock;
 use crate::base::time::Deadline;
 use crate::graph;
 use crate::graph::alerts_v2::Page;
 use crate::graph::batch;
-use crate::graph::client::rate_limit::Pace;
-use crate::graph::client::session::Session;
+use crate::graph::client::rate_limit::RateLimiter;
+use crate::graph::client::session::TenantSession;
 use crate::graph::error_body;
 use crate::graph::legacy::{Wording, parse_alert, probe_url, url};
-use crate::sources::lookup::Found;
-use crate::sources::tenants::Queue;
-use crate::sources::warning::Shortfall;
+use crate::sources::lookup::Lookup;
+use crate::sources::tenants::TenantPermits;
+use crate::sources::warning::Warning;
 
 /// The legacy source of one tenant.
 pub(crate) struct Legacy {
-    session: Session,
-    pace: Pace,
+    session: TenantSession,
+    pace: RateLimiter,
     /// Whether the tenant's providers accept only the original's filter.
     plain: AtomicBool,
     /// Whether the API's retirement has been logged.
     warned: AtomicBool,
-    queue: Queue,
+    permits: TenantPermits,
 }
 
 /// The result for one observable.
@@ -53,23 +53,23 @@ struct Answer {
 }
 
 impl Legacy {
-    pub(crate) fn new(session: Session, queue: Queue) -> Self {
+    pub(crate) fn new(session: TenantSession, permits: TenantPermits) -> Self {
         Self {
             session,
-            pace: Pace::new(limits::BURST_CALLS),
+            pace: RateLimiter::new(limits::BURST_CALLS),
             plain: AtomicBool::new(false),
             warned: AtomicBool::new(false),
-            queue,
+            permits,
         }
     }
 
-    pub(crate) const fn session(&self) -> &Session {
+    pub(crate) const fn session(&self) -> &TenantSession {
         &self.session
     }
 
     /// Checks by one real read that the credentials work.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
+        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         self.page(&probe_url(&self.session.upstream().cloud().graph), deadline).map(|_| ())
     }
 
@@ -82,10 +82,10 @@ impl Legacy {
         observables: &[Observable],
         limit: usize,
         deadline: Deadline,
-    ) -> Result<Found, Error> {
-        let _permit = self.queue.permit().ok_or(Error::BUSY)?;
+    ) -> Result<Lookup, Error> {
+        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         let hopeless: Mutex<Option<Error>> = Mutex::default();
-        let answers = parallel::each(observables, limits::WIDTH, |observable| {
+        let answers = parallel::map(observables, limits::PARALLEL_CALLS, |observable| {
             if let Some(why) = lock(&hopeless).clone() {
                 return Err(why);
             }
@@ -109,12 +109,12 @@ impl Legacy {
         deadline: Deadline,
     ) -> Result<Answer, Error> {
         let mut answer = Answer::default();
-        let mut refused = false;
+        let mut drop_ordering = false;
         if !self.plain.load(Ordering::SeqCst) {
             match self.walk(observable, limit, Wording::Wide, deadline, &mut answer) {
                 Ok(()) if !answer.partial => return Ok(answer),
                 Ok(()) => {}
-                Err(Error::Retired(problem)) if problem.status == 400 => refused = true,
+                Err(Error::Retired(problem)) if problem.status == 400 => drop_ordering = true,
                 Err(why) => return Err(why),
             }
         }
@@ -122,10 +122,10 @@ impl Legacy {
         answer.silent.clear();
         match self.walk(observable, limit, Wording::Plain, deadline, &mut answer) {
             // The wide filter is the cause, and will be every time.
-            Ok(()) if refused && !self.plain.swap(true, Ordering::SeqCst) => {
-                let event = Event::new(Level::Warn, "asking in the original's words alone");
+            Ok(()) if drop_ordering && !self.plain.swap(true, Ordering::SeqCst) => {
+                let event = Record::new(Level::Warn, "legacy_filter_fallback");
                 let tenant = self.session.credentials().tenant.as_str();
-                self.session.upstream().tell(&event.with("tenant", tenant));
+                self.session.upstream().log(&event.with("tenant", tenant));
             }
             Ok(()) => {}
             // What the first query returned is a partial result.
@@ -145,7 +145,7 @@ impl Legacy {
         answer: &mut Answer,
     ) -> Result<(), Error> {
         let graph = &self.session.upstream().cloud().graph;
-        let mut next = url(graph, observable, limit.min(limits::PAGE), wording);
+        let mut next = url(graph, observable, limit.min(limits::PAGE_SIZE), wording);
         for number in 0..limits::LEGACY_PAGES {
             let page = match self.page(&next, deadline) {
                 Ok(page) => page,
@@ -187,16 +187,16 @@ impl Legacy {
         let version = graph.join("/v1.0");
         let Some(path) = url.strip_prefix(&version).filter(|_| url.len() > limits::URL) else {
             let request = |token| graph::get(url.to_owned(), token);
-            return self.session.ask_in_turn(&self.pace, request, deadline);
+            return self.session.send(&self.pace, request, deadline);
         };
         let path = [path.to_owned()];
         let request = |token| batch::request(graph, &path, token);
-        let response = self.session.ask_in_turn(&self.pace, request, deadline)?;
+        let response = self.session.send(&self.pace, request, deadline)?;
         let part = batch::responses(&response.body, path.len())?.pop().flatten();
         let part = part.ok_or(UnexpectedAnswer::Batch)?;
         match part.status {
             200..=299 => Ok(part),
-            _ => Err(Error::Graph(error_body::of(&part))),
+            _ => Err(Error::Graph(error_body::parse(&part))),
         }
     }
 
@@ -206,8 +206,8 @@ impl Legacy {
         observables: &[Observable],
         answers: Vec<Option<Result<Answer, Error>>>,
         limit: usize,
-    ) -> Result<Found, Error> {
-        let mut found = Found::default();
+    ) -> Result<Lookup, Error> {
+        let mut found = Lookup::default();
         let (mut whole, mut failed, mut more) = (Answer::default(), Vec::new(), Vec::new());
         let mut answered = false;
         for (observable, answer) in observables.iter().zip(answers) {
@@ -236,42 +236,42 @@ impl Legacy {
         if let (false, Some((_, why))) = (answered, failed.first()) {
             return Err(why.clone());
         }
-        found.shortfalls = Shortfall::unanswered(failed);
+        found.warnings = Warning::unanswered(failed);
         if !more.is_empty() {
-            found.shortfalls.push(Shortfall::More { limit, observables: more });
+            found.warnings.push(Warning::MoreAlertsExist { limit, observables: more });
         }
-        found.shortfalls.extend(self.standing_shortfalls(whole, told));
+        found.warnings.extend(self.standing_warnings(whole, told));
         Ok(found)
     }
 
     /// Logs once that the API has probably been retired.
     fn warn(&self) {
         if !self.warned.swap(true, Ordering::SeqCst) {
-            let event = Event::new(Level::Warn, "the legacy alerts API shows nothing");
+            let event = Record::new(Level::Warn, "legacy_api_empty");
             let tenant = self.session.credentials().tenant.as_str();
             let hint = "Microsoft has retired it; set RELAY_ALERT_SOURCE to alerts_v2 or hunting";
-            self.session.upstream().tell(&event.with("tenant", tenant).with("hint", hint));
+            self.session.upstream().log(&event.with("tenant", tenant).with("hint", hint));
         }
     }
 
     /// Returns the warnings that apply to every result of this API.
-    fn standing_shortfalls(&self, mut whole: Answer, told: bool) -> Vec<Shortfall> {
-        let mut shortfalls = Vec::new();
+    fn standing_warnings(&self, mut whole: Answer, told: bool) -> Vec<Warning> {
+        let mut warnings = Vec::new();
         if whole.partial {
             whole.silent.sort();
             whole.silent.dedup();
             let since = self.session.upstream().now().wall;
-            shortfalls.push(Shortfall::Partial { since, providers: whole.silent });
+            warnings.push(Warning::ProvidersFailed { since, providers: whole.silent });
         }
         if whole.unreadable > 0 {
-            shortfalls.push(Shortfall::Unreadable { alerts: whole.unreadable });
+            warnings.push(Warning::AlertsUnparsable { alerts: whole.unreadable });
         }
         if !told && (whole.partial || !whole.alive) {
-            shortfalls.push(Shortfall::Retired);
+            warnings.push(Warning::ApiRetired);
         }
         let plain = self.plain.load(Ordering::SeqCst);
-        shortfalls.push(Shortfall::Unfiltered { plain });
-        shortfalls
+        warnings.push(Warning::ProvidersNotSearchable { plain });
+        warnings
     }
 }
 

@@ -19,38 +19,41 @@ use crate::alerts::observable::Observable;
 use crate::base::credentials::Credentials;
 use crate::base::error::Error;
 use crate::base::time::Deadline;
-use crate::graph::client::Upstream;
-use crate::sources::alerts_v2::{SyncSettings, Tenant};
-use crate::sources::hunting::Hunt;
+use crate::graph::client::GraphClient;
+use crate::sources::alerts_v2::{SyncSettings, TenantIndex};
+use crate::sources::hunting::HuntingSource;
 use crate::sources::legacy::Legacy;
-use crate::sources::lookup::Found;
-use crate::sources::tenants::Tenants;
+use crate::sources::lookup::Lookup;
+use crate::sources::tenants::TenantCache;
 
 /// The configured alert source, with its state for each tenant.
 pub(crate) enum Source {
-    AlertsV2(Tenants<Tenant>),
-    Hunting(Tenants<Hunt>),
-    Legacy(Tenants<Legacy>),
+    AlertsV2(TenantCache<TenantIndex>),
+    Hunting(TenantCache<HuntingSource>),
+    Legacy(TenantCache<Legacy>),
 }
 
 impl Source {
-    pub(crate) fn new(source: AlertSource, upstream: Arc<Upstream>, sync: SyncSettings) -> Self {
+    pub(crate) fn new(source: AlertSource, upstream: Arc<GraphClient>, sync: SyncSettings) -> Self {
         let (most, waiting) = (sync.max_tenants, sync.waiting);
         match source {
             AlertSource::AlertsV2 => {
-                let make = move |session, queue| Tenant::new(session, sync, queue);
-                Self::AlertsV2(Tenants::new(upstream, most, waiting, make))
+                let make = move |session, permits| TenantIndex::new(session, sync, permits);
+                Self::AlertsV2(TenantCache::new(upstream, most, waiting, make))
             }
             AlertSource::Hunting => {
-                let make = move |session, queue| Hunt::new(session, sync.lookback, queue);
-                Self::Hunting(Tenants::new(upstream, most, waiting, make))
+                let make =
+                    move |session, permits| HuntingSource::new(session, sync.lookback, permits);
+                Self::Hunting(TenantCache::new(upstream, most, waiting, make))
             }
-            AlertSource::Legacy => Self::Legacy(Tenants::new(upstream, most, waiting, Legacy::new)),
+            AlertSource::Legacy => {
+                Self::Legacy(TenantCache::new(upstream, most, waiting, Legacy::new))
+            }
         }
     }
 
     /// Returns the client for calls to Microsoft.
-    pub(crate) fn upstream(&self) -> &Upstream {
+    pub(crate) fn upstream(&self) -> &GraphClient {
         match self {
             Self::AlertsV2(tenants) => tenants.upstream(),
             Self::Hunting(tenants) => tenants.upstream(),
@@ -59,7 +62,7 @@ impl Source {
     }
 
     /// Updates the gauges of tenants and alerts in memory.
-    pub(crate) fn take_stock(&self) {
+    pub(crate) fn update_gauges(&self) {
         let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
         let (tenants, alerts) = match self {
             Self::AlertsV2(tenants) => {
@@ -84,15 +87,15 @@ impl Source {
         credentials: &Credentials,
         limit: usize,
         deadline: Deadline,
-    ) -> Result<Found, Error> {
+    ) -> Result<Lookup, Error> {
         match self {
             Self::AlertsV2(tenants) => {
                 let find = |index: &AlertIndex| index.find_each(observables, limit);
-                let (hits, shortfalls) = tenants.of(credentials).look_up(deadline, find)?;
-                Ok(Found { hits, shortfalls })
+                let (hits, warnings) = tenants.get(credentials).look_up(deadline, find)?;
+                Ok(Lookup { hits, warnings })
             }
-            Self::Hunting(tenants) => tenants.of(credentials).find(observables, limit, deadline),
-            Self::Legacy(tenants) => tenants.of(credentials).find(observables, limit, deadline),
+            Self::Hunting(tenants) => tenants.get(credentials).find(observables, limit, deadline),
+            Self::Legacy(tenants) => tenants.get(credentials).find(observables, limit, deadline),
         }
     }
 
@@ -103,9 +106,9 @@ impl Source {
     /// When they do not.
     pub(crate) fn probe(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
         match self {
-            Self::AlertsV2(tenants) => tenants.of(credentials).probe(deadline),
-            Self::Hunting(tenants) => tenants.of(credentials).probe(deadline),
-            Self::Legacy(tenants) => tenants.of(credentials).probe(deadline),
+            Self::AlertsV2(tenants) => tenants.get(credentials).probe(deadline),
+            Self::Hunting(tenants) => tenants.get(credentials).probe(deadline),
+            Self::Legacy(tenants) => tenants.get(credentials).probe(deadline),
         }
     }
 
@@ -113,15 +116,15 @@ impl Source {
     ///
     /// # Errors
     /// When no token can be fetched.
-    pub(crate) fn log_in(
+    pub(crate) fn acquire_token(
         &self,
         credentials: &Credentials,
         deadline: Deadline,
     ) -> Result<(), Error> {
         match self {
-            Self::AlertsV2(tenants) => tenants.of(credentials).session().log_in(deadline),
-            Self::Hunting(tenants) => tenants.of(credentials).session().log_in(deadline),
-            Self::Legacy(tenants) => tenants.of(credentials).session().log_in(deadline),
+            Self::AlertsV2(tenants) => tenants.get(credentials).session().acquire_token(deadline),
+            Self::Hunting(tenants) => tenants.get(credentials).session().acquire_token(deadline),
+            Self::Legacy(tenants) => tenants.get(credentials).session().acquire_token(deadline),
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::graph::pager::Pager;
 
 /// What is left of a walk: the legs that have not ended, the newest first.
 #[derive(Debug)]
-pub(crate) struct Legs {
-    legs: Vec<Leg>,
+pub(crate) struct Segments {
+    legs: Vec<Segment>,
     /// Alerts that can be kept, the newest.
     room: usize,
     /// Whether there has been more than one.
@@ -37,7 +37,7 @@ pub(crate) struct Legs {
 }
 
 #[derive(Debug)]
-struct Leg {
+struct Segment {
     pager: Pager,
     /// Where it began, unless that was at the newest.
     top: Option<Timestamp>,
@@ -46,10 +46,10 @@ struct Leg {
     ended: bool,
 }
 
-impl Legs {
+impl Segments {
     /// A walk of one leg, of whose alerts the newest `room` can be kept.
     pub(crate) fn new(pager: Pager, room: usize) -> Self {
-        let legs = vec![Leg { pager, top: None, floor: None, ended: false }];
+        let legs = vec![Segment { pager, top: None, floor: None, ended: false }];
         Self {
             legs,
             room: room.max(1),
@@ -64,10 +64,10 @@ impl Legs {
 
     /// Cuts what is left into as many as `width` legs, each time the longest in
     /// the middle; not one that ends within a page or two.
-    pub(crate) fn spread(&mut self, width: usize) {
+    pub(crate) fn split_into(&mut self, width: usize) {
         loop {
-            let rooms = self.rooms();
-            let pages = |(leg, room): (&Leg, &usize)| leg.pager.pages_left(leg.floor, *room);
+            let rooms = self.remaining_capacity();
+            let pages = |(leg, room): (&Segment, &usize)| leg.pager.pages_left(leg.floor, *room);
             let lengths = self.legs.iter().zip(&rooms).map(pages).enumerate();
             let longest = lengths.max_by_key(|(_, pages)| *pages);
             let Some((place, _)) =
@@ -84,16 +84,16 @@ impl Legs {
 
     /// The URLs of the pages to read next, of the newest `width` legs.
     pub(crate) fn urls(&self, width: usize) -> Vec<String> {
-        let legs = self.legs.iter().take(width.min(self.rooms().len()));
+        let legs = self.legs.iter().take(width.min(self.remaining_capacity().len()));
         legs.map(|leg| leg.pager.url()).collect()
     }
 
     /// For how many alerts there is likely to be room below the beginning of each
     /// leg, as far down as there is any. Where memory is full of what is newer,
     /// pages would be read in vain, and there are only so many.
-    fn rooms(&self) -> Vec<usize> {
+    fn remaining_capacity(&self) -> Vec<usize> {
         let mut left = self.room;
-        let room = |leg: &Leg| {
+        let room = |leg: &Segment| {
             let room = left;
             left = left.saturating_sub(leg.pager.alerts_left(leg.floor));
             (room > 0).then_some(room)
@@ -121,20 +121,20 @@ impl Legs {
     }
 
     /// Lets go of the legs that have ended: of all, when too many pages were read.
-    pub(crate) fn close(&mut self) {
-        let too_many = self.pages >= limits::PAGES;
+    pub(crate) fn drop_finished(&mut self) {
+        let too_many = self.pages >= limits::PAGES_MAX;
         self.doubtful = self.doubtful || (too_many && !self.legs.iter().all(|leg| leg.ended));
         self.end(|leg| leg.ended || too_many);
     }
 
     /// Lets go of the legs that have nothing left but what is of `time` or older.
-    pub(crate) fn stop_at(&mut self, time: Timestamp) {
+    pub(crate) fn truncate_before(&mut self, time: Timestamp) {
         let left = self.legs.len();
         self.end(|leg| leg.has_reached(time));
         self.trusting = self.trusting || self.legs.len() < left;
     }
 
-    fn end(&mut self, ends: impl Fn(&Leg) -> bool) {
+    fn end(&mut self, ends: impl Fn(&Segment) -> bool) {
         for leg in self.legs.extract_if(.., |leg| ends(leg)) {
             self.doubtful = self.doubtful || leg.pager.is_doubtful();
             self.disorder = self.disorder || !leg.pager.is_in_order();
@@ -159,14 +159,14 @@ impl Legs {
 
     /// The time back to which everything was read: all that is newer. `None` as
     /// long as that is not known.
-    pub(crate) fn back_to(&self) -> Option<Timestamp> {
-        self.legs.first().and_then(Leg::front)
+    pub(crate) fn complete_since(&self) -> Option<Timestamp> {
+        self.legs.first().and_then(Segment::position)
     }
 
     /// Whether alerts may have been missed.
     pub(crate) fn is_doubtful(&self) -> bool {
         let disorder = self.disorder || self.legs.iter().any(|leg| !leg.pager.is_in_order());
-        let is_doubtful = |leg: &Leg| leg.pager.is_doubtful();
+        let is_doubtful = |leg: &Segment| leg.pager.is_doubtful();
         self.doubtful || (self.trusting && disorder) || self.legs.iter().any(is_doubtful)
     }
 
@@ -177,21 +177,21 @@ impl Legs {
     }
 }
 
-impl Leg {
+impl Segment {
     /// What is left of it is of this time or older.
-    fn front(&self) -> Option<Timestamp> {
-        self.pager.front().or(self.top)
+    fn position(&self) -> Option<Timestamp> {
+        self.pager.position().or(self.top)
     }
 
     fn has_reached(&self, time: Timestamp) -> bool {
-        self.front().is_some_and(|front| front <= time)
+        self.position().is_some_and(|front| front <= time)
     }
 
     /// Ends it in the middle of what is left; the leg from there on.
     fn cut(&mut self, room: usize) -> Option<Self> {
-        let top = self.pager.middle(self.floor, room)?;
+        let top = self.pager.midpoint(self.floor, room)?;
         let floor = self.floor.replace(top);
-        Some(Self { pager: self.pager.below(top), top: Some(top), floor, ended: false })
+        Some(Self { pager: self.pager.starting_at(top), top: Some(top), floor, ended: false })
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
     use crate::alerts::alert::Alert;
     use crate::base::cloud::Cloud;
     use crate::graph::pager::Property;
-    use crate::simulator::faults::Dice;
+    use crate::simulator::faults::Rng;
 
     const DAY: u64 = 86_400;
     const WINDOW: u64 = 30 * DAY;
@@ -222,13 +222,13 @@ mod tests {
         Timestamp::from_unix_seconds(1_790_000_000).plus(Duration::from_secs(seconds))
     }
 
-    fn legs() -> Legs {
+    fn legs() -> Segments {
         legs_of(limits::MAX_ALERTS)
     }
 
     /// The same where so many alerts can be kept.
-    fn legs_of(room: usize) -> Legs {
-        Legs::new(Pager::new(Cloud::global().graph, Property::Created, at(0), None), room)
+    fn legs_of(room: usize) -> Segments {
+        Segments::new(Pager::new(Cloud::global().graph, Property::Created, at(0), None), room)
     }
 
     /// Puts rows, each a number and a time, in an order.
@@ -284,7 +284,7 @@ mod tests {
         let (mut rounds, mut calls) = (0, 0);
         while !legs.have_ended() {
             let width = width.min(legs.pages() * 2).max(1);
-            legs.spread(width);
+            legs.split_into(width);
             for (place, url) in legs.urls(width).iter().enumerate() {
                 calls += 1;
                 if fails(url) {
@@ -294,9 +294,11 @@ mod tests {
                 seen.extend(page.alerts.iter().map(|alert| alert.id.to_string()));
                 legs.read(place, &page).unwrap();
             }
-            legs.close();
+            legs.drop_finished();
             rounds += 1;
-            let newer = |time: u64| legs.back_to().is_some_and(|back_to| at(time) > back_to);
+            let newer = |time: u64| {
+                legs.complete_since().is_some_and(|complete_since| at(time) > complete_since)
+            };
             for (id, time) in list.times.iter().enumerate() {
                 let is_there = seen.contains(&id.to_string());
                 assert!(is_there || !(newer(*time) || legs.have_ended()), "{id} is missing");
@@ -344,7 +346,7 @@ mod tests {
 
     #[test]
     fn every_alert_is_read_wherever_it_lies_and_whichever_call_fails() {
-        let mut dice = Dice::new(7);
+        let mut dice = Rng::new(7);
         let lists = [
             List::of([]),
             List::of([0]),
@@ -371,42 +373,45 @@ mod tests {
         // A page a day, at noon.
         let list = List::of((0..3_000).map(|n| n / 100 * DAY + DAY / 2 + n % 100));
         let mut legs = legs_of(usize::MAX);
-        let bounds = |legs: &Legs| -> Vec<_> {
-            legs.legs.iter().map(|leg| (leg.front(), leg.top, leg.floor)).collect()
+        let bounds = |legs: &Segments| -> Vec<_> {
+            legs.legs.iter().map(|leg| (leg.position(), leg.top, leg.floor)).collect()
         };
-        let read = |legs: &mut Legs| {
+        let read = |legs: &mut Segments| {
             for (place, url) in legs.urls(8).iter().enumerate() {
                 legs.read(place, &list.answer(url)).unwrap();
             }
-            legs.close();
+            legs.drop_finished();
         };
         // Nothing is known yet, so there is nothing to cut.
-        legs.spread(8);
+        legs.split_into(8);
         assert_eq!(bounds(&legs), [(None, None, None)]);
         read(&mut legs);
         let day = |halves: u64| at(halves * DAY / 2);
         assert_eq!(bounds(&legs), [(Some(day(59)), None, None)]);
-        legs.spread(2);
+        legs.split_into(2);
         let middle = day(59).minus(day(59).since(at(0)) / 2);
         assert_eq!(
             bounds(&legs),
             [(Some(day(59)), None, Some(middle)), (Some(middle), Some(middle), None)]
         );
-        let below = format!("le%20{}", middle.odata().replace(':', "%3A"));
-        assert!(legs.urls(8)[1].contains(&below), "{:?}", legs.urls(8));
+        let starting_at = format!("le%20{}", middle.odata().replace(':', "%3A"));
+        assert!(legs.urls(8)[1].contains(&starting_at), "{:?}", legs.urls(8));
         assert_eq!(legs.urls(1).len(), 1);
         // The lower one was not read yet and is not cut; the upper one is longer.
-        legs.spread(3);
+        legs.split_into(3);
         let upper = day(59).minus(day(59).since(middle) / 2);
         let tops: Vec<_> = legs.legs.iter().map(|leg| leg.top).collect();
         assert_eq!(tops, [None, Some(upper), Some(middle)]);
-        assert_eq!(legs.back_to(), Some(day(59)));
+        assert_eq!(legs.complete_since(), Some(day(59)));
         // Until the uppermost has passed the cut, it says how far all is known.
         while legs.legs.first().is_some_and(|leg| leg.top.is_none()) {
-            assert!(legs.back_to() > Some(upper));
+            assert!(legs.complete_since() > Some(upper));
             read(&mut legs);
         }
-        assert!(legs.back_to().is_some_and(|back_to| back_to < middle), "{legs:?}");
+        assert!(
+            legs.complete_since().is_some_and(|complete_since| complete_since < middle),
+            "{legs:?}"
+        );
     }
 
     #[test]
@@ -419,11 +424,11 @@ mod tests {
             let list = List { sort, links: true, ..even(1_000) };
             let mut legs = legs();
             while !legs.have_ended() {
-                legs.spread(8);
-                assert_eq!((legs.legs.len(), legs.back_to()), (1, None));
+                legs.split_into(8);
+                assert_eq!((legs.legs.len(), legs.complete_since()), (1, None));
                 let page = list.answer(&legs.urls(8)[0]);
                 legs.read(0, &page).unwrap();
-                legs.close();
+                legs.drop_finished();
             }
             assert_eq!(legs.pages(), 10);
         }
@@ -440,29 +445,29 @@ mod tests {
         let mut legs = legs();
         let mut seen = HashSet::new();
         while !legs.have_ended() {
-            legs.spread(8);
+            legs.split_into(8);
             for (place, url) in legs.urls(8).iter().enumerate() {
                 let page = list.answer(url);
                 seen.extend(page.alerts.iter().map(|alert| alert.id.clone()));
                 legs.read(place, &page).unwrap();
             }
-            legs.close();
+            legs.drop_finished();
         }
         assert_eq!((seen.len(), legs.pages()), (2_100, 21));
     }
 
     /// Reads all of `list`, eight pages at once, each as `change` would have it: how
     /// many alerts have come, and what is left.
-    fn read_all(list: &List, change: impl Fn(&str) -> Page) -> (usize, Legs) {
+    fn read_all(list: &List, change: impl Fn(&str) -> Page) -> (usize, Segments) {
         let (mut legs, mut seen) = (legs(), HashSet::new());
         while !legs.have_ended() {
-            legs.spread(8);
+            legs.split_into(8);
             for (place, url) in legs.urls(8).iter().enumerate() {
                 let page = change(url);
                 seen.extend(page.alerts.iter().map(|alert| alert.id.clone()));
                 legs.read(place, &page).unwrap();
             }
-            legs.close();
+            legs.drop_finished();
         }
         assert!(seen.len() <= list.times.len());
         (seen.len(), legs)
@@ -508,7 +513,7 @@ mod tests {
             let (mut legs, mut seen) = (legs(), HashSet::new());
             let mut met = None;
             while !legs.have_ended() {
-                legs.spread(2);
+                legs.split_into(2);
                 let known = legs.legs.get(odd).and_then(|leg| leg.top);
                 for (place, url) in legs.urls(2).iter().enumerate() {
                     let mut page = list.answer(url);
@@ -519,10 +524,10 @@ mod tests {
                     seen.extend(page.alerts.iter().map(|alert| alert.id.clone()));
                     legs.read(place, &page).unwrap();
                 }
-                legs.close();
+                legs.drop_finished();
                 // Of such a leg it is known where it began, and no more.
                 if let (Some(known), [_]) = (met, &*legs.legs) {
-                    assert_eq!(legs.back_to(), known);
+                    assert_eq!(legs.complete_since(), known);
                 }
             }
             assert_eq!(seen.len(), 2_000);
@@ -536,15 +541,15 @@ mod tests {
         let list = even(3_000);
         let mut legs = legs();
         for round in 0..4 {
-            legs.spread(1 << round);
+            legs.split_into(1 << round);
             for (place, url) in legs.urls(8).iter().enumerate() {
                 legs.read(place, &list.answer(url)).unwrap();
             }
-            legs.close();
+            legs.drop_finished();
         }
-        let fronts: Vec<_> = legs.legs.iter().map(|leg| leg.front().unwrap()).collect();
+        let fronts: Vec<_> = legs.legs.iter().map(|leg| leg.position().unwrap()).collect();
         assert!(fronts.len() > 4 && fronts.is_sorted_by(|a, b| a > b), "{fronts:?}");
-        legs.stop_at(fronts[3]);
+        legs.truncate_before(fronts[3]);
         assert_eq!(legs.legs.len(), 3);
         assert!(!legs.is_doubtful());
     }
@@ -558,17 +563,17 @@ mod tests {
             let (mut legs, mut kept, mut cut) = (legs_of(ROOM), BTreeSet::new(), None);
             while !legs.have_ended() {
                 let width = 8.min(legs.pages() * 2).max(1);
-                legs.spread(width);
+                legs.split_into(width);
                 for (place, url) in legs.urls(width).iter().enumerate() {
                     let page = list.answer(url);
                     legs.read(place, &page).unwrap();
                     kept.extend(page.alerts.iter().map(|alert| (alert.created, alert.id.clone())));
                 }
-                legs.close();
+                legs.drop_finished();
                 while kept.len() > ROOM {
                     cut = cut.max(kept.pop_first().and_then(|(time, _)| time));
                 }
-                cut.iter().for_each(|cut| legs.stop_at(*cut));
+                cut.iter().for_each(|cut| legs.truncate_before(*cut));
             }
             let mut times = list.times;
             times.sort_unstable_by_key(|time| u64::MAX - time);
@@ -585,9 +590,9 @@ mod tests {
         while !legs.have_ended() {
             let page = list.answer(&legs.urls(1)[0]);
             legs.read(0, &page).unwrap();
-            legs.close();
+            legs.drop_finished();
         }
-        assert_eq!(legs.pages(), limits::PAGES);
+        assert_eq!(legs.pages(), limits::PAGES_MAX);
         assert!(legs.is_doubtful());
     }
 }

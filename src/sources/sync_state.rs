@@ -7,10 +7,10 @@ use crate::base::error::Error;
 use crate::base::limits;
 use crate::base::time::{Now, Timestamp};
 use crate::graph::pager::Property;
-use crate::sources::crawl::Walk;
+use crate::sources::crawl::Crawl;
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct SyncState {
     /// When the last successful sync began.
     pub(crate) as_of: Option<Now>,
     /// The time of the latest change seen, by Microsoft's clock, so that clocks need not agree.
@@ -18,27 +18,27 @@ pub(crate) struct State {
     /// The page size to which Microsoft silently limits responses, if detected.
     pub(crate) full_page: Option<usize>,
     /// Why alerts may have been missed.
-    pub(crate) doubt: Option<Doubt>,
+    pub(crate) incompleteness: Option<Incompleteness>,
     /// Digests of alerts that could not be parsed, and when they were last seen.
     pub(crate) unreadable: HashMap<u64, Timestamp>,
     /// An interrupted crawl that can be resumed.
-    pub(crate) unfinished: Option<Walk>,
+    pub(crate) unfinished: Option<Crawl>,
     /// Whether to crawl sequentially, because a permanent error ended a parallel crawl: Microsoft
     /// may reject its time filters but not page links.
-    pub(crate) one_by_one: bool,
+    pub(crate) sequential: bool,
     /// How far back the last crawl is complete.
-    pub(crate) back_to: Option<Timestamp>,
+    pub(crate) complete_since: Option<Timestamp>,
     /// A crawl of all alerts in the background, a few pages at each refresh.
-    pub(crate) sweep: Option<Walk>,
+    pub(crate) sweep: Option<Crawl>,
     /// When the next one is due, by the monotonic clock.
-    pub(crate) sweep_due: Duration,
+    pub(crate) recrawl_due: Duration,
     /// When a sync last failed, by the monotonic clock, and why.
     pub(crate) failed: Option<(Duration, Error)>,
 }
 
 /// What may have been missed since `since`, until the next full crawl.
 #[derive(Debug)]
-pub(crate) struct Doubt {
+pub(crate) struct Incompleteness {
     pub(crate) since: Now,
     /// Paging was inconsistent.
     pub(crate) paging: bool,
@@ -48,14 +48,14 @@ pub(crate) struct Doubt {
     pub(crate) silent: BTreeSet<String>,
 }
 
-impl Doubt {
+impl Incompleteness {
     pub(crate) const fn new(since: Now) -> Self {
         Self { since, paging: false, partial: false, silent: BTreeSet::new() }
     }
 }
 
-impl State {
-    pub(crate) fn note(&mut self, walk: Walk, window: Timestamp) {
+impl SyncState {
+    pub(crate) fn record(&mut self, walk: Crawl, window: Timestamp) {
         let begun = walk.begun;
         if self.as_of.is_none_or(|as_of| as_of.monotonic < begun.monotonic) {
             self.as_of = Some(begun);
@@ -65,18 +65,20 @@ impl State {
         let mut unreadable_since = window;
         if walk.property == Property::Created {
             // Doubts that arose during the crawl remain.
-            self.doubt.take_if(|doubt| doubt.since.monotonic <= begun.monotonic);
-            self.sweep_due = begun.monotonic + limits::RECRAWL_ANYWAY;
+            self.incompleteness
+                .take_if(|incompleteness| incompleteness.since.monotonic <= begun.monotonic);
+            self.recrawl_due = begun.monotonic + limits::FULL_RECRAWL_INTERVAL;
             unreadable_since = begun.wall;
         }
         self.unreadable.extend(walk.unreadable.iter().map(|digest| (*digest, begun.wall)));
         self.unreadable.retain(|_, seen| *seen >= unreadable_since);
         if walk.is_doubtful() || walk.partial {
-            let doubt = self.doubt.get_or_insert_with(|| Doubt::new(begun));
-            doubt.paging = doubt.paging || walk.is_doubtful();
-            doubt.partial = doubt.partial || walk.partial;
-            doubt.silent.extend(walk.silent);
-            self.sweep_due = self.sweep_due.min(begun.monotonic + limits::RECRAWL);
+            let incompleteness =
+                self.incompleteness.get_or_insert_with(|| Incompleteness::new(begun));
+            incompleteness.paging = incompleteness.paging || walk.is_doubtful();
+            incompleteness.partial = incompleteness.partial || walk.partial;
+            incompleteness.silent.extend(walk.silent);
+            self.recrawl_due = self.recrawl_due.min(begun.monotonic + limits::RECRAWL_INTERVAL);
         }
     }
 }

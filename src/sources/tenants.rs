@@ -8,27 +8,27 @@ use crate::base::credentials::{CredentialKey, Credentials};
 use crate::base::limits;
 use crate::base::semaphore::{Permit, Semaphore};
 use crate::base::single_flight::lock;
-use crate::graph::client::Upstream;
-use crate::graph::client::session::Session;
+use crate::graph::client::GraphClient;
+use crate::graph::client::session::TenantSession;
 
 /// The per-tenant state `T` by credentials.
-pub(crate) struct Tenants<T> {
-    upstream: Arc<Upstream>,
+pub(crate) struct TenantCache<T> {
+    upstream: Arc<GraphClient>,
     most: usize,
-    known: Mutex<Known<T>>,
-    waiting: Arc<Waiting>,
+    known: Mutex<Entries<T>>,
+    waiting: Arc<SharedPermits>,
     make: Make<T>,
 }
 
 /// Creates the per-tenant state.
-type Make<T> = Box<dyn Fn(Session, Queue) -> T + Send + Sync>;
+type Make<T> = Box<dyn Fn(TenantSession, TenantPermits) -> T + Send + Sync>;
 
 /// The permits that all tenants share.
 ///
 /// A worker that waits for Microsoft cannot serve anyone else. So a few workers are kept free for
 /// requests that need not wait, and if there are several tenants, none can hold all permits: a slow
 /// or failing one does not delay the others.
-struct Waiting {
+struct SharedPermits {
     requests: Semaphore,
     /// For the parallel calls of crawls, beyond one for each crawl.
     calls: Semaphore,
@@ -37,13 +37,13 @@ struct Waiting {
 }
 
 /// The permits of one tenant; each of them also takes one of the shared permits.
-pub(crate) struct Queue {
-    all: Arc<Waiting>,
+pub(crate) struct TenantPermits {
+    all: Arc<SharedPermits>,
     requests: Semaphore,
     calls: Semaphore,
 }
 
-impl Waiting {
+impl SharedPermits {
     fn new(requests: usize) -> Self {
         Self {
             requests: Semaphore::new(requests),
@@ -61,27 +61,27 @@ impl Waiting {
     }
 }
 
-struct Known<T> {
+struct Entries<T> {
     tenants: HashMap<CredentialKey, (u64, Arc<T>)>,
     /// Counts uses, to find the least recently used tenant.
     uses: u64,
 }
 
-impl<T> Tenants<T> {
+impl<T> TenantCache<T> {
     /// Creates a cache of at most `most` tenants, of whose requests `waiting` may wait for
     /// Microsoft at once.
     pub(crate) fn new(
-        upstream: Arc<Upstream>,
+        upstream: Arc<GraphClient>,
         most: usize,
         waiting: usize,
-        make: impl Fn(Session, Queue) -> T + Send + Sync + 'static,
+        make: impl Fn(TenantSession, TenantPermits) -> T + Send + Sync + 'static,
     ) -> Self {
-        let known = Known { tenants: HashMap::new(), uses: 0 };
-        let (known, waiting) = (Mutex::new(known), Arc::new(Waiting::new(waiting)));
+        let known = Entries { tenants: HashMap::new(), uses: 0 };
+        let (known, waiting) = (Mutex::new(known), Arc::new(SharedPermits::new(waiting)));
         Self { upstream, most, known, waiting, make: Box::new(make) }
     }
 
-    pub(crate) fn upstream(&self) -> &Upstream {
+    pub(crate) fn upstream(&self) -> &GraphClient {
         &self.upstream
     }
 
@@ -91,15 +91,15 @@ impl<T> Tenants<T> {
     }
 
     /// Returns the tenant of `credentials`. A full cache evicts the least recently used tenant.
-    pub(crate) fn of(&self, credentials: &Credentials) -> Arc<T> {
+    pub(crate) fn get(&self, credentials: &Credentials) -> Arc<T> {
         let key = credentials.key(self.upstream.cloud());
         let mut known = lock(&self.known);
         known.uses += 1;
         let uses = known.uses;
         let (used, tenant) = known.tenants.entry(key).or_insert_with(|| {
-            let session = Session::new(credentials.clone(), Arc::clone(&self.upstream));
-            let queue = Queue::new(Arc::clone(&self.waiting));
-            (uses, Arc::new((self.make)(session, queue)))
+            let session = TenantSession::new(credentials.clone(), Arc::clone(&self.upstream));
+            let permits = TenantPermits::new(Arc::clone(&self.waiting));
+            (uses, Arc::new((self.make)(session, permits)))
         });
         *used = uses;
         let tenant = Arc::clone(tenant);
@@ -114,8 +114,8 @@ impl<T> Tenants<T> {
     }
 }
 
-impl Queue {
-    fn new(all: Arc<Waiting>) -> Self {
+impl TenantPermits {
+    fn new(all: Arc<SharedPermits>) -> Self {
         // A tenant is bounded by its share of the shared permits.
         Self { all, requests: Semaphore::new(usize::MAX), calls: Semaphore::new(usize::MAX) }
     }
@@ -137,11 +137,11 @@ mod tests {
 
     #[test]
     fn two_crawls_are_as_quick_as_can_be_and_others_have_one_call_each() {
-        let all = Arc::new(Waiting::new(1));
+        let all = Arc::new(SharedPermits::new(1));
         all.alone.store(false, Ordering::SeqCst);
-        let queue = || Queue::new(Arc::clone(&all));
-        let [a, b, c] = [queue(), queue(), queue()];
-        let most = limits::WIDTH - 1;
+        let permits = || TenantPermits::new(Arc::clone(&all));
+        let [a, b, c] = [permits(), permits(), permits()];
+        let most = limits::PARALLEL_CALLS - 1;
         let (of_a, of_b) = (a.calls(most), b.calls(most));
         assert_eq!((of_a.len(), of_b.len(), c.calls(most).len()), (most, most, 0));
         drop(of_a);
@@ -150,9 +150,11 @@ mod tests {
 
     #[test]
     fn one_of_several_has_half_of_the_permits_and_all_together_no_more_than_there_are() {
-        let take = |queue: &Queue| -> Vec<_> { (0..9).map_while(|_| queue.permit()).collect() };
-        let all = Arc::new(Waiting::new(5));
-        let [a, b, c] = [(); 3].map(|()| Queue::new(Arc::clone(&all)));
+        let take = |permits: &TenantPermits| -> Vec<_> {
+            (0..9).map_while(|_| permits.permit()).collect()
+        };
+        let all = Arc::new(SharedPermits::new(5));
+        let [a, b, c] = [(); 3].map(|()| TenantPermits::new(Arc::clone(&all)));
         all.alone.store(false, Ordering::SeqCst);
         let (of_a, of_b, of_c) = (take(&a), take(&b), take(&c));
         assert_eq!((of_a.len(), of_b.len(), of_c.len()), (2, 2, 1));
@@ -160,8 +162,8 @@ mod tests {
         all.alone.store(true, Ordering::SeqCst);
         assert_eq!(take(&a).len(), 5);
         assert_eq!(take(&b).len(), 5);
-        let small = Arc::new(Waiting::new(1));
+        let small = Arc::new(SharedPermits::new(1));
         small.alone.store(false, Ordering::SeqCst);
-        assert!(Queue::new(small).permit().is_some());
+        assert!(TenantPermits::new(small).permit().is_some());
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::alerts::observable::Observable;
-use crate::base::error::{Error, WireError, foreign};
+use crate::base::error::{Error, WireError, sanitized};
 use crate::base::error_text::RETIRED;
 use crate::base::limits;
 use crate::base::time::Timestamp;
@@ -14,135 +14,135 @@ use crate::base::time::Timestamp;
 /// One reason why an answer may be incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Shortfall {
+pub enum Warning {
     /// The first crawl is still running.
-    Loading {
+    InitialLoadRunning {
         /// Alerts loaded so far.
         alerts: usize,
         /// All alerts after this time are loaded, if that is known.
-        back_to: Option<Timestamp>,
+        complete_since: Option<Timestamp>,
         /// Start of the look-back window.
         window: Timestamp,
     },
     /// The first crawl failed part-way.
-    Interrupted {
+    InitialLoadFailed {
         /// Alerts loaded so far.
         alerts: usize,
         /// All alerts after this time are loaded, if that is known.
-        back_to: Option<Timestamp>,
+        complete_since: Option<Timestamp>,
         /// Start of the look-back window.
         window: Timestamp,
         /// The cause.
         why: Error,
     },
     /// The refresh did not finish by the request's deadline.
-    Refreshing {
+    RefreshRunning {
         /// When the alerts were last known to be complete.
         as_of: Timestamp,
     },
     /// The refresh failed.
-    Stale {
+    RefreshFailed {
         /// When the alerts were last known to be complete.
         as_of: Timestamp,
         /// The cause.
         why: Error,
     },
     /// The tenant has more alerts than the index keeps.
-    Cut {
+    IndexFull {
         /// Alerts in the index.
         kept: usize,
         /// Time of the oldest of them.
-        back_to: Timestamp,
+        complete_since: Timestamp,
     },
     /// Providers behind Graph did not answer.
-    Partial {
+    ProvidersFailed {
         /// When Graph first reported it.
         since: Timestamp,
         /// The providers that Graph names; may be empty.
         providers: Vec<String>,
     },
     /// Microsoft's paging was inconsistent.
-    Doubtful,
+    PagingInconsistent,
     /// The queries for some observables failed, or did not finish.
-    Unanswered {
+    QueriesFailed {
         /// The observables.
         observables: Vec<Observable>,
         /// The cause.
         why: Error,
     },
     /// `RELAY_LOOKBACK` is longer than advanced hunting reaches.
-    Reach {
+    LookbackTooLong {
         /// How far back it reaches.
-        back_to: Timestamp,
+        complete_since: Timestamp,
     },
     /// Hunting found more rows than the relay reads.
-    Rows {
+    HuntingRowLimit {
         /// Time of the oldest row read.
-        back_to: Timestamp,
+        complete_since: Timestamp,
     },
     /// Alerts found by hunting were not fetched.
-    NotRead {
+    AlertsNotFetched {
         /// Number of alerts.
         alerts: usize,
-        /// The cause; `None` if they exceed [`limits::HUNTED_ALERTS`].
+        /// The cause; `None` if they exceed [`limits::HUNTING_ALERTS_MAX`].
         why: Option<Error>,
     },
     /// Alerts found by hunting do not exist in Graph.
-    Gone {
+    AlertsMissing {
         /// Their ids.
         alerts: Vec<Arc<str>>,
     },
     /// Alerts found by hunting do not contain the observable.
-    Unconfirmed {
+    MatchesNotConfirmed {
         /// Their ids.
         alerts: Vec<Arc<str>>,
     },
     /// The SHA-1 of these hashes could not be looked up in the device tables.
-    Unbridged {
+    Sha256NotResolvable {
         /// The hashes.
         observables: Vec<Observable>,
     },
     /// The legacy API has more alerts than are shown.
-    More {
+    MoreAlertsExist {
         /// Alerts shown per observable.
         limit: usize,
         /// The observables.
         observables: Vec<Observable>,
     },
     /// The legacy API returned no alert at all: it may have been switched off.
-    Retired,
+    ApiRetired,
     /// The legacy API skips providers that do not support its filters.
-    Unfiltered {
+    ProvidersNotSearchable {
         /// Whether only the original's filter was accepted.
         plain: bool,
     },
     /// Alerts that could not be parsed.
-    Unreadable {
+    AlertsUnparsable {
         /// Number of alerts.
         alerts: usize,
     },
     /// More alerts mention an observable than are shown.
-    TooMany {
+    PerObservableLimit {
         /// Alerts shown per observable.
         limit: usize,
         /// The observables, and how many alerts mention each.
         observables: Vec<(Observable, usize)>,
     },
     /// The complete answer would exceed the size limit.
-    TooLarge {
+    ResponseTooLarge {
         /// Sightings in the answer.
         kept: usize,
         /// Sightings found.
         found: usize,
     },
     /// Values that are not valid for their type, and so were not searched.
-    NotSearched {
+    InvalidValues {
         /// Type and value of each observable.
         observables: Vec<(&'static str, String)>,
     },
 }
 
-impl Shortfall {
+impl Warning {
     /// Returns the warning as an item of `errors`.
     pub fn wire(&self) -> WireError {
         WireError { kind: "warning", code: self.code(), message: self.message() }
@@ -157,60 +157,60 @@ impl Shortfall {
                 None => groups.push((vec![observable], why)),
             }
         }
-        let group = |(observables, why)| Self::Unanswered { observables, why };
+        let group = |(observables, why)| Self::QueriesFailed { observables, why };
         groups.into_iter().map(group).collect()
     }
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Loading { .. } | Self::Refreshing { .. } => "gateway timeout",
-            Self::Interrupted { why, .. }
-            | Self::Stale { why, .. }
-            | Self::Unanswered { why, .. }
-            | Self::NotRead { why: Some(why), .. } => why.code(),
-            Self::Cut { .. }
-            | Self::TooMany { .. }
-            | Self::TooLarge { .. }
-            | Self::Rows { .. }
-            | Self::NotRead { why: None, .. }
-            | Self::More { .. } => "too-many-messages-warning",
-            Self::Reach { .. } => "timerange error",
-            Self::Gone { .. } | Self::Retired => "not found",
-            Self::Partial { .. } => "service unavailable",
-            Self::Doubtful
-            | Self::Unconfirmed { .. }
-            | Self::Unbridged { .. }
-            | Self::Unfiltered { .. }
-            | Self::Unreadable { .. } => "unknown",
-            Self::NotSearched { .. } => "invalid argument",
+            Self::InitialLoadRunning { .. } | Self::RefreshRunning { .. } => "gateway timeout",
+            Self::InitialLoadFailed { why, .. }
+            | Self::RefreshFailed { why, .. }
+            | Self::QueriesFailed { why, .. }
+            | Self::AlertsNotFetched { why: Some(why), .. } => why.code(),
+            Self::IndexFull { .. }
+            | Self::PerObservableLimit { .. }
+            | Self::ResponseTooLarge { .. }
+            | Self::HuntingRowLimit { .. }
+            | Self::AlertsNotFetched { why: None, .. }
+            | Self::MoreAlertsExist { .. } => "too-many-messages-warning",
+            Self::LookbackTooLong { .. } => "timerange error",
+            Self::AlertsMissing { .. } | Self::ApiRetired => "not found",
+            Self::ProvidersFailed { .. } => "service unavailable",
+            Self::PagingInconsistent
+            | Self::MatchesNotConfirmed { .. }
+            | Self::Sha256NotResolvable { .. }
+            | Self::ProvidersNotSearchable { .. }
+            | Self::AlertsUnparsable { .. } => "unknown",
+            Self::InvalidValues { .. } => "invalid argument",
         }
     }
 
     fn message(&self) -> String {
         match self {
-            Self::Loading { alerts, back_to, window } => format!(
+            Self::InitialLoadRunning { alerts, complete_since, window } => format!(
                 "The alerts since {window} are still being loaded from Microsoft; {}. \
                  Please try again in a minute.",
-                so_far(*alerts, *back_to)
+                so_far(*alerts, *complete_since)
             ),
-            Self::Interrupted { alerts, back_to, window, why } => format!(
+            Self::InitialLoadFailed { alerts, complete_since, window, why } => format!(
                 "Some alerts since {window} could not be loaded from Microsoft; {}. {}",
-                so_far(*alerts, *back_to),
+                so_far(*alerts, *complete_since),
                 why.message()
             ),
-            Self::Refreshing { as_of } => format!(
+            Self::RefreshRunning { as_of } => format!(
                 "Microsoft did not answer in time; alerts created or changed since {as_of} may \
                  be missing from this answer."
             ),
-            Self::Stale { as_of, why } => format!(
+            Self::RefreshFailed { as_of, why } => format!(
                 "Alerts created or changed since {as_of} may be missing from this answer. {}",
                 why.message()
             ),
-            Self::Cut { kept, back_to } => format!(
+            Self::IndexFull { kept, complete_since } => format!(
                 "Only the newest {kept} alerts are searched (RELAY_MAX_ALERTS); alerts before \
-                 {back_to} are missing from this answer."
+                 {complete_since} are missing from this answer."
             ),
-            Self::Partial { since, providers } => {
+            Self::ProvidersFailed { since, providers } => {
                 let who = match providers.is_empty() {
                     true => "an unnamed provider".to_owned(),
                     false => first_three(providers.iter().cloned()),
@@ -220,62 +220,64 @@ impl Shortfall {
                      may be missing from this answer."
                 )
             }
-            Self::Doubtful => "Microsoft's paging was inconsistent; some alerts may be missing \
+            Self::PagingInconsistent => {
+                "Microsoft's paging was inconsistent; some alerts may be missing \
                                from this answer. The relay reads them again within minutes."
-                .to_owned(),
-            Self::Unanswered { observables, why } => {
+                    .to_owned()
+            }
+            Self::QueriesFailed { observables, why } => {
                 format!("Not searched, or only in part: {}. {}", named(observables), why.message())
             }
-            Self::Reach { back_to } => format!(
+            Self::LookbackTooLong { complete_since } => format!(
                 "Microsoft's advanced hunting reaches back 30 days, less than RELAY_LOOKBACK; \
-                 alerts before {back_to} are missing from this answer."
+                 alerts before {complete_since} are missing from this answer."
             ),
-            Self::Rows { back_to } => format!(
+            Self::HuntingRowLimit { complete_since } => format!(
                 "Microsoft's advanced hunting found more than the relay can read; alerts before \
-                 {back_to} may be missing from this answer. {FEWER}"
+                 {complete_since} may be missing from this answer. {FEWER}"
             ),
-            Self::NotRead { alerts, why: None } => format!(
+            Self::AlertsNotFetched { alerts, why: None } => format!(
                 "Only {} alerts are fetched for one request; {alerts} more were found and are \
                  missing from this answer. {FEWER}",
-                limits::HUNTED_ALERTS
+                limits::HUNTING_ALERTS_MAX
             ),
-            Self::NotRead { alerts, why: Some(why) } => format!(
+            Self::AlertsNotFetched { alerts, why: Some(why) } => format!(
                 "{alerts} of the alerts found could not be fetched and are missing from this \
                  answer. {}",
                 why.message()
             ),
-            Self::Gone { alerts } => format!(
+            Self::AlertsMissing { alerts } => format!(
                 "Microsoft's advanced hunting lists alerts that Microsoft Graph does not return; \
                  they are missing from this answer: {}.",
-                first_three(alerts.iter().map(|id| foreign(id)))
+                first_three(alerts.iter().map(|id| sanitized(id)))
             ),
-            Self::Unconfirmed { alerts } => format!(
+            Self::MatchesNotConfirmed { alerts } => format!(
                 "Microsoft's advanced hunting lists alerts in which the relay did not find the \
                  observable; they are missing from this answer. Check them in the portal: {}.",
-                first_three(alerts.iter().map(|id| foreign(id)))
+                first_three(alerts.iter().map(|id| sanitized(id)))
             ),
-            Self::Unbridged { observables } => format!(
+            Self::Sha256NotResolvable { observables } => format!(
                 "Searched by SHA-256 only, which few alerts in Microsoft's advanced hunting \
                  contain; a search by SHA-1 needs a licence for Microsoft Defender for Endpoint: \
                  {}.",
                 named(observables)
             ),
-            Self::More { limit, observables } => format!(
+            Self::MoreAlertsExist { limit, observables } => format!(
                 "Microsoft has more alerts than are shown ({limit} for each observable): {}.",
                 named(observables)
             ),
-            Self::Retired => RETIRED.to_owned(),
-            Self::Unfiltered { plain } => {
+            Self::ApiRetired => RETIRED.to_owned(),
+            Self::ProvidersNotSearchable { plain } => {
                 let places = if *plain { PLAINLY } else { "" };
                 format!("{UNFILTERED}{places}")
             }
-            Self::Unreadable { alerts } => format!(
+            Self::AlertsUnparsable { alerts } => format!(
                 "{alerts} of Microsoft's alerts could not be parsed and are missing from this \
                  answer."
             ),
-            Self::TooMany { limit, observables } => {
+            Self::PerObservableLimit { limit, observables } => {
                 let each = |(observable, count): &(Observable, usize)| {
-                    let value = foreign(observable.value());
+                    let value = sanitized(observable.value());
                     format!("{count} for {} {value}", observable.kind().word())
                 };
                 format!(
@@ -284,12 +286,12 @@ impl Shortfall {
                     first_three(observables.iter().map(each))
                 )
             }
-            Self::TooLarge { kept, found } => format!(
+            Self::ResponseTooLarge { kept, found } => format!(
                 "More alerts were found than fit into one answer: it has the newest {kept} of \
                  {found} sightings. {FEWER}"
             ),
-            Self::NotSearched { observables } => {
-                let each = |(kind, value): &(&str, String)| format!("{kind} {}", foreign(value));
+            Self::InvalidValues { observables } => {
+                let each = |(kind, value): &(&str, String)| format!("{kind} {}", sanitized(value));
                 format!(
                     "Not searched, because the value is not valid for its type: {}.",
                     first_three(observables.iter().map(each))
@@ -310,15 +312,15 @@ const PLAINLY: &str = " It accepts only simple filters, so only one property of 
 
 fn named(observables: &[Observable]) -> String {
     let each = |observable: &Observable| {
-        format!("{} {}", observable.kind().word(), foreign(observable.value()))
+        format!("{} {}", observable.kind().word(), sanitized(observable.value()))
     };
     first_three(observables.iter().map(each))
 }
 
-fn so_far(alerts: usize, back_to: Option<Timestamp>) -> String {
-    match back_to {
-        Some(back_to) => {
-            format!("so far {alerts} have been searched, including all after {back_to}")
+fn so_far(alerts: usize, complete_since: Option<Timestamp>) -> String {
+    match complete_since {
+        Some(complete_since) => {
+            format!("so far {alerts} have been searched, including all after {complete_since}")
         }
         None => format!("so far {alerts} have been searched"),
     }

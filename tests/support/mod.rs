@@ -19,13 +19,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use graph_relay::base::credentials::{Credentials, Secret, TenantId};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{self, Action, Response, Transport};
-use graph_relay::base::log::Events;
+use graph_relay::base::log::Logger;
 use graph_relay::base::time::{Clock, Deadline, Now, Timestamp};
 use graph_relay::relay::api::{Api, Request};
-use graph_relay::relay::auth::Trust;
+use graph_relay::relay::auth::Authenticator;
 use graph_relay::relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::relay::{Relay, Settings};
-use graph_relay::simulator::faults::{Fault, On};
+use graph_relay::simulator::faults::{Endpoint, Fault};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sources::AlertSource;
 use graph_relay::sources::alerts_v2::SyncSettings;
@@ -96,16 +96,16 @@ pub(crate) enum Step {
     Answer(u16, String),
     Fail(TransportError),
     /// It waits for a word.
-    Hold(Receiver<()>),
+    Block(Receiver<()>),
     /// It waits for a word, and has then been given up.
-    Lose(Receiver<()>),
+    BlockThenTimeOut(Receiver<()>),
     /// The transport panics.
     Panic,
-    Pass,
+    Forward,
 }
 
 /// The wire between relay and simulator.
-pub(crate) struct Wire {
+pub(crate) struct FaultyTransport {
     pub(crate) simulator: Simulator,
     log: Mutex<Vec<String>>,
     seen: Mutex<Vec<http::Request>>,
@@ -113,7 +113,7 @@ pub(crate) struct Wire {
     script: Mutex<Vec<(Kind, Step)>>,
 }
 
-impl Wire {
+impl FaultyTransport {
     pub(crate) fn new(simulator: Simulator) -> Self {
         Self {
             simulator,
@@ -131,10 +131,10 @@ impl Wire {
             _ if kind == Kind::Keys => return self.script.lock().unwrap().push((kind, step)),
             Step::Answer(status, body) => Fault::answer(status, None, &body),
             Step::Fail(error) => Fault::Fail(error),
-            Step::Hold(_) | Step::Lose(_) | Step::Panic => {
+            Step::Block(_) | Step::BlockThenTimeOut(_) | Step::Panic => {
                 return self.script.lock().unwrap().push((kind, step));
             }
-            Step::Pass => {
+            Step::Forward => {
                 self.script.lock().unwrap().push((kind, step));
                 Fault::None
             }
@@ -145,11 +145,11 @@ impl Wire {
     /// The next request of `kind` meets `fault`.
     pub(crate) fn fault(&self, kind: Kind, fault: Fault) {
         let on = match kind {
-            Kind::Token => On::Token,
-            Kind::List => On::Graph,
-            Kind::Hunting => On::Hunting,
-            Kind::Batch => On::Batch,
-            Kind::Part => On::Part,
+            Kind::Token => Endpoint::Token,
+            Kind::List => Endpoint::Graph,
+            Kind::Hunting => Endpoint::Hunting,
+            Kind::Batch => Endpoint::Batch,
+            Kind::Part => Endpoint::Part,
             Kind::Keys => unreachable!("the simulator publishes no keys"),
         };
         self.simulator.schedule(on, fault);
@@ -165,7 +165,7 @@ impl Wire {
     /// The next request of `kind` waits until told to go on.
     pub(crate) fn hold(&self, kind: Kind) -> Sender<()> {
         let (sender, receiver) = channel();
-        self.next(kind, Step::Hold(receiver));
+        self.next(kind, Step::Block(receiver));
         sender
     }
 
@@ -196,14 +196,14 @@ impl Wire {
     }
 }
 
-impl Transport for Wire {
+impl Transport for FaultyTransport {
     fn send(&self, request: &http::Request, timeout: Duration) -> Result<Response, TransportError> {
         let (kind, note) = match &request.action {
             Action::PostForm(_) => (Kind::Token, "token".to_owned()),
-            Action::PostQuery(_) if request.url.ends_with("$batch") => {
+            Action::PostReadOnly(_) if request.url.ends_with("$batch") => {
                 (Kind::Batch, "batch".to_owned())
             }
-            Action::PostQuery(_) => (Kind::Hunting, "hunting".to_owned()),
+            Action::PostReadOnly(_) => (Kind::Hunting, "hunting".to_owned()),
             Action::Get if request.url.ends_with("/jwks") => (Kind::Keys, request.url.clone()),
             Action::Get => (Kind::List, note(&request.url)),
             other => unreachable!("the relay does not send {other:?}"),
@@ -213,16 +213,16 @@ impl Transport for Wire {
         let step = {
             let mut script = self.script.lock().unwrap();
             let found = script.iter().position(|(wanted, _)| *wanted == kind);
-            found.map_or(Step::Pass, |at| script.remove(at).1)
+            found.map_or(Step::Forward, |at| script.remove(at).1)
         };
         match step {
             // Whoever holds the other end may just drop it.
-            Step::Hold(word) => {
+            Step::Block(word) => {
                 self.holding.fetch_add(1, Ordering::SeqCst);
                 let _ = word.recv();
                 self.holding.fetch_sub(1, Ordering::SeqCst);
             }
-            Step::Lose(word) => {
+            Step::BlockThenTimeOut(word) => {
                 let _ = word.recv();
                 return Err(TransportError::Timeout { after: timeout });
             }
@@ -231,7 +231,7 @@ impl Transport for Wire {
                 return Ok(Response { status, body: body.into_bytes(), ..Response::default() });
             }
             Step::Fail(error) => return Err(error),
-            Step::Pass => {}
+            Step::Forward => {}
         }
         self.simulator.send(request, timeout)
     }
@@ -255,9 +255,9 @@ fn note(url: &str) -> String {
 }
 
 /// A relay, its wire, and whoever asks.
-pub(crate) struct World {
+pub(crate) struct TestRelay {
     pub(crate) clock: TestClock,
-    pub(crate) wire: Arc<Wire>,
+    pub(crate) wire: Arc<FaultyTransport>,
     pub(crate) api: Arc<Api>,
     pub(crate) events: Arc<Mutex<Vec<String>>>,
 }
@@ -292,11 +292,11 @@ impl Setup {
         Self { alerts, ..Self::default() }
     }
 
-    pub(crate) fn build(self) -> World {
+    pub(crate) fn build(self) -> TestRelay {
         let clock = TestClock::new();
         let simulator =
             Simulator::new(self.behaviour, clock.clock()).with_tenant(credentials(), self.alerts);
-        let wire = Arc::new(Wire::new(simulator));
+        let wire = Arc::new(FaultyTransport::new(simulator));
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
         let settings = Settings::default()
@@ -304,15 +304,15 @@ impl Setup {
             .with_sync(self.sync)
             .with_entities_limit(self.entities_limit)
             .with_request_timeout(self.request_timeout);
-        let hear = Events::new(move |event| heard.lock().unwrap().push(format!("{event:?}")));
+        let hear = Logger::new(move |event| heard.lock().unwrap().push(format!("{event:?}")));
         let transport: Arc<dyn Transport> = wire.clone();
-        let trust = Trust::new(self.verifier, &transport, &clock.clock(), &hear);
+        let trust = Authenticator::new(self.verifier, &transport, &clock.clock(), &hear);
         let relay = Relay::new(settings, transport, clock.clock(), hear);
-        World { clock, wire, api: Arc::new(Api::new(relay, trust)), events }
+        TestRelay { clock, wire, api: Arc::new(Api::new(relay, trust)), events }
     }
 }
 
-impl World {
+impl TestRelay {
     pub(crate) fn new() -> Self {
         Setup::default().build()
     }
@@ -363,7 +363,7 @@ impl World {
             body: Ok(body.as_bytes()),
         };
         let deadline = Deadline::after(span, self.api.relay().now());
-        self.api.handle_within(room, request, deadline).body
+        self.api.handle_up_to(room, request, deadline).body
     }
 
     pub(crate) fn health(&self) -> Value {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::alerts::observable::{Kind, Observable};
 use crate::base::cloud::BaseUrl;
-use crate::base::time::parse_span;
+use crate::base::time::parse_duration;
 use crate::cli::module::api::Region;
 use crate::sources::AlertSource;
 
@@ -43,7 +43,7 @@ pub enum Command {
     /// Generate a `SECRET_KEY`.
     NewKey,
     /// Sign a token.
-    Sign(Sign),
+    Sign(SignArgs),
     /// Manage the relay's module in XDR.
     Module(Module),
     /// Print the manual page.
@@ -86,7 +86,7 @@ pub struct Demo {
 
 /// The arguments of `token sign`; the environment supplies what is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sign {
+pub struct SignArgs {
     /// The tenant.
     pub tenant: Option<String>,
     /// The application.
@@ -103,7 +103,7 @@ pub struct Sign {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     /// The action.
-    pub deed: Deed,
+    pub deed: ModuleAction,
     /// The organisation's region.
     pub region: Option<Region>,
     /// The API's URL, instead of the region's.
@@ -128,7 +128,7 @@ pub struct Module {
 
 /// An action on a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum ModuleAction {
     /// Create it.
     Add,
     /// Update it from the file.
@@ -213,11 +213,11 @@ fn command(name: &str, words: &[&str]) -> Result<Command, String> {
         "demo" => Command::Demo(demo(&given)?),
         "key new" => Command::NewKey,
         "token sign" => Command::Sign(sign(&given)?),
-        "module add" => Command::Module(module(Deed::Add, &given)?),
-        "module edit" => Command::Module(module(Deed::Edit, &given)?),
-        "module remove" => Command::Module(module(Deed::Remove, &given)?),
-        "module list" => Command::Module(module(Deed::List, &given)?),
-        "module type" => Command::Module(module(Deed::Type, &given)?),
+        "module add" => Command::Module(module(ModuleAction::Add, &given)?),
+        "module edit" => Command::Module(module(ModuleAction::Edit, &given)?),
+        "module remove" => Command::Module(module(ModuleAction::Remove, &given)?),
+        "module list" => Command::Module(module(ModuleAction::List, &given)?),
+        "module type" => Command::Module(module(ModuleAction::Type, &given)?),
         "manual" => Command::Manual,
         _ => Command::Serve,
     })
@@ -332,17 +332,17 @@ fn observe(given: &Arguments<'_>) -> Result<Command, String> {
     Ok(Command::Observe { observables, bundle: given.has("--bundle") })
 }
 
-fn sign(given: &Arguments<'_>) -> Result<Sign, String> {
-    Ok(Sign {
+fn sign(given: &Arguments<'_>) -> Result<SignArgs, String> {
+    Ok(SignArgs {
         tenant: given.text("--tenant-id"),
         application: given.text("--application-id"),
         secret_file: given.value("--client-secret-file").map(PathBuf::from),
-        expires: given.parsed("--expires", parse_span)?,
+        expires: given.parsed("--expires", parse_duration)?,
         audience: given.text("--audience"),
     })
 }
 
-fn module(deed: Deed, given: &Arguments<'_>) -> Result<Module, String> {
+fn module(deed: ModuleAction, given: &Arguments<'_>) -> Result<Module, String> {
     let password = given.value("--client-password");
     // Arguments are visible to every user of the machine.
     if password.is_some_and(|password| password != "-") {
@@ -376,7 +376,7 @@ mod tests {
         Command::parse(&words)
     }
 
-    fn of(deed: Deed) -> Module {
+    fn of(deed: ModuleAction) -> Module {
         let row = COMMANDS.iter().find(|row| row.name == "serve").unwrap();
         module(deed, &Arguments::parse(row, &[]).unwrap().unwrap()).unwrap()
     }
@@ -413,8 +413,8 @@ mod tests {
                 "demo --faults=7 --once",
                 Command::Demo(Demo { once: true, faults: Some(7), ..Demo::default() }),
             ),
-            ("token sign", Command::Sign(Sign::default())),
-            ("module add", Command::Module(of(Deed::Add))),
+            ("token sign", Command::Sign(SignArgs::default())),
+            ("module add", Command::Module(of(ModuleAction::Add))),
             (
                 "module edit --region eu --settings s.json --id 1 --dry-run",
                 Command::Module(Module {
@@ -422,7 +422,7 @@ mod tests {
                     settings: Some("s.json".into()),
                     id: Some("1".to_owned()),
                     dry_run: true,
-                    ..of(Deed::Edit)
+                    ..of(ModuleAction::Edit)
                 }),
             ),
             // With the options of the `relay` tool.
@@ -432,7 +432,7 @@ mod tests {
                     client: Some("client-1".to_owned()),
                     password_from_stdin: true,
                     settings: Some("s.json".into()),
-                    ..of(Deed::Remove)
+                    ..of(ModuleAction::Remove)
                 }),
             ),
             (
@@ -440,10 +440,10 @@ mod tests {
                 Command::Module(Module {
                     json: true,
                     api: BaseUrl::parse("http://127.0.0.1:1").ok(),
-                    ..of(Deed::List)
+                    ..of(ModuleAction::List)
                 }),
             ),
-            ("module type", Command::Module(of(Deed::Type))),
+            ("module type", Command::Module(of(ModuleAction::Type))),
             ("manual", Command::Manual),
             ("completions bash", Command::Completions(Shell::Bash)),
             ("completions zsh", Command::Completions(Shell::Zsh)),

@@ -210,8 +210,8 @@ impl Config {
             ..values.cloud
         };
         // One request for each worker, or as many as it sends in parallel, and those of a crawl.
-        let at_once = if source == AlertSource::Legacy { limits::WIDTH } else { 1 };
-        let connections = (workers * at_once).max(limits::WIDTH);
+        let at_once = if source == AlertSource::Legacy { limits::PARALLEL_CALLS } else { 1 };
+        let connections = (workers * at_once).max(limits::PARALLEL_CALLS);
         let (secrets, hosts) = (values.keys, values.jwks_hosts);
         let has_way = !secrets.is_empty() || !hosts.is_empty();
         let verifier =
@@ -340,7 +340,7 @@ pub fn describe(variables: &[Variable]) -> String {
 }
 
 /// Returns every variable with its value, secrets hidden, and where it comes from.
-pub fn effective(environment: &Environment) -> Vec<String> {
+pub fn dump(environment: &Environment) -> Vec<String> {
     let each = |variable: &Variable| {
         let Variable { name, default, secret, .. } = variable;
         let file = format!("{name}_FILE");

@@ -10,7 +10,7 @@ use crate::base::cloud::{BaseUrl, Cloud};
 use crate::base::credentials::{Secret, TenantId};
 use crate::base::limits;
 use crate::base::log::Level;
-use crate::base::time::{parse_span, render_span};
+use crate::base::time::{parse_duration, render_duration};
 use crate::cli::stderr_log::LogFormat;
 use crate::relay::jwks;
 use crate::relay::jwt::SigningKey;
@@ -307,9 +307,9 @@ fn number(text: &str, most: usize) -> Result<usize, String> {
 }
 
 fn span(text: &str, most: Duration) -> Result<Duration, String> {
-    let span = parse_span(text).map_err(|error| error.to_string())?;
+    let span = parse_duration(text).map_err(|error| error.to_string())?;
     if span.is_zero() || span > most {
-        return Err(format!("must be more than zero and at most {}", render_span(most)));
+        return Err(format!("must be more than zero and at most {}", render_duration(most)));
     }
     Ok(span)
 }

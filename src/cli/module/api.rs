@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::error::Problem;
+use super::error::XdrError;
 use super::instance::Instance;
 use crate::base::cloud::BaseUrl;
 use crate::base::credentials::Secret;
@@ -114,7 +114,7 @@ pub fn token_request(base: &BaseUrl, client: &Client) -> Request {
 ///
 /// # Errors
 /// When there is none.
-pub fn token_of(response: &Response) -> Result<Secret, Problem> {
+pub fn token_of(response: &Response) -> Result<Secret, XdrError> {
     #[derive(Deserialize)]
     struct Wire {
         access_token: Box<str>,
@@ -122,7 +122,7 @@ pub fn token_of(response: &Response) -> Result<Secret, Problem> {
     let wire: Wire = read(response, "access token")?;
     // The token becomes a header.
     if wire.access_token.is_empty() || !wire.access_token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Problem::Unexpected("access token"));
+        return Err(XdrError::Unexpected("access token"));
     }
     Ok(Secret::new(wire.access_token))
 }
@@ -132,7 +132,7 @@ pub fn token_of(response: &Response) -> Result<Secret, Problem> {
 ///
 /// # Errors
 /// When the response is not a list of modules.
-pub fn instances_of(response: &Response) -> Result<Vec<Instance>, Problem> {
+pub fn instances_of(response: &Response) -> Result<Vec<Instance>, XdrError> {
     read(response, "list of modules")
 }
 
@@ -149,12 +149,12 @@ pub struct ModuleType {
 ///
 /// # Errors
 /// When the response is not a list of types.
-pub fn types_of(response: &Response) -> Result<Vec<ModuleType>, Problem> {
+pub fn types_of(response: &Response) -> Result<Vec<ModuleType>, XdrError> {
     read(response, "list of types")
 }
 
-fn read<T: DeserializeOwned>(response: &Response, expected: &'static str) -> Result<T, Problem> {
-    serde_json::from_slice(&response.body).map_err(|_| Problem::Unexpected(expected))
+fn read<T: DeserializeOwned>(response: &Response, expected: &'static str) -> Result<T, XdrError> {
+    serde_json::from_slice(&response.body).map_err(|_| XdrError::Unexpected(expected))
 }
 
 fn accept() -> Vec<(String, String)> {
@@ -211,7 +211,7 @@ mod tests {
         };
         assert_eq!(answer(r#"{"access_token":"t","expires_in":600}"#), Ok(Secret::new("t")));
         for body in ["", "{}", r#"{"access_token":""}"#, r#"{"access_token":"a\nb"}"#] {
-            assert_eq!(answer(body), Err(Problem::Unexpected("access token")), "{body}");
+            assert_eq!(answer(body), Err(XdrError::Unexpected("access token")), "{body}");
         }
     }
 
@@ -223,7 +223,11 @@ mod tests {
         let one = r#"{"id":"1","name":"n","module_type_id":"t"}"#;
         assert_eq!(answer(&format!("[{one}]")).unwrap().len(), 1);
         for body in ["", "{}", r#"[{"id":"1"}]"#, r#"{"data":[]}"#] {
-            assert_eq!(answer(body).unwrap_err(), Problem::Unexpected("list of modules"), "{body}");
+            assert_eq!(
+                answer(body).unwrap_err(),
+                XdrError::Unexpected("list of modules"),
+                "{body}"
+            );
         }
     }
 }

@@ -7,12 +7,12 @@ use crate::base::credentials::Secret;
 use crate::base::http::{Request, Response, Transport};
 use crate::base::limits;
 use crate::cli::module::api::{self, Call, Client, ModuleType};
-use crate::cli::module::error::Problem;
+use crate::cli::module::error::XdrError;
 use crate::cli::module::instance::Instance;
 use crate::cli::module::plan::Plan;
 
 /// A client of XDR's API.
-pub struct Registrar {
+pub struct XdrClient {
     base: BaseUrl,
     client: Client,
     transport: Arc<dyn Transport>,
@@ -21,7 +21,7 @@ pub struct Registrar {
     secrets: Vec<Secret>,
 }
 
-impl Registrar {
+impl XdrClient {
     /// Creates a client of the API at `base`. Messages never contain parts of `secrets` or of the
     /// client's password.
     pub fn new(
@@ -38,7 +38,7 @@ impl Registrar {
     ///
     /// # Errors
     /// When the list cannot be read.
-    pub fn instances(&mut self) -> Result<Vec<Instance>, Problem> {
+    pub fn instances(&mut self) -> Result<Vec<Instance>, XdrError> {
         api::instances_of(&self.call(&Call::Instances)?)
     }
 
@@ -46,7 +46,7 @@ impl Registrar {
     ///
     /// # Errors
     /// When the list cannot be read.
-    pub fn types(&mut self) -> Result<Vec<ModuleType>, Problem> {
+    pub fn types(&mut self) -> Result<Vec<ModuleType>, XdrError> {
         api::types_of(&self.call(&Call::Types)?)
     }
 
@@ -55,7 +55,7 @@ impl Registrar {
     /// # Errors
     /// When XDR rejects it or does not answer. After a broken connection or a time-out, it may have
     /// been carried out all the same.
-    pub fn carry_out(&mut self, plan: &Plan) -> Result<(), Problem> {
+    pub fn carry_out(&mut self, plan: &Plan) -> Result<(), XdrError> {
         match call_of(plan) {
             Some(call) => self.call(&call).map(|_| ()),
             None => Ok(()),
@@ -64,7 +64,7 @@ impl Registrar {
 
     /// Sends one request, and once more with a new token after a 401: tokens last ten minutes and
     /// can be revoked.
-    fn call(&mut self, call: &Call<'_>) -> Result<Response, Problem> {
+    fn call(&mut self, call: &Call<'_>) -> Result<Response, XdrError> {
         let mut refused = false;
         loop {
             let token = match self.token.take() {
@@ -73,7 +73,7 @@ impl Registrar {
             };
             let answer = self.send(&call.request(&self.base, token.clone()));
             match answer {
-                Err(Problem::Client) if !refused => refused = true,
+                Err(XdrError::Client) if !refused => refused = true,
                 answer => {
                     self.token = Some(token);
                     return answer;
@@ -82,11 +82,11 @@ impl Registrar {
         }
     }
 
-    fn send(&self, request: &Request) -> Result<Response, Problem> {
+    fn send(&self, request: &Request) -> Result<Response, XdrError> {
         let response = self.transport.send(request, limits::CALL_TIMEOUT)?;
         match response.status {
             200..=299 => Ok(response),
-            _ => Err(Problem::of(&response, &self.secrets)),
+            _ => Err(XdrError::from_response(&response, &self.secrets)),
         }
     }
 }

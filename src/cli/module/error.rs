@@ -5,12 +5,12 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::base::credentials::Secret;
-use crate::base::error::{TransportError, foreign};
+use crate::base::error::{TransportError, sanitized};
 use crate::base::http::Response;
 
 /// Why a request to XDR failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum XdrError {
     /// The API client's ID or password is wrong, or it belongs to another region.
     Client,
     /// The API client lacks a scope.
@@ -35,15 +35,15 @@ pub enum Problem {
     Transport(TransportError),
 }
 
-impl Problem {
+impl XdrError {
     /// Returns the error that a response means. Text that could contain part of one of `secrets` is
     /// withheld.
-    pub fn of(response: &Response, secrets: &[Secret]) -> Self {
+    pub fn from_response(response: &Response, secrets: &[Secret]) -> Self {
         match response.status {
             401 => Self::Client,
             403 => Self::Scope,
             404 => Self::NotFound,
-            429 => Self::Throttled { retry_after: response.header("retry-after").map(foreign) },
+            429 => Self::Throttled { retry_after: response.header("retry-after").map(sanitized) },
             status => Self::Status { status, said: said(&response.body, secrets) },
         }
     }
@@ -67,21 +67,21 @@ fn said(body: &[u8], secrets: &[Secret]) -> String {
     if beginnings.any(|beginning| text.contains(beginning)) {
         return "[withheld: it repeats a secret]".to_owned();
     }
-    if text.is_empty() { "no reason given".to_owned() } else { foreign(&text) }
+    if text.is_empty() { "no reason given".to_owned() } else { sanitized(&text) }
 }
 
 /// The length in bytes from which a match with part of a secret is no coincidence.
 const WORD: usize = 8;
 
-impl From<TransportError> for Problem {
+impl From<TransportError> for XdrError {
     fn from(error: TransportError) -> Self {
         Self::Transport(error)
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for XdrError {}
 
-impl fmt::Display for Problem {
+impl fmt::Display for XdrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client => f.write_str(
@@ -143,7 +143,7 @@ mod tests {
         let headers = if retry_after.is_empty() { Vec::new() } else { vec![header] };
         let response = Response { status, headers, body: body.as_bytes().to_vec() };
         let secrets = [Secret::new("Bearer eyJhbGciOi.hunter2"), Secret::new("short")];
-        Problem::of(&response, &secrets).to_string()
+        XdrError::from_response(&response, &secrets).to_string()
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
             ),
         ];
         for (error, expected) in rows {
-            assert_eq!(Problem::from(error).to_string(), expected);
+            assert_eq!(XdrError::from(error).to_string(), expected);
         }
     }
 }

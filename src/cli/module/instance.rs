@@ -51,7 +51,7 @@ impl Instance {
     }
 
     /// Returns its fields, with secrets hidden.
-    pub fn shown(&self) -> Value {
+    pub fn display(&self) -> Value {
         let mut all = self.rest.clone();
         all.insert("id".to_owned(), self.id.clone().into());
         all.insert("name".to_owned(), self.name.clone().into());
@@ -159,8 +159,8 @@ mod tests {
         let value = json!({"id": "1", "name": "n", "module_type_id": "t", "enabled": false,
             "visibility": "org", "settings": {"url": "https://r.example", "token": "hunter2"}});
         let instance: Instance = serde_json::from_value(value).unwrap();
-        assert_eq!(instance.shown()["settings"]["token"], "[secret]");
-        assert_eq!(instance.shown()["id"], "1");
+        assert_eq!(instance.display()["settings"]["token"], "[secret]");
+        assert_eq!(instance.display()["id"], "1");
         assert_eq!((instance.enabled(), instance.visibility()), (Some(false), Some("org")));
         assert!(!format!("{instance:?}").contains("hunter2"));
     }

@@ -16,34 +16,34 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::base::credentials::Secret;
-use crate::base::error::foreign;
+use crate::base::error::sanitized;
 use crate::base::limits;
-use crate::cli::args::{Deed, Module};
+use crate::cli::args::{Module, ModuleAction};
 use crate::cli::config::{Config, Environment, Purpose};
 use crate::cli::module::api::{Client, ModuleType, Region};
-use crate::cli::module::client::Registrar;
+use crate::cli::module::client::XdrClient;
 use crate::cli::module::instance::Instance;
 use crate::cli::module::plan::{Plan, Reason};
 use crate::cli::module::settings_file::{Definition, Identity, SettingsFile};
 use crate::cli::module::xdr::{BUILT_IN, MODULE_TYPE, masked};
 
-use crate::cli::serve::Parts;
+use crate::cli::serve::App;
 use crate::cli::{Failure, print};
 
 /// Runs the command.
 pub(crate) fn run(environment: &Environment, module: &Module) -> Result<ExitCode, Failure> {
     match module.deed {
-        Deed::Type => print(MODULE_TYPE),
-        Deed::List => list(environment, module),
-        Deed::Add => {
+        ModuleAction::Type => print(MODULE_TYPE),
+        ModuleAction::List => list(environment, module),
+        ModuleAction::Add => {
             let definition = settings(module)?.definition(&|name| environment.secret(name))?;
             let mut registrar = registrar(environment, module, definition.secrets())?;
             let instances = registrar.instances().map_err(Failure::new)?;
             let plan = plan::add(&definition, &instances);
             act(&mut registrar, &plan, &definition.identity.name, module)
         }
-        Deed::Edit => edit(environment, module),
-        Deed::Remove => remove(environment, module),
+        ModuleAction::Edit => edit(environment, module),
+        ModuleAction::Remove => remove(environment, module),
     }
 }
 
@@ -69,7 +69,7 @@ fn remove(environment: &Environment, module: &Module) -> Result<ExitCode, Failur
     let instances = registrar.instances().map_err(Failure::new)?;
     let found = find(module, identity.as_ref(), &instances);
     let name = match (&found, identity) {
-        (Ok(instance), _) => foreign(&instance.name),
+        (Ok(instance), _) => sanitized(&instance.name),
         (Err(_), Some(identity)) => identity.name,
         (Err(_), None) => module.id.clone().unwrap_or_default(),
     };
@@ -91,7 +91,7 @@ fn find<'a>(
 
 /// Carries out `plan` or, in a dry run, prints it. The messages are those of the `relay` tool.
 fn act(
-    registrar: &mut Registrar,
+    registrar: &mut XdrClient,
     plan: &Plan,
     name: &str,
     module: &Module,
@@ -138,7 +138,7 @@ fn nothing_done(reason: &Reason, name: &str) -> Failure {
 fn tell_of_visibility(definition: &Definition, instance: &Instance) {
     let wanted = definition.visibility.as_str();
     if let Some(current) = instance.visibility().filter(|current| *current != wanted) {
-        let current = foreign(current);
+        let current = sanitized(current);
         warn(&format!(
             "the visibility stays {current}, not {wanted}: change it in XDR, whose API cannot"
         ));
@@ -149,21 +149,22 @@ fn list(environment: &Environment, module: &Module) -> Result<ExitCode, Failure>
     let mut registrar = registrar(environment, module, Vec::new())?;
     if module.types {
         let types = registrar.types().map_err(Failure::new)?;
-        let line = |kind: &ModuleType| format!("{}  {}\n", foreign(&kind.id), foreign(&kind.title));
+        let line =
+            |kind: &ModuleType| format!("{}  {}\n", sanitized(&kind.id), sanitized(&kind.title));
         return if module.json { pretty(&types) } else { print_lines(types.iter().map(line)) };
     }
     let instances = registrar.instances().map_err(Failure::new)?;
     if module.json {
-        return pretty(&instances.iter().map(Instance::shown).collect::<Vec<_>>());
+        return pretty(&instances.iter().map(Instance::display).collect::<Vec<_>>());
     }
     print_lines(instances.iter().map(|instance| {
         let enabled = match instance.enabled() {
             Some(false) => "disabled",
             Some(true) | None => "enabled ",
         };
-        let visibility = foreign(instance.visibility().unwrap_or("?"));
+        let visibility = sanitized(instance.visibility().unwrap_or("?"));
         let [id, name, kind] =
-            [&instance.id, &instance.name, &instance.module_type_id].map(|text| foreign(text));
+            [&instance.id, &instance.name, &instance.module_type_id].map(|text| sanitized(text));
         format!("{id}  {enabled}  {visibility:<6}  {kind}  {name}\n")
     }))
 }
@@ -200,7 +201,7 @@ fn registrar(
     environment: &Environment,
     module: &Module,
     secrets: Vec<Secret>,
-) -> Result<Registrar, Failure> {
+) -> Result<XdrClient, Failure> {
     let config = Config::load(environment, Purpose::LookUp)?;
     let region = match (module.region, environment.get("TR_REGION")) {
         (Some(region), _) => region,
@@ -216,7 +217,7 @@ fn registrar(
     })?;
     let client = Client { id: id.to_owned(), password: password(environment, module)? };
     let base = module.api.clone().unwrap_or_else(|| region.base());
-    Ok(Registrar::new(base, client, Parts::of_command(&config)?.transport, secrets))
+    Ok(XdrClient::new(base, client, App::of_command(&config)?.transport, secrets))
 }
 
 fn password(environment: &Environment, module: &Module) -> Result<Secret, Failure> {

@@ -14,37 +14,37 @@ use crate::base::cloud::Cloud;
 use crate::base::error::{Error, TransportError};
 use crate::base::http::{Action, Request, Response, Transport};
 use crate::base::limits;
-use crate::base::log::{Event, Events, Level};
+use crate::base::log::{Level, Logger, Record};
 use crate::base::metrics::Metrics;
 use crate::base::single_flight::lock;
 use crate::base::time::{Clock, Deadline, Now, Skew, Timestamp};
-use crate::graph::client::rate_limit::{Pace, TooEarly, back_off};
+use crate::graph::client::rate_limit::{RateLimited, RateLimiter, jittered_backoff};
 use crate::graph::hunting;
 
 /// The client for calls to Microsoft, shared by all tenants.
-pub(crate) struct Upstream {
+pub(crate) struct GraphClient {
     cloud: Cloud,
     transport: Arc<dyn Transport>,
     clock: Clock,
-    events: Events,
+    logger: Logger,
     /// Microsoft's time in its latest response, and the local time then.
-    told: Mutex<Option<(Timestamp, Timestamp)>>,
+    server_clock: Mutex<Option<(Timestamp, Timestamp)>>,
     metrics: Metrics,
 }
 
-impl Upstream {
+impl GraphClient {
     pub(crate) fn new(
         cloud: Cloud,
         transport: Arc<dyn Transport>,
         clock: Clock,
-        events: Events,
+        logger: Logger,
     ) -> Self {
         Self {
             cloud,
             transport,
             clock,
-            events,
-            told: Mutex::default(),
+            logger,
+            server_clock: Mutex::default(),
             metrics: Metrics::default(),
         }
     }
@@ -69,19 +69,19 @@ impl Upstream {
     /// Microsoft's times are truncated to seconds, so differences of up to one second count as
     /// none.
     pub(crate) fn skew(&self) -> Option<Skew> {
-        let (theirs, ours) = (*lock(&self.told))?;
+        let (theirs, ours) = (*lock(&self.server_clock))?;
         let behind = theirs.since(ours);
         let ahead = ours.since(theirs.plus(Duration::from_secs(1)));
-        Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Behind(behind) })
+        Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Handler(behind) })
     }
 
-    pub(crate) fn tell(&self, event: &Event) {
-        self.events.tell(event);
+    pub(crate) fn log(&self, event: &Record) {
+        self.logger.log(event);
     }
 
     /// Takes over what the log counts by itself.
-    pub(crate) fn take_stock(&self) {
-        self.metrics.log_lines_dropped.set(self.events.dropped());
+    pub(crate) fn update_gauges(&self) {
+        self.metrics.log_lines_dropped.set(self.logger.dropped());
     }
 
     /// Sends `request` within its rate limit and returns the response, whatever its status. While
@@ -93,7 +93,7 @@ impl Upstream {
     pub(crate) fn send(
         &self,
         request: &Request,
-        pace: &Pace,
+        pace: &RateLimiter,
         deadline: Deadline,
     ) -> Result<Response, Error> {
         let mut attempt = 0;
@@ -102,23 +102,23 @@ impl Upstream {
             if attempt > 0 {
                 self.metrics.retries.add(&[kind(request), "busy"], 1);
             }
-            let response = self.exchange(request, deadline)?;
+            let response = self.send_once(request, deadline)?;
             if !is_busy(response.status) {
                 return Ok(response);
             }
             if response.status == 429 {
-                self.metrics.throttles.add(&["microsoft"], 1);
+                self.metrics.rate_limited.add(&["microsoft"], 1);
             }
             let now = self.now();
             let asked = pace.pause_after(&response, now.wall);
             if let Some(span) = asked {
                 // Applies to all callers; this one waits in the next `wait_for_turn`.
-                pace.hold(now, span, response.status);
+                pace.pause(now, span, response.status);
             }
             attempt += 1;
-            let wait = asked.unwrap_or_else(|| back_off(attempt - 1, now));
-            let event = Event::new(Level::Info, "busy").with("status", response.status);
-            self.tell(&event.with("wait_ms", wait.as_millis()).with("attempt", attempt));
+            let wait = asked.unwrap_or_else(|| jittered_backoff(attempt - 1, now));
+            let event = Record::new(Level::Info, "upstream_retry").with("status", response.status);
+            self.log(&event.with("delay_ms", wait.as_millis()).with("attempt", attempt));
             match asked {
                 // The next `wait_for_turn` fails if the pause is too long.
                 Some(_) if attempt < limits::ATTEMPTS => {}
@@ -130,7 +130,7 @@ impl Upstream {
         }
     }
 
-    fn wait_for_turn(&self, pace: &Pace, deadline: Deadline) -> Result<(), Error> {
+    fn wait_for_turn(&self, pace: &RateLimiter, deadline: Deadline) -> Result<(), Error> {
         self.reserve(pace, 1, deadline)
     }
 
@@ -139,11 +139,16 @@ impl Upstream {
     ///
     /// # Errors
     /// When the wait would be too long.
-    pub(crate) fn reserve(&self, pace: &Pace, turns: u32, deadline: Deadline) -> Result<(), Error> {
-        let early = |TooEarly { until, status }| Error::Throttled { until, status };
-        let wait = pace.take(turns, self.now(), self.patience(deadline));
+    pub(crate) fn reserve(
+        &self,
+        pace: &RateLimiter,
+        turns: u32,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let early = |RateLimited { until, status }| Error::Throttled { until, status };
+        let wait = pace.reserve(turns, self.now(), self.patience(deadline));
         if wait != Ok(Duration::ZERO) {
-            self.metrics.throttles.add(&["relay"], 1);
+            self.metrics.rate_limited.add(&["relay"], 1);
         }
         let wait = wait.map_err(early)?;
         if !wait.is_zero() {
@@ -154,11 +159,11 @@ impl Upstream {
 
     /// Returns how long a call may wait that has to finish by `deadline`.
     fn patience(&self, deadline: Deadline) -> Duration {
-        self.remaining(deadline).unwrap_or_default().min(limits::LONGEST_WAIT)
+        self.remaining(deadline).unwrap_or_default().min(limits::RATE_LIMIT_WAIT_MAX)
     }
 
     /// Sends the request once, or twice if the connection breaks.
-    fn exchange(&self, request: &Request, deadline: Deadline) -> Result<Response, Error> {
+    fn send_once(&self, request: &Request, deadline: Deadline) -> Result<Response, Error> {
         let begun = self.now();
         let timeout = deadline.remaining(begun).map(|left| left.min(limits::CALL_TIMEOUT));
         let timeout = timeout.ok_or(Error::Deadline { waiting_for: "calling Microsoft" })?;
@@ -166,7 +171,7 @@ impl Upstream {
         self.trace(request, &result, begun);
         // The server may have closed an idle connection just as it was reused. Reads are safe to
         // repeat.
-        if let (Err(TransportError::Broken { .. }), Action::Get | Action::PostQuery(_)) =
+        if let (Err(TransportError::Broken { .. }), Action::Get | Action::PostReadOnly(_)) =
             (&result, &request.action)
             && let Some(left) = self.remaining(deadline)
         {
@@ -182,24 +187,26 @@ impl Upstream {
         let took = self.now().monotonic.saturating_sub(begun.monotonic);
         let kind = kind(request);
         self.metrics.calls.add(&[kind, outcome(result)], 1);
-        self.metrics.call_duration.observe(&[kind], took);
+        self.metrics.upstream_request_duration.observe(&[kind], took);
         // The query string is omitted: it is not needed and may hold what an analyst searched for.
         let path = request.url.split('?').next().unwrap_or_default();
-        let event = Event::new(Level::Debug, "call").with("url", path).with("ms", took.as_millis());
+        let event = Record::new(Level::Debug, "upstream_request")
+            .with("url", path)
+            .with("ms", took.as_millis());
         let event = match result {
             Ok(response) => {
                 if let Some(date) = response.date() {
-                    *lock(&self.told) = Some((date, self.now().wall));
+                    *lock(&self.server_clock) = Some((date, self.now().wall));
                 }
                 let id = response.header("request-id").unwrap_or("-");
                 event
                     .with("status", response.status)
                     .with("bytes", response.body.len())
-                    .with("graph_request", crate::base::error::foreign(id))
+                    .with("graph_request", crate::base::error::sanitized(id))
             }
             Err(error) => event.with("error", error),
         };
-        self.events.tell(&event);
+        self.logger.log(&event);
     }
 }
 
@@ -207,9 +214,9 @@ impl Upstream {
 fn kind(request: &Request) -> &'static str {
     match request.action {
         Action::PostForm(_) | Action::PostFormBasic { .. } => "token",
-        Action::PostQuery(_) if request.url.ends_with(hunting::PATH) => "hunting",
+        Action::PostReadOnly(_) if request.url.ends_with(hunting::PATH) => "hunting",
         Action::Get
-        | Action::PostQuery(_)
+        | Action::PostReadOnly(_)
         | Action::PostJson(_)
         | Action::PatchJson(_)
         | Action::Delete => "graph",

@@ -12,7 +12,7 @@ use crate::base::time::{Now, Timestamp};
 
 /// Limits the calls of one type for one set of credentials.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimiter {
     rate: Rate,
     /// Computes the pause after a 429 without `Retry-After`, if there is a rule for it.
     pause: Option<fn(&Response, Timestamp) -> Duration>,
@@ -23,23 +23,23 @@ pub(crate) struct Pace {
 struct State {
     /// When the full burst is available again, on the monotonic clock (the theoretical arrival time
     /// of the generic cell rate algorithm).
-    full_again: Duration,
+    tat: Duration,
     /// Until when all calls are paused, and the status that caused it.
     held: Option<(Duration, u16)>,
 }
 
 /// The reason why a call cannot be made in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooEarly {
+pub(crate) struct RateLimited {
     /// When it will be allowed.
     pub(crate) until: Timestamp,
     /// 429 for a rate limit, else the status that Microsoft responded with.
     pub(crate) status: u16,
 }
 
-impl Pace {
+impl RateLimiter {
     pub(crate) const fn new(rate: Rate) -> Self {
-        let state = State { full_again: Duration::ZERO, held: None };
+        let state = State { tat: Duration::ZERO, held: None };
         Self { rate, pause: None, state: Mutex::new(state) }
     }
 
@@ -61,16 +61,16 @@ impl Pace {
 
     /// Reserves `turns` calls at once, if the last one is allowed within `patience`. Returns the
     /// time to wait for it.
-    pub(crate) fn take(
+    pub(crate) fn reserve(
         &self,
         turns: u32,
         now: Now,
         patience: Duration,
-    ) -> Result<Duration, TooEarly> {
+    ) -> Result<Duration, RateLimited> {
         let mut state = lock(&self.state);
         let whole = self.rate.interval * self.rate.burst;
-        let full_again = state.full_again.max(now.monotonic) + self.rate.interval * turns;
-        let turn = full_again.saturating_sub(whole);
+        let tat = state.tat.max(now.monotonic) + self.rate.interval * turns;
+        let turn = tat.saturating_sub(whole);
         let held = state.held.filter(|(until, _)| *until > now.monotonic);
         state.held = held;
         let (turn, status) = match held {
@@ -79,15 +79,15 @@ impl Pace {
         };
         let wait = turn.saturating_sub(now.monotonic);
         if wait > patience {
-            return Err(TooEarly { until: now.wall.plus(wait), status });
+            return Err(RateLimited { until: now.wall.plus(wait), status });
         }
-        state.full_again = full_again;
+        state.tat = tat;
         Ok(wait)
     }
 
     /// Pauses all calls for `span`, because Microsoft responded with `status`.
-    pub(crate) fn hold(&self, now: Now, span: Duration, status: u16) {
-        let until = now.monotonic.saturating_add(span.min(limits::LONGEST_HOLD));
+    pub(crate) fn pause(&self, now: Now, span: Duration, status: u16) {
+        let until = now.monotonic.saturating_add(span.min(limits::RETRY_AFTER_MAX));
         let mut state = lock(&self.state);
         if state.held.is_none_or(|(held, _)| held < until) {
             state.held = Some((until, status));
@@ -98,10 +98,10 @@ impl Pace {
 /// Returns the delay before the retry after `attempt` (from 0) without a `Retry-After`: exponential
 /// backoff with full jitter, so that callers who failed together do not retry together. The clock
 /// seeds the jitter: it need not be secret, and tests are repeatable.
-pub(crate) fn back_off(attempt: u32, now: Now) -> Duration {
+pub(crate) fn jittered_backoff(attempt: u32, now: Now) -> Duration {
     let mut dice = DefaultHasher::new();
     (attempt, now.wall, now.monotonic).hash(&mut dice);
-    let most = limits::BACK_OFF * 2_u32.saturating_pow(attempt);
+    let most = limits::BACKOFF_MAX * 2_u32.saturating_pow(attempt);
     let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(dice.finish() % most.max(1))
 }
@@ -120,16 +120,16 @@ mod tests {
 
     #[test]
     fn a_burst_goes_at_once_and_the_rest_one_by_one() {
-        let pace = Pace::new(RATE);
+        let pace = RateLimiter::new(RATE);
         let waits: Vec<_> =
-            (0..5).map(|_| pace.take(1, at(500), LONG).unwrap().as_millis()).collect();
+            (0..5).map(|_| pace.reserve(1, at(500), LONG).unwrap().as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 1_000, 2_000]);
         // A call that is not made does not count.
-        let early = TooEarly { until: at(3_500).wall, status: 429 };
-        assert_eq!(pace.take(1, at(500), Duration::from_millis(2_999)), Err(early));
-        assert_eq!(pace.take(1, at(500), Duration::from_secs(3)), Ok(Duration::from_secs(3)));
+        let early = RateLimited { until: at(3_500).wall, status: 429 };
+        assert_eq!(pace.reserve(1, at(500), Duration::from_millis(2_999)), Err(early));
+        assert_eq!(pace.reserve(1, at(500), Duration::from_secs(3)), Ok(Duration::from_secs(3)));
         // After a pause, the whole burst is available again.
-        let waits = (0..4).map(|_| pace.take(1, at(60_000), LONG).unwrap().as_millis());
+        let waits = (0..4).map(|_| pace.reserve(1, at(60_000), LONG).unwrap().as_millis());
         assert_eq!(waits.collect::<Vec<_>>(), [0, 0, 0, 1_000]);
     }
 
@@ -138,11 +138,11 @@ mod tests {
         let rates =
             [limits::ALERT_CALLS, limits::BURST_CALLS, limits::HUNTING_CALLS, limits::TOKEN_CALLS];
         for rate in rates {
-            let pace = Pace::new(rate);
+            let pace = RateLimiter::new(rate);
             for _ in 0..rate.burst {
-                assert_eq!(pace.take(1, at(0), LONG), Ok(Duration::ZERO));
+                assert_eq!(pace.reserve(1, at(0), LONG), Ok(Duration::ZERO));
             }
-            assert_eq!(pace.take(1, at(0), LONG), Ok(rate.interval));
+            assert_eq!(pace.reserve(1, at(0), LONG), Ok(rate.interval));
         }
     }
 
@@ -151,11 +151,11 @@ mod tests {
         for (rate, allowed) in
             [(limits::ALERT_CALLS, 150), (limits::BURST_CALLS, 150), (limits::HUNTING_CALLS, 45)]
         {
-            let pace = Pace::new(rate);
+            let pace = RateLimiter::new(rate);
             let mut now = 0;
             let mut calls = Vec::new();
             while now < 300_000 {
-                now += u64::try_from(pace.take(1, at(now), LONG).unwrap().as_millis()).unwrap();
+                now += u64::try_from(pace.reserve(1, at(now), LONG).unwrap().as_millis()).unwrap();
                 calls.push(now);
             }
             for start in &calls {
@@ -167,24 +167,24 @@ mod tests {
 
     #[test]
     fn what_microsoft_says_holds_for_everybody_and_then_ends() {
-        let pace = Pace::new(RATE);
-        pace.hold(at(0), Duration::from_secs(10), 503);
-        pace.hold(at(0), Duration::from_secs(5), 429);
-        let early = TooEarly { until: at(10_000).wall, status: 503 };
-        assert_eq!(pace.take(1, at(1_000), Duration::from_secs(8)), Err(early));
-        assert_eq!(pace.take(1, at(1_000), LONG), Ok(Duration::from_secs(9)));
-        assert_eq!(pace.take(1, at(10_000), Duration::ZERO), Ok(Duration::ZERO));
+        let pace = RateLimiter::new(RATE);
+        pace.pause(at(0), Duration::from_secs(10), 503);
+        pace.pause(at(0), Duration::from_secs(5), 429);
+        let early = RateLimited { until: at(10_000).wall, status: 503 };
+        assert_eq!(pace.reserve(1, at(1_000), Duration::from_secs(8)), Err(early));
+        assert_eq!(pace.reserve(1, at(1_000), LONG), Ok(Duration::from_secs(9)));
+        assert_eq!(pace.reserve(1, at(10_000), Duration::ZERO), Ok(Duration::ZERO));
         // A huge `Retry-After` is capped.
-        pace.hold(at(10_000), Duration::MAX, 429);
-        let held = pace.take(1, at(10_000), Duration::MAX).unwrap();
-        assert_eq!(held, limits::LONGEST_HOLD);
+        pace.pause(at(10_000), Duration::MAX, 429);
+        let held = pace.reserve(1, at(10_000), Duration::MAX).unwrap();
+        assert_eq!(held, limits::RETRY_AFTER_MAX);
     }
 
     #[test]
     fn a_back_off_is_anything_up_to_its_bound_and_doubles() {
         for attempt in 0..4 {
-            let most = limits::BACK_OFF * 2_u32.pow(attempt);
-            let waits: Vec<_> = (0..1_000).map(|n| back_off(attempt, at(n))).collect();
+            let most = limits::BACKOFF_MAX * 2_u32.pow(attempt);
+            let waits: Vec<_> = (0..1_000).map(|n| jittered_backoff(attempt, at(n))).collect();
             assert!(waits.iter().all(|wait| *wait < most));
             assert!(waits.iter().any(|wait| *wait < most / 10));
             assert!(waits.iter().any(|wait| *wait > most - most / 10));

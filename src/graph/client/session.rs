@@ -8,26 +8,26 @@ use crate::base::error::Error;
 use crate::base::http::{Request, Response};
 use crate::base::limits;
 use crate::base::time::{Deadline, Timestamp};
-use crate::graph::client::Upstream;
-use crate::graph::client::rate_limit::Pace;
-use crate::graph::client::token_cache::Tokens;
+use crate::graph::client::GraphClient;
+use crate::graph::client::rate_limit::RateLimiter;
+use crate::graph::client::token_cache::TokenCache;
 use crate::graph::error_body;
 
 /// One application in one tenant.
-pub(crate) struct Session {
+pub(crate) struct TenantSession {
     credentials: Credentials,
-    upstream: Arc<Upstream>,
-    tokens: Tokens,
-    alerts: Pace,
+    upstream: Arc<GraphClient>,
+    tokens: TokenCache,
+    alerts: RateLimiter,
 }
 
-impl Session {
-    pub(crate) fn new(credentials: Credentials, upstream: Arc<Upstream>) -> Self {
+impl TenantSession {
+    pub(crate) fn new(credentials: Credentials, upstream: Arc<GraphClient>) -> Self {
         Self {
             credentials,
             upstream,
-            tokens: Tokens::default(),
-            alerts: Pace::new(limits::ALERT_CALLS),
+            tokens: TokenCache::default(),
+            alerts: RateLimiter::new(limits::ALERT_CALLS),
         }
     }
 
@@ -35,7 +35,7 @@ impl Session {
         &self.credentials
     }
 
-    pub(crate) fn upstream(&self) -> &Upstream {
+    pub(crate) fn upstream(&self) -> &GraphClient {
         &self.upstream
     }
 
@@ -49,20 +49,20 @@ impl Session {
     ///
     /// # Errors
     /// When no token can be fetched.
-    pub(crate) fn log_in(&self, deadline: Deadline) -> Result<(), Error> {
-        self.tokens.access(&self.credentials, &self.upstream, deadline).map(|_| ())
+    pub(crate) fn acquire_token(&self, deadline: Deadline) -> Result<(), Error> {
+        self.tokens.access_token(&self.credentials, &self.upstream, deadline).map(|_| ())
     }
 
     /// Sends the request that `request` builds with the token, within the rate limit for alerts.
     ///
     /// # Errors
-    /// As [`Session::ask_in_turn`].
-    pub(crate) fn ask(
+    /// As [`TenantSession::send`].
+    pub(crate) fn get(
         &self,
         request: impl Fn(Secret) -> Request,
         deadline: Deadline,
     ) -> Result<Response, Error> {
-        self.ask_in_turn(&self.alerts, request, deadline)
+        self.send(&self.alerts, request, deadline)
     }
 
     /// Sends the request that `request` builds with the token, within the limit of `pace`. After a
@@ -71,24 +71,24 @@ impl Session {
     ///
     /// # Errors
     /// When there is no token or no response, or the response is not a success.
-    pub(crate) fn ask_in_turn(
+    pub(crate) fn send(
         &self,
-        pace: &Pace,
+        pace: &RateLimiter,
         request: impl Fn(Secret) -> Request,
         deadline: Deadline,
     ) -> Result<Response, Error> {
         let mut refused = false;
         loop {
-            let token = self.tokens.access(&self.credentials, &self.upstream, deadline)?;
+            let token = self.tokens.access_token(&self.credentials, &self.upstream, deadline)?;
             let request = request(token.clone());
             let response = self.upstream.send(&request, pace, deadline)?;
             match response.status {
                 200..=299 => return Ok(response),
                 401 | 403 if !refused => {
-                    self.tokens.refuse(&token);
+                    self.tokens.invalidate(&token);
                     refused = true;
                 }
-                _ => return Err(Error::Graph(error_body::of(&response))),
+                _ => return Err(Error::Graph(error_body::parse(&response))),
             }
         }
     }

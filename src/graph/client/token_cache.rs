@@ -7,20 +7,20 @@ use std::time::Duration;
 use crate::base::credentials::{Credentials, Secret};
 use crate::base::error::Error;
 use crate::base::limits;
-use crate::base::single_flight::{Flight, Turn, lock};
+use crate::base::single_flight::{Role, SingleFlight, lock};
 use crate::base::time::{Deadline, Timestamp};
-use crate::graph::client::Upstream;
-use crate::graph::client::rate_limit::Pace;
+use crate::graph::client::GraphClient;
+use crate::graph::client::rate_limit::RateLimiter;
 use crate::graph::token_endpoint;
 
 /// The token cache of one set of credentials.
 #[derive(Debug)]
-pub(crate) struct Tokens {
+pub(crate) struct TokenCache {
     held: Mutex<Option<Held>>,
     /// Until when a rejection of the credentials is remembered, and the error.
     refused: Mutex<Option<(Duration, Error)>>,
-    flight: Flight,
-    pace: Pace,
+    flight: SingleFlight,
+    pace: RateLimiter,
 }
 
 #[derive(Clone, Debug)]
@@ -30,18 +30,18 @@ struct Held {
     expires: Timestamp,
 }
 
-impl Default for Tokens {
+impl Default for TokenCache {
     fn default() -> Self {
         Self {
             held: Mutex::default(),
             refused: Mutex::default(),
-            flight: Flight::default(),
-            pace: Pace::new(limits::TOKEN_CALLS),
+            flight: SingleFlight::default(),
+            pace: RateLimiter::new(limits::TOKEN_CALLS),
         }
     }
 }
 
-impl Tokens {
+impl TokenCache {
     /// Returns whether there is an unexpired token.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         lock(&self.held).as_ref().is_some_and(|held| now < held.expires)
@@ -52,10 +52,10 @@ impl Tokens {
     /// # Errors
     /// When the token endpoint rejects the credentials or cannot be reached, or the deadline
     /// passes.
-    pub(crate) fn access(
+    pub(crate) fn access_token(
         &self,
         credentials: &Credentials,
-        upstream: &Upstream,
+        upstream: &GraphClient,
         deadline: Deadline,
     ) -> Result<Secret, Error> {
         const LATE: Error = Error::Deadline { waiting_for: "fetching an access token" };
@@ -64,7 +64,7 @@ impl Tokens {
                 return Ok(token);
             }
             match self.flight.join() {
-                Turn::Lead(lead) => {
+                Role::Leader(lead) => {
                     // Another caller may have finished between the check and becoming the leader.
                     let token = match self.current(upstream) {
                         Some(token) => Ok(token),
@@ -73,7 +73,7 @@ impl Tokens {
                     lead.end(token.as_ref().map(|_| ()).map_err(Clone::clone));
                     return token;
                 }
-                Turn::Follow(ticket) => {
+                Role::Follow(ticket) => {
                     let patience = upstream.remaining(deadline).ok_or(LATE)?;
                     self.flight.wait(ticket, patience).ok_or(LATE)??;
                 }
@@ -82,11 +82,11 @@ impl Tokens {
     }
 
     /// Drops `token`, if it is still the cached one.
-    pub(crate) fn refuse(&self, token: &Secret) {
+    pub(crate) fn invalidate(&self, token: &Secret) {
         lock(&self.held).take_if(|held| held.token == *token);
     }
 
-    fn current(&self, upstream: &Upstream) -> Option<Secret> {
+    fn current(&self, upstream: &GraphClient) -> Option<Secret> {
         let now = upstream.now().wall;
         let held = lock(&self.held);
         held.as_ref().filter(|held| now < held.renew).map(|held| held.token.clone())
@@ -97,7 +97,7 @@ impl Tokens {
     fn renew(
         &self,
         credentials: &Credentials,
-        upstream: &Upstream,
+        upstream: &GraphClient,
         deadline: Deadline,
     ) -> Result<Secret, Error> {
         self.fetch(credentials, upstream, deadline).or_else(|why| {
@@ -113,7 +113,7 @@ impl Tokens {
     fn fetch(
         &self,
         credentials: &Credentials,
-        upstream: &Upstream,
+        upstream: &GraphClient,
         deadline: Deadline,
     ) -> Result<Secret, Error> {
         // Counted from before the request, the lifetime is never too long.
@@ -129,13 +129,13 @@ impl Tokens {
         let outcome = match &grant {
             Ok(_) => "ok",
             Err(why) if why.is_refusal() => {
-                let until = upstream.now().monotonic + limits::REFUSAL;
+                let until = upstream.now().monotonic + limits::CREDENTIAL_FAILURE_TTL;
                 *lock(&self.refused) = Some((until, why.clone()));
                 "refused"
             }
             Err(_) => "failed",
         };
-        upstream.metrics().token_fetches.add(&[outcome], 1);
+        upstream.metrics().token_requests.add(&[outcome], 1);
         let grant = grant?;
         // A short-lived token is used for at least half its lifetime.
         let margin = limits::TOKEN_MARGIN.min(grant.lifetime / 2);

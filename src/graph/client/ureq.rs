@@ -18,21 +18,21 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout, time};
 use ureq::{Agent, Proxy};
 
 use crate::base::credentials::Secret;
-use crate::base::error::{TransportError, foreign};
+use crate::base::error::{TransportError, sanitized};
 use crate::base::http::{Action, Request, Response, Transport};
 use crate::base::{limits, uuid};
 
 /// The part of [`TransportSettings`] that is invalid, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Unusable {
+pub enum ConfigError {
     /// The proxy's URL.
     Proxy(&'static str),
     /// The certificates.
     Roots(&'static str),
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Proxy(rule) => write!(f, "HTTPS_PROXY {rule}"),
@@ -41,7 +41,7 @@ impl fmt::Display for Unusable {
     }
 }
 
-impl std::error::Error for Unusable {}
+impl std::error::Error for ConfigError {}
 
 /// Sends HTTP requests to Microsoft.
 pub struct UreqTransport {
@@ -59,13 +59,13 @@ impl UreqTransport {
     /// # Errors
     /// When the proxy's URL or the certificates are invalid. Ignoring either would go unnoticed:
     /// the proxy would be bypassed, or trust would not be restricted.
-    pub fn new(settings: &TransportSettings) -> Result<Self, Unusable> {
-        let proxy = settings.proxy.as_ref().map(proxy).transpose().map_err(Unusable::Proxy)?;
+    pub fn new(settings: &TransportSettings) -> Result<Self, ConfigError> {
+        let proxy = settings.proxy.as_ref().map(proxy).transpose().map_err(ConfigError::Proxy)?;
         let mut unreadable_roots = 0;
         let roots = match &settings.roots {
             Some(pem) => {
-                let certificates = certificates(pem).map_err(Unusable::Roots)?;
-                unreadable_roots = unreadable(&certificates).map_err(Unusable::Roots)?;
+                let certificates = certificates(pem).map_err(ConfigError::Roots)?;
+                unreadable_roots = unreadable(&certificates).map_err(ConfigError::Roots)?;
                 RootCerts::new_with_certs(&certificates)
             }
             None => RootCerts::WebPki,
@@ -123,7 +123,7 @@ impl UreqTransport {
         let mut bytes = [0; 16];
         // Without randomness the id is not unique, which does not affect the call.
         let _ = self.random.fill(&mut bytes);
-        uuid::random(bytes)
+        uuid::v4(bytes)
     }
 }
 
@@ -200,7 +200,11 @@ impl Transport for UreqTransport {
             body: response
                 .body_mut()
                 .with_config()
-                .limit(if small { limits::SMALL_ANSWER } else { limits::ANSWER })
+                .limit(if small {
+                    limits::UNAUTHENTICATED_RESPONSE_BYTES
+                } else {
+                    limits::GRAPH_RESPONSE_BYTES
+                })
                 .read_to_vec()
                 .map_err(fail)?,
         })
@@ -228,7 +232,7 @@ fn on_the_wire(action: &Action) -> (&'static str, &'static str, Option<&str>) {
         Action::Delete => ("DELETE", "", None),
         Action::PostForm(form) => ("POST", FORM, Some(form.expose())),
         Action::PostFormBasic { form, .. } => ("POST", FORM, Some(form)),
-        Action::PostQuery(json) => ("POST", JSON, Some(json)),
+        Action::PostReadOnly(json) => ("POST", JSON, Some(json)),
         Action::PostJson(json) => ("POST", JSON, Some(json.expose())),
         Action::PatchJson(json) => ("PATCH", JSON, Some(json.expose())),
     }
@@ -288,7 +292,7 @@ fn host_of(url: &str) -> &str {
 
 fn translate(error: ureq::Error, host: &str, timeout: Duration) -> TransportError {
     let host = host.to_owned();
-    let reason = foreign(&reason(&error));
+    let reason = sanitized(&reason(&error));
     match error {
         ureq::Error::Timeout(ureq::Timeout::Connect) => {
             let reason = format!("no connection within {} s", limits::CONNECT_TIMEOUT.as_secs());
@@ -415,7 +419,7 @@ mod tests {
         assert!(proxy("http://").is_some());
         for port in ["65536", "0", "x", ""] {
             let refused =
-                Some(Unusable::Proxy("has an invalid port; use a number from 1 to 65535"));
+                Some(ConfigError::Proxy("has an invalid port; use a number from 1 to 65535"));
             assert_eq!(proxy(&format!("http://user:1@proxy.example:{port}")), refused, "{port}");
         }
         assert_eq!(proxy("http://[::1]:65535/"), None);
@@ -423,7 +427,7 @@ mod tests {
             let roots = Some(pem.to_vec());
             UreqTransport::new(&TransportSettings { roots, ..TransportSettings::default() }).err()
         };
-        assert_eq!(roots(b""), Some(Unusable::Roots("contains no certificate")));
+        assert_eq!(roots(b""), Some(ConfigError::Roots("contains no certificate")));
         assert!(roots(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").is_some());
     }
 

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::connection_table::{Seat, Stage};
+use super::connection_table::{ConnectionGuard, Stage};
 use crate::base::limits;
-use crate::base::log::{Event, Level};
-use crate::server::front_end::request_head::{AnswerHead, Head, Refusal, Scan};
+use crate::base::log::{Level, Record};
+use crate::server::front_end::request_head::{Head, HeadScanner, RequestError, ResponseHead};
 
 /// A client in the connection table.
-pub(super) struct Client<'a> {
-    seat: &'a Seat,
+pub(super) struct Connection<'a> {
+    seat: &'a ConnectionGuard,
     shared: &'a Shared,
     /// Bytes received and not yet used.
     buffer: Vec<u8>,
@@ -23,23 +23,23 @@ pub(super) struct Client<'a> {
 }
 
 /// Why a connection ends.
-enum End {
+enum Outcome {
     /// The client has left, or gets no message.
-    Over,
+    Disconnected,
     /// The last response was sent.
-    Done,
+    Finished,
     /// The client gets an error message first.
-    Refused(Refusal),
+    Rejected(RequestError),
 }
 
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+impl From<RequestError> for Outcome {
+    fn from(refusal: RequestError) -> Self {
+        Self::Rejected(refusal)
     }
 }
 
-impl<'a> Client<'a> {
-    pub(super) const fn new(seat: &'a Seat, shared: &'a Shared) -> Self {
+impl<'a> Connection<'a> {
+    pub(super) const fn new(seat: &'a ConnectionGuard, shared: &'a Shared) -> Self {
         Self { seat, shared, buffer: Vec::new(), served: false }
     }
 
@@ -52,33 +52,33 @@ impl<'a> Client<'a> {
             }
         };
         match end {
-            End::Over => {}
-            End::Done => self.part(),
-            End::Refused(refusal) => {
+            Outcome::Disconnected => {}
+            Outcome::Finished => self.lingering_close(),
+            Outcome::Rejected(refusal) => {
                 let (status, why) = refusal.answer();
-                let event = Event::new(Level::Debug, "refused").with("status", status);
-                self.shared.events.tell(&event.with("why", why));
+                let event = Record::new(Level::Debug, "request_rejected").with("status", status);
+                self.shared.logger.log(&event.with("reason", why));
                 if self
                     .write(&refusal.to_bytes(), Instant::now() + self.shared.bounds.linger)
                     .is_ok()
                 {
-                    self.part();
+                    self.lingering_close();
                 }
             }
         }
     }
 
-    fn exchange(&mut self) -> Result<(), End> {
+    fn exchange(&mut self) -> Result<(), Outcome> {
         let head = self.head()?;
         let share = self.body(&head)?;
         let rest = self.buffer.split_off(head.length);
         let body = std::mem::replace(&mut self.buffer, rest);
-        self.seat.enter(Stage::Asking);
+        self.seat.enter(Stage::Processing);
         let answer = self.shared.ask(&head, &body)?;
         drop((body, share));
         let (answer_head, body) = answer.split()?;
         if !head.is_head && body.len() != answer_head.length {
-            return Err(Refusal::NoAnswer.into());
+            return Err(RequestError::NoAnswer.into());
         }
         let keeps_alive = head.keeps_alive && !self.shared.is_closing();
         self.seat.take(body.len());
@@ -90,20 +90,20 @@ impl<'a> Client<'a> {
         self.seat.served();
         self.served = true;
         // The front end may start closing only now, and have skipped this client as busy.
-        if keeps_alive && !self.shared.is_closing() { Ok(()) } else { Err(End::Done) }
+        if keeps_alive && !self.shared.is_closing() { Ok(()) } else { Err(Outcome::Finished) }
     }
 
     /// Reads up to the end of a head.
-    fn head(&mut self) -> Result<Head, End> {
+    fn head(&mut self) -> Result<Head, Outcome> {
         let bounds = &self.shared.bounds;
         if self.buffer.is_empty() {
             let patience = if self.served { bounds.idle } else { bounds.head };
             // A client that has sent nothing gets no message.
-            self.read(Instant::now() + patience).map_err(|_| End::Over)?;
+            self.read(Instant::now() + patience).map_err(|_| Outcome::Disconnected)?;
         }
-        self.seat.enter(Stage::Sending);
+        self.seat.enter(Stage::Reading);
         let deadline = Instant::now() + bounds.head;
-        let mut scan = Scan::default();
+        let mut scan = HeadScanner::default();
         let end = loop {
             match scan.end(&self.buffer)? {
                 Some(end) => break end,
@@ -117,8 +117,8 @@ impl<'a> Client<'a> {
 
     /// Reads the whole body. What exceeds a client's share counts against the common budget until
     /// the request has been forwarded.
-    fn body(&mut self, head: &Head) -> Result<Share<'a>, End> {
-        let mut share = Share { used: &self.shared.bodies, bytes: 0 };
+    fn body(&mut self, head: &Head) -> Result<BodyBudget<'a>, Outcome> {
+        let mut share = BodyBudget { used: &self.shared.bodies, bytes: 0 };
         let deadline = Instant::now() + self.shared.bounds.body;
         if head.waits && self.buffer.len() < head.length {
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n", deadline)?;
@@ -131,24 +131,24 @@ impl<'a> Client<'a> {
     }
 
     /// Reads the available bytes, or waits for some until `deadline`.
-    fn read(&mut self, deadline: Instant) -> Result<(), End> {
+    fn read(&mut self, deadline: Instant) -> Result<(), Outcome> {
         let mut chunk = [0; CHUNK];
         let count = receive(&self.seat.stream, &mut chunk, deadline)?;
         self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
         Ok(())
     }
 
-    fn write(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), End> {
+    fn write(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), Outcome> {
         while !bytes.is_empty() {
-            let left = left_until(deadline).ok_or(End::Over)?;
+            let left = left_until(deadline).ok_or(Outcome::Disconnected)?;
             let stream = &self.seat.stream;
-            stream.set_write_timeout(Some(left)).map_err(|_| End::Over)?;
+            stream.set_write_timeout(Some(left)).map_err(|_| Outcome::Disconnected)?;
             // In pieces, since the time-out starts anew with each call.
             let piece = bytes.get(..PIECE).unwrap_or(bytes);
             match (&**stream).write(piece) {
                 Ok(count) if count > 0 => bytes = bytes.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return Err(End::Over),
+                _ => return Err(Outcome::Disconnected),
             }
         }
         Ok(())
@@ -156,7 +156,7 @@ impl<'a> Client<'a> {
 
     /// Closes the connection so that the last response arrives: closing while the client still
     /// sends would reset it and lose data in transit.
-    fn part(self) {
+    fn lingering_close(self) {
         if self.seat.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
@@ -173,16 +173,16 @@ impl<'a> Client<'a> {
 }
 
 /// Reads at least one byte by `deadline`.
-fn receive(stream: &TcpStream, chunk: &mut [u8], deadline: Instant) -> Result<usize, Refusal> {
+fn receive(stream: &TcpStream, chunk: &mut [u8], deadline: Instant) -> Result<usize, RequestError> {
     loop {
-        let left = left_until(deadline).ok_or(Refusal::Late)?;
-        stream.set_read_timeout(Some(left)).map_err(|_| Refusal::Incomplete)?;
+        let left = left_until(deadline).ok_or(RequestError::Late)?;
+        stream.set_read_timeout(Some(left)).map_err(|_| RequestError::Incomplete)?;
         let mut stream = stream;
         match stream.read(chunk) {
-            Ok(0) => return Err(Refusal::Incomplete),
+            Ok(0) => return Err(RequestError::Incomplete),
             Ok(count) => return Ok(count),
             Err(error) if is_for_now(&error) => {}
-            Err(_) => return Err(Refusal::Incomplete),
+            Err(_) => return Err(RequestError::Incomplete),
         }
     }
 }
@@ -201,21 +201,21 @@ fn time_for(length: usize) -> Duration {
 }
 
 /// A body's part of [`limits::BODIES`], returned on drop.
-struct Share<'a> {
+struct BodyBudget<'a> {
     used: &'a AtomicUsize,
     bytes: usize,
 }
 
-impl Share<'_> {
-    fn grow_to(&mut self, length: usize) -> Result<(), Refusal> {
+impl BodyBudget<'_> {
+    fn grow_to(&mut self, length: usize) -> Result<(), RequestError> {
         let more = length.saturating_sub(limits::BODY_SHARE).saturating_sub(self.bytes);
         self.bytes += more;
         let used = self.used.fetch_add(more, Ordering::SeqCst) + more;
-        if more > 0 && used > limits::BODIES { Err(Refusal::Busy) } else { Ok(()) }
+        if more > 0 && used > limits::BODIES { Err(RequestError::Busy) } else { Ok(()) }
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for BodyBudget<'_> {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Ordering::SeqCst);
     }
@@ -225,8 +225,8 @@ impl Drop for Share<'_> {
 struct Answer(Vec<u8>);
 
 impl Answer {
-    fn split(&self) -> Result<(AnswerHead, &[u8]), Refusal> {
-        let head = AnswerHead::parse(&self.0)?;
+    fn split(&self) -> Result<(ResponseHead, &[u8]), RequestError> {
+        let head = ResponseHead::parse(&self.0)?;
         let body = self.0.get(head.end..).unwrap_or_default();
         Ok((head, body))
     }
@@ -235,12 +235,12 @@ impl Answer {
 impl Shared {
     /// Forwards a request and reads the whole response, so that the worker never waits for the
     /// client.
-    fn ask(&self, head: &Head, body: &[u8]) -> Result<Answer, Refusal> {
-        let _permit = self.requests.try_acquire().ok_or(Refusal::Busy)?;
+    fn ask(&self, head: &Head, body: &[u8]) -> Result<Answer, RequestError> {
+        let _permit = self.requests.try_acquire().ok_or(RequestError::Busy)?;
         let deadline = Instant::now() + self.bounds.answer;
-        let stream = UnixStream::connect(&self.behind).map_err(|_| Refusal::NoAnswer)?;
-        let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
-        stream.set_write_timeout(Some(left)).map_err(|_| Refusal::NoAnswer)?;
+        let stream = UnixStream::connect(&self.behind).map_err(|_| RequestError::NoAnswer)?;
+        let left = left_until(deadline).ok_or(RequestError::NoAnswer)?;
+        stream.set_write_timeout(Some(left)).map_err(|_| RequestError::NoAnswer)?;
         let written = (&stream).write_all(&head.forwarded).and_then(|()| (&stream).write_all(body));
         // An early response may have closed the connection for writing; it counts all the same.
         drop(written);
@@ -248,22 +248,22 @@ impl Shared {
     }
 }
 
-fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Refusal> {
+fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, RequestError> {
     let mut bytes = vec![0; CHUNK];
     let mut count = 0;
     loop {
         if count == bytes.len() {
             // The head is complete by now. Read one byte more than it promises, to detect a longer
             // body.
-            let head = AnswerHead::parse(&bytes)?;
+            let head = ResponseHead::parse(&bytes)?;
             let whole = head.end.saturating_add(head.length);
-            if count > whole || whole > limits::REPLY {
-                return Err(Refusal::NoAnswer);
+            if count > whole || whole > limits::RESPONSE_BYTES {
+                return Err(RequestError::NoAnswer);
             }
             bytes.resize(whole + 1, 0);
         }
-        let left = left_until(deadline).ok_or(Refusal::NoAnswer)?;
-        stream.set_read_timeout(Some(left)).map_err(|_| Refusal::NoAnswer)?;
+        let left = left_until(deadline).ok_or(RequestError::NoAnswer)?;
+        stream.set_read_timeout(Some(left)).map_err(|_| RequestError::NoAnswer)?;
         match stream.read(bytes.get_mut(count..).unwrap_or_default()) {
             Ok(0) => {
                 bytes.truncate(count);
@@ -271,7 +271,7 @@ fn read_whole(mut stream: &UnixStream, deadline: Instant) -> Result<Vec<u8>, Ref
             }
             Ok(more) => count += more,
             Err(error) if is_for_now(&error) => {}
-            _ => return Err(Refusal::NoAnswer),
+            _ => return Err(RequestError::NoAnswer),
         }
     }
 }
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn large_bodies_share_what_there_is_and_give_it_back() {
         let used = AtomicUsize::new(0);
-        let share = || Share { used: &used, bytes: 0 };
+        let share = || BodyBudget { used: &used, bytes: 0 };
         let mut small = share();
         small.grow_to(limits::BODY_SHARE).unwrap();
         assert_eq!(used.load(Ordering::SeqCst), 0);
@@ -327,8 +327,11 @@ mod tests {
 
     #[test]
     fn an_answer_from_behind_has_a_bound_and_is_no_longer_than_it_promises() {
-        assert_eq!(read_of(limits::REPLY, limits::REPLY), Some(limits::REPLY));
-        assert_eq!(read_of(limits::REPLY + 1, limits::REPLY + 1), None);
+        assert_eq!(
+            read_of(limits::RESPONSE_BYTES, limits::RESPONSE_BYTES),
+            Some(limits::RESPONSE_BYTES)
+        );
+        assert_eq!(read_of(limits::RESPONSE_BYTES + 1, limits::RESPONSE_BYTES + 1), None);
         for length in [CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
             assert_eq!(read_of(length, length), Some(length), "{length}");
             // The caller checks whether the body is complete.

@@ -23,18 +23,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::limits;
-use crate::base::log::{Event, Events, Level};
+use crate::base::log::{Level, Logger, Record};
 use crate::base::semaphore::Semaphore;
-use crate::server::front_end::request_head::Refusal;
-use connection::Client;
-use connection_table::{Crowd, Seat};
+use crate::server::front_end::request_head::RequestError;
+use connection::Connection;
+use connection_table::{ConnectionGuard, ConnectionTable};
 use private_dir::PrivateDirectory;
 pub use private_dir::remove;
 
 /// The limits of the front end.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Bounds {
+pub struct Limits {
     /// Clients connected at once.
     pub connections: usize,
     /// Requests forwarded at once.
@@ -53,7 +53,7 @@ pub struct Bounds {
     pub linger: Duration,
 }
 
-impl Bounds {
+impl Limits {
     /// Returns the default limits for `workers` that need up to `answer` per request.
     pub const fn new(workers: usize, answer: Duration) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Bounds {
             head: limits::HEAD_TIMEOUT,
             body: limits::BODY_TIMEOUT,
             idle: limits::IDLE_TIMEOUT,
-            answer: answer.saturating_add(limits::ANSWERING),
+            answer: answer.saturating_add(limits::BACKEND_GRACE),
             write: limits::WRITE_TIMEOUT,
             linger: limits::LINGER,
         }
@@ -70,19 +70,19 @@ impl Bounds {
 }
 
 /// A bound front end.
-pub struct Guard {
+pub struct FrontEnd {
     listener: TcpListener,
     /// Whether the listener outlives this process.
     is_shared: bool,
     address: SocketAddr,
-    bounds: Bounds,
+    bounds: Limits,
     directory: PrivateDirectory,
     closing: Arc<Closing>,
 }
 
 /// Closes the listener from another thread.
 #[derive(Clone)]
-pub struct Closer(Arc<Closing>);
+pub struct ShutdownHandle(Arc<Closing>);
 
 #[derive(Default)]
 struct Closing {
@@ -101,8 +101,8 @@ enum State {
 /// The state that all clients share.
 struct Shared {
     behind: PathBuf,
-    bounds: Bounds,
-    events: Events,
+    bounds: Limits,
+    logger: Logger,
     closing: Arc<Closing>,
     requests: Semaphore,
     bodies: AtomicUsize,
@@ -114,19 +114,19 @@ impl Shared {
     }
 }
 
-impl AsFd for Guard {
+impl AsFd for FrontEnd {
     /// Returns the listening socket.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 }
 
-impl Guard {
+impl FrontEnd {
     /// Binds `address` and creates the private directory.
     ///
     /// # Errors
     /// When either fails, or the limit on open files is too low.
-    pub fn bind(address: SocketAddr, bounds: Bounds) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, bounds: Limits) -> io::Result<Self> {
         Self::new(TcpListener::bind(address)?, false, bounds)
     }
 
@@ -135,14 +135,14 @@ impl Guard {
     ///
     /// # Errors
     /// When it is no TCP socket, or the limit on open files is too low.
-    pub fn inherited(listener: TcpListener, bounds: Bounds) -> io::Result<Self> {
+    pub fn inherited(listener: TcpListener, bounds: Limits) -> io::Result<Self> {
         listener.set_nonblocking(false)?;
         Self::new(listener, true, bounds)
     }
 
-    fn new(listener: TcpListener, is_shared: bool, bounds: Bounds) -> io::Result<Self> {
+    fn new(listener: TcpListener, is_shared: bool, bounds: Limits) -> io::Result<Self> {
         let connections = connections(&bounds, open_files())?;
-        let bounds = Bounds { connections, ..bounds };
+        let bounds = Limits { connections, ..bounds };
         let address = listener.local_addr()?;
         // Has `accept` time out. The standard library offers this for streams only, but the option
         // exists for every socket.
@@ -163,24 +163,24 @@ impl Guard {
     }
 
     /// Returns a handle that closes the listener.
-    pub fn closer(&self) -> Closer {
-        Closer(Arc::clone(&self.closing))
+    pub fn closer(&self) -> ShutdownHandle {
+        ShutdownHandle(Arc::clone(&self.closing))
     }
 
     /// Accepts clients until closed, then waits up to `drain` for requests in flight.
     ///
     /// # Errors
     /// When accepting fails although it was not closed.
-    pub fn serve(self, drain: Duration, events: Events) -> io::Result<()> {
+    pub fn serve(self, drain: Duration, logger: Logger) -> io::Result<()> {
         let shared = Arc::new(Shared {
             behind: self.behind(),
             bounds: self.bounds,
-            events,
+            logger,
             closing: Arc::clone(&self.closing),
             requests: Semaphore::new(self.bounds.in_flight),
             bodies: AtomicUsize::new(0),
         });
-        let crowd = Arc::new(Crowd::new(self.bounds.connections));
+        let crowd = Arc::new(ConnectionTable::new(self.bounds.connections));
         let admitted = admit(&self.listener, self.is_shared, &crowd, &shared);
         drop(self.listener);
         self.closing.enter(State::Closed);
@@ -191,7 +191,7 @@ impl Guard {
     }
 }
 
-impl Closer {
+impl ShutdownHandle {
     /// Closes the listener. When this returns, the system refuses new clients, or a shared socket
     /// keeps them for its next owner.
     pub fn close(&self) {
@@ -220,13 +220,13 @@ impl Closing {
 fn admit(
     listener: &TcpListener,
     is_shared: bool,
-    crowd: &Arc<Crowd>,
+    crowd: &Arc<ConnectionTable>,
     shared: &Arc<Shared>,
 ) -> io::Result<()> {
-    let mut troubles = Troubles::default();
+    let mut troubles = ThrottledLog::default();
     while !shared.is_closing() {
         match listener.accept() {
-            Ok((stream, _)) => welcome(stream, crowd, shared, &mut troubles),
+            Ok((stream, _)) => accept(stream, crowd, shared, &mut troubles),
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock
                 | ErrorKind::TimedOut
@@ -234,7 +234,7 @@ fn admit(
                 | ErrorKind::ConnectionAborted => {}
                 // The socket no longer listens, which is permanent.
                 ErrorKind::InvalidInput => return Err(error),
-                _ => troubles.tell(shared, "accept failed", &error),
+                _ => troubles.log(shared, "accept failed", &error),
             },
         }
         troubles.count(crowd, shared);
@@ -247,75 +247,80 @@ fn admit(
     for _ in 0..limits::CONNECTIONS {
         let Ok((stream, _)) = listener.accept() else { break };
         stream.set_nonblocking(false)?;
-        welcome(stream, crowd, shared, &mut troubles);
+        accept(stream, crowd, shared, &mut troubles);
     }
     Ok(())
 }
 
-fn welcome(stream: TcpStream, crowd: &Arc<Crowd>, shared: &Arc<Shared>, troubles: &mut Troubles) {
+fn accept(
+    stream: TcpStream,
+    crowd: &Arc<ConnectionTable>,
+    shared: &Arc<Shared>,
+    troubles: &mut ThrottledLog,
+) {
     // Otherwise a response of more than one packet waits 40 ms for an acknowledgement. It fails if
     // the client has left.
     let _ = stream.set_nodelay(true);
     let seat = match crowd.admit(stream) {
         Ok(seat) => seat,
-        Err(stream) => return turn_away(&stream),
+        Err(stream) => return reject(&stream),
     };
     let shared_with = Arc::clone(shared);
     let stream = Arc::clone(&seat.stream);
     let thread = thread::Builder::new().name("client".to_owned()).stack_size(limits::CLIENT_STACK);
     let spawned = thread.spawn(move || {
-        let seat: Seat = seat;
-        Client::new(&seat, &shared_with).serve();
+        let seat: ConnectionGuard = seat;
+        Connection::new(&seat, &shared_with).serve();
     });
     if let Err(error) = spawned {
-        turn_away(&stream);
-        troubles.tell(shared, "no thread for a client", &error);
+        reject(&stream);
+        troubles.log(shared, "thread_spawn_failed", &error);
     }
 }
 
 /// Rejects a client because the table is full, if that is possible without waiting.
-fn turn_away(mut stream: &TcpStream) {
+fn reject(mut stream: &TcpStream) {
     if stream.set_nonblocking(true).is_ok() {
-        let _ = stream.write(&Refusal::Busy.to_bytes());
+        let _ = stream.write(&RequestError::Busy.to_bytes());
     }
 }
 
 /// Logs problems and evictions, at a limited rate.
 #[derive(Default)]
-struct Troubles {
+struct ThrottledLog {
     told: Option<Instant>,
     counted: Option<Instant>,
 }
 
-impl Troubles {
+impl ThrottledLog {
     /// Logs a problem, then pauses: a shortage does not end at once.
-    fn tell(&mut self, shared: &Shared, what: &'static str, error: &io::Error) {
+    fn log(&mut self, shared: &Shared, what: &'static str, error: &io::Error) {
         if is_over(self.told) {
             self.told = Some(Instant::now());
-            shared.events.tell(&Event::new(Level::Error, what).with("error", error));
+            shared.logger.log(&Record::new(Level::Error, what).with("error", error));
         }
         thread::sleep(limits::ACCEPT_PAUSE);
     }
 
-    fn count(&mut self, crowd: &Crowd, shared: &Shared) {
+    fn count(&mut self, crowd: &ConnectionTable, shared: &Shared) {
         if is_over(self.counted) {
             let evicted = crowd.evicted();
             if evicted > 0 {
                 self.counted = Some(Instant::now());
-                let event = Event::new(Level::Warn, "crowded");
-                shared.events.tell(&event.with("evicted", evicted));
+                let event = Record::new(Level::Warn, "connections_evicted");
+                shared.logger.log(&event.with("count", evicted));
             }
         }
     }
 }
 
 fn is_over(last: Option<Instant>) -> bool {
-    last.is_none_or(|last| last.elapsed() >= limits::TROUBLE)
+    last.is_none_or(|last| last.elapsed() >= limits::REPEATED_LOG_INTERVAL)
 }
 
 /// Returns how many clients are allowed with this limit on open files, leaving enough descriptors
 /// for their requests. The HTTP server does not survive running out of them.
-fn connections(bounds: &Bounds, files: Option<usize>) -> io::Result<usize> {
+fn connections(bounds: &Limits, files: Option<usize>) -> io::Result<usize> {
     // One to the HTTP server for each request, two there, and one or two more for a request to
     // Microsoft.
     let reserved = bounds.in_flight * 4 + limits::DESCRIPTORS;
@@ -345,7 +350,7 @@ mod tests {
     #[test]
     fn clients_leave_descriptors_for_what_they_ask() {
         assert!(open_files().unwrap() > 0);
-        let bounds = Bounds::new(16, Duration::from_secs(25));
+        let bounds = Limits::new(16, Duration::from_secs(25));
         let reserved = (16 + limits::QUEUE) * 4 + limits::DESCRIPTORS;
         let rows = [
             (None, Some(limits::CONNECTIONS)),
@@ -362,17 +367,17 @@ mod tests {
 
     #[test]
     fn each_time_is_the_one_that_is_meant() {
-        let bounds = Bounds::new(16, Duration::from_secs(25));
+        let bounds = Limits::new(16, Duration::from_secs(25));
         assert_eq!((bounds.head, bounds.body), (limits::HEAD_TIMEOUT, limits::BODY_TIMEOUT));
         assert_eq!((bounds.idle, bounds.write), (limits::IDLE_TIMEOUT, limits::WRITE_TIMEOUT));
         assert_eq!(bounds.linger, limits::LINGER);
-        assert_eq!(bounds.answer, Duration::from_secs(25) + limits::ANSWERING);
+        assert_eq!(bounds.answer, Duration::from_secs(25) + limits::BACKEND_GRACE);
     }
 
     #[test]
     fn the_same_trouble_is_told_once_in_a_while() {
         let ago = |span| Instant::now().checked_sub(span);
-        assert!(is_over(None) && is_over(ago(limits::TROUBLE)));
-        assert!(!is_over(ago(limits::TROUBLE / 2)) && !is_over(ago(Duration::ZERO)));
+        assert!(is_over(None) && is_over(ago(limits::REPEATED_LOG_INTERVAL)));
+        assert!(!is_over(ago(limits::REPEATED_LOG_INTERVAL / 2)) && !is_over(ago(Duration::ZERO)));
     }
 }

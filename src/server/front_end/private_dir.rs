@@ -84,7 +84,7 @@ fn is_abandoned(path: &Path, own: &Metadata) -> bool {
         // A younger one may belong to a process that is about to listen.
         let is_old = found
             .modified()
-            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > limits::ABANDONED));
+            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > limits::STALE_SOCKET_AGE));
         is_old && found.is_dir() && (found.uid(), found.mode()) == (own.uid(), own.mode())
     };
     let socket = path.join(SOCKET);
@@ -132,7 +132,7 @@ mod tests {
         let age = |path: &Path, age| {
             File::open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
         };
-        let long = limits::ABANDONED + Duration::from_secs(1);
+        let long = limits::STALE_SOCKET_AGE + Duration::from_secs(1);
         let ours = make(0, 0o700);
         let abandoned = make(1, 0o700);
         drop(listen(&abandoned));
@@ -148,7 +148,7 @@ mod tests {
         fs::rename(&other, &renamed).unwrap();
         let aged = [&ours, &abandoned, &alive, &empty, &open, &file, &renamed];
         aged.into_iter().for_each(|path| age(path, long));
-        age(&young, limits::ABANDONED / 2);
+        age(&young, limits::STALE_SOCKET_AGE / 2);
         let link = folder.join(format!("{PREFIX}{:016x}", 8));
         symlink(&renamed, &link).unwrap();
         tidy(&ours);

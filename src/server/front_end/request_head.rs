@@ -14,7 +14,7 @@ use crate::base::limits;
 /// Why a request is rejected or cannot be processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum RequestError {
     /// A line does not end in CR LF, or a byte is not allowed in a head.
     Garbage,
     /// The head is larger than [`limits::HEAD`] or has too many fields.
@@ -64,7 +64,7 @@ pub struct Head {
 
 /// The head of a response from the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnswerHead {
+pub struct ResponseHead {
     /// Its length in the bytes that were parsed.
     pub end: usize,
     /// The length of the body.
@@ -75,14 +75,14 @@ pub struct AnswerHead {
 
 /// Finds the end of a head, reading each byte once however few arrive at a time.
 #[derive(Debug, Default)]
-pub struct Scan {
+pub struct HeadScanner {
     seen: usize,
     last: u8,
     begun: bool,
     in_line: bool,
 }
 
-impl Refusal {
+impl RequestError {
     /// Returns the status and message of the response.
     pub const fn answer(self) -> (u16, &'static str) {
         match self {
@@ -121,34 +121,34 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.answer().1)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for RequestError {}
 
-impl Scan {
+impl HeadScanner {
     /// Returns the length of the head in `bytes` once it is complete. Call it again with the same
     /// bytes and those that have arrived since.
     ///
     /// # Errors
     /// As soon as the bytes cannot become a valid head.
-    pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+    pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, RequestError> {
         for &byte in bytes.iter().skip(self.seen) {
             if self.seen == limits::HEAD {
-                return Err(Refusal::HeadTooLarge);
+                return Err(RequestError::HeadTooLarge);
             }
             self.seen += 1;
             match (self.last, byte) {
                 (b'\r', b'\n') if !self.in_line && self.begun => return Ok(Some(self.seen)),
                 // Skip empty lines before a request (RFC 9112 section 2.2).
                 (b'\r', b'\n') => self.in_line = false,
-                (b'\r', _) | (_, b'\n') => return Err(Refusal::Garbage),
+                (b'\r', _) | (_, b'\n') => return Err(RequestError::Garbage),
                 (_, b'\r') => {}
                 (_, b'\t' | b' '..=b'~') => (self.begun, self.in_line) = (true, true),
-                _ => return Err(Refusal::Garbage),
+                _ => return Err(RequestError::Garbage),
             }
             self.last = byte;
         }
@@ -157,28 +157,28 @@ impl Scan {
 }
 
 impl Head {
-    /// Parses a head whose end [`Scan`] has found.
+    /// Parses a head whose end [`HeadScanner`] has found.
     ///
     /// # Errors
     /// The first rule that it breaks.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let mut fields = [EMPTY_HEADER; limits::FIELDS];
+    pub fn parse(bytes: &[u8]) -> Result<Self, RequestError> {
+        let mut fields = [EMPTY_HEADER; limits::HEADERS_MAX];
         let mut request = httparse::Request::new(&mut fields);
         let parsed = request.parse(bytes).map_err(|error| match error {
-            Error::TooManyHeaders => Refusal::HeadTooLarge,
-            Error::Version => Refusal::Version,
-            _ => Refusal::Malformed,
+            Error::TooManyHeaders => RequestError::HeadTooLarge,
+            Error::Version => RequestError::Version,
+            _ => RequestError::Malformed,
         })?;
         let (true, Some(method), Some(target), Some(version)) =
             (parsed.is_complete(), request.method, request.path, request.version)
         else {
-            return Err(Refusal::Malformed);
+            return Err(RequestError::Malformed);
         };
         let fields = Fields(request.headers);
         let (path, authority) = split_target(target)?;
         let host = fields.host(version)?;
         let length = fields.length(version)?;
-        let waits = fields.waits(version)?;
+        let waits = fields.expects_continue(version)?;
         let host = authority.or(host).unwrap_or_default();
         Ok(Self {
             forwarded: fields.forward(method, path, host, length),
@@ -191,7 +191,7 @@ impl Head {
 }
 
 /// Splits a target into its path and query and, for a URL, its host (RFC 9112 section 3.2.2).
-fn split_target(target: &str) -> Result<(&str, Option<&str>), Refusal> {
+fn split_target(target: &str) -> Result<(&str, Option<&str>), RequestError> {
     let lower = target.get(..8).unwrap_or(target).to_ascii_lowercase();
     let scheme = ["http://", "https://"].into_iter().find(|scheme| lower.starts_with(scheme));
     let (path, authority) = match scheme {
@@ -208,7 +208,7 @@ fn split_target(target: &str) -> Result<(&str, Option<&str>), Refusal> {
     if (path.starts_with('/') || path == "*") && !path.contains('#') && is_host {
         Ok((path, authority))
     } else {
-        Err(Refusal::Target)
+        Err(RequestError::Target)
     }
 }
 
@@ -239,41 +239,41 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn host(&self, version: u8) -> Result<Option<&'a str>, Refusal> {
+    fn host(&self, version: u8) -> Result<Option<&'a str>, RequestError> {
         match self.only("Host") {
             Ok(Some(host)) if is_host(host) => Ok(Some(host)),
             // HTTP/1.0 requires no `Host`.
             Ok(None) if version == 0 => Ok(None),
-            _ => Err(Refusal::Host),
+            _ => Err(RequestError::Host),
         }
     }
 
-    fn length(&self, version: u8) -> Result<usize, Refusal> {
+    fn length(&self, version: u8) -> Result<usize, RequestError> {
         let coding = self.only("Transfer-Encoding");
-        let length = self.only("Content-Length").map_err(|()| Refusal::Length)?;
+        let length = self.only("Content-Length").map_err(|()| RequestError::Length)?;
         match (coding, length) {
             (Ok(None), None) => Ok(0),
             (Ok(None), Some(digits)) => {
                 if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                    return Err(Refusal::Length);
+                    return Err(RequestError::Length);
                 }
                 // A number that overflows is too large as well.
                 let length = digits.parse().unwrap_or(usize::MAX);
-                if length > limits::BODY { Err(Refusal::BodyTooLarge) } else { Ok(length) }
+                if length > limits::BODY { Err(RequestError::BodyTooLarge) } else { Ok(length) }
             }
-            (_, Some(_)) => Err(Refusal::Length),
+            (_, Some(_)) => Err(RequestError::Length),
             (Ok(Some(coding)), None) if version == 1 && coding.eq_ignore_ascii_case("chunked") => {
-                Err(Refusal::LengthRequired)
+                Err(RequestError::LengthRequired)
             }
-            _ => Err(Refusal::Coding),
+            _ => Err(RequestError::Coding),
         }
     }
 
-    fn waits(&self, version: u8) -> Result<bool, Refusal> {
+    fn expects_continue(&self, version: u8) -> Result<bool, RequestError> {
         match self.only("Expect") {
             Ok(None) => Ok(false),
             Ok(Some(text)) if text.eq_ignore_ascii_case("100-continue") => Ok(version == 1),
-            _ => Err(Refusal::Expectation),
+            _ => Err(RequestError::Expectation),
         }
     }
 
@@ -322,20 +322,20 @@ const OF_THE_CONNECTION: [&str; 11] = [
     "Upgrade",
 ];
 
-impl AnswerHead {
+impl ResponseHead {
     /// Parses the head at the beginning of `bytes`.
     ///
     /// # Errors
-    /// [`Refusal::NoAnswer`] when it is incomplete or has no `Content-Length`.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let mut fields = [EMPTY_HEADER; limits::FIELDS];
+    /// [`RequestError::NoAnswer`] when it is incomplete or has no `Content-Length`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RequestError> {
+        let mut fields = [EMPTY_HEADER; limits::HEADERS_MAX];
         let mut answer = httparse::Response::new(&mut fields);
-        let parsed = answer.parse(bytes).map_err(|_| Refusal::NoAnswer)?;
+        let parsed = answer.parse(bytes).map_err(|_| RequestError::NoAnswer)?;
         let (httparse::Status::Complete(end), Some(status)) = (parsed, answer.code) else {
-            return Err(Refusal::NoAnswer);
+            return Err(RequestError::NoAnswer);
         };
         let length = Fields(answer.headers).only("Content-Length").ok().flatten();
-        let length = length.and_then(|length| length.parse().ok()).ok_or(Refusal::NoAnswer)?;
+        let length = length.and_then(|length| length.parse().ok()).ok_or(RequestError::NoAnswer)?;
         let mut kept = Vec::new();
         for field in answer.headers.iter() {
             // Do not disclose the server software.
@@ -363,9 +363,9 @@ mod tests {
     use super::*;
 
     /// Parses a head given as lines separated by `|`.
-    fn judge(lines: &str) -> Result<Head, Refusal> {
+    fn judge(lines: &str) -> Result<Head, RequestError> {
         let bytes = format!("{lines}\r\n\r\n").replace('|', "\r\n").into_bytes();
-        let end = Scan::default().end(&bytes)?.ok_or(Refusal::Incomplete)?;
+        let end = HeadScanner::default().end(&bytes)?.ok_or(RequestError::Incomplete)?;
         assert_eq!(end, bytes.len());
         Head::parse(&bytes)
     }
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn what_can_be_read_in_two_ways_is_refused() {
-        use Refusal::*;
+        use RequestError::*;
         let rows = [
             // Lines and bytes.
             ("GET / HTTP/1.1|Host: x\n", Garbage),
@@ -490,19 +490,19 @@ mod tests {
         let fixed = head.replace('|', "\r\n").len() + "\r\n\r\n".len();
         let with = |length: usize| judge(&format!("{head}{}", "y".repeat(length)));
         assert!(with(limits::HEAD - fixed).is_ok());
-        assert_eq!(with(limits::HEAD - fixed + 1), Err(Refusal::HeadTooLarge));
+        assert_eq!(with(limits::HEAD - fixed + 1), Err(RequestError::HeadTooLarge));
         let fields =
             |count: usize| judge(&format!("GET / HTTP/1.1|Host: x{}", "|Y: z".repeat(count)));
-        assert!(fields(limits::FIELDS - 1).is_ok());
-        assert_eq!(fields(limits::FIELDS), Err(Refusal::HeadTooLarge));
+        assert!(fields(limits::HEADERS_MAX - 1).is_ok());
+        assert_eq!(fields(limits::HEADERS_MAX), Err(RequestError::HeadTooLarge));
         let body = |length: usize| {
             judge(&format!("POST / HTTP/1.1|Host: x|Content-Length: {length}")).map(|h| h.length)
         };
         assert_eq!(body(limits::BODY), Ok(limits::BODY));
-        assert_eq!(body(limits::BODY + 1), Err(Refusal::BodyTooLarge));
+        assert_eq!(body(limits::BODY + 1), Err(RequestError::BodyTooLarge));
         // Empty lines count as well.
         let empty = "\r\n".repeat(limits::HEAD);
-        assert_eq!(Scan::default().end(empty.as_bytes()), Err(Refusal::HeadTooLarge));
+        assert_eq!(HeadScanner::default().end(empty.as_bytes()), Err(RequestError::HeadTooLarge));
     }
 
     #[test]
@@ -510,7 +510,7 @@ mod tests {
         let bytes = b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\nrest\n";
         let end = bytes.len() - b"rest\n".len();
         for cut in 0..end {
-            let mut scan = Scan::default();
+            let mut scan = HeadScanner::default();
             assert_eq!(scan.end(&bytes[..cut]), Ok(None), "{cut}");
             assert_eq!(scan.end(bytes), Ok(Some(end)), "{cut}");
         }
@@ -520,29 +520,34 @@ mod tests {
     fn an_answer_goes_out_in_one_form_too() {
         let answer = b"HTTP/1.1 503 whatever\r\nServer: tiny-http (Rust)\r\nRetry-After: 1\r\n\
             Content-Length: 2\r\n\r\n{}";
-        let head = AnswerHead::parse(answer).unwrap();
+        let head = ResponseHead::parse(answer).unwrap();
         assert_eq!((&answer[head.end..], head.length), (&b"{}"[..], 2));
         let expected = "HTTP/1.1 503 Service Unavailable\r\nConnection: keep-alive\r\n\
             Retry-After: 1\r\nContent-Length: 2\r\n\r\n";
         assert_eq!(String::from_utf8(head.to_bytes(true)).unwrap(), expected);
         for bytes in [&b""[..], b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Le", b"x"]
         {
-            assert_eq!(AnswerHead::parse(bytes), Err(Refusal::NoAnswer));
+            assert_eq!(ResponseHead::parse(bytes), Err(RequestError::NoAnswer));
         }
     }
 
     #[test]
     fn every_refusal_is_an_answer_that_ends_the_connection() {
-        for refusal in [Refusal::Garbage, Refusal::BodyTooLarge, Refusal::Busy, Refusal::NoAnswer] {
+        for refusal in [
+            RequestError::Garbage,
+            RequestError::BodyTooLarge,
+            RequestError::Busy,
+            RequestError::NoAnswer,
+        ] {
             let bytes = refusal.to_bytes();
             let text = String::from_utf8(bytes.clone()).unwrap();
-            let head = AnswerHead::parse(&bytes).unwrap();
+            let head = ResponseHead::parse(&bytes).unwrap();
             assert_eq!(head.end + head.length, bytes.len());
             assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
             let (status, message) = refusal.answer();
             let body: serde_json::Value = serde_json::from_slice(&bytes[head.end..]).unwrap();
             assert_eq!(body, serde_json::json!({"code": status, "message": message}));
         }
-        assert!(Refusal::BodyTooLarge.answer().1.contains(&limits::BODY.to_string()));
+        assert!(RequestError::BodyTooLarge.answer().1.contains(&limits::BODY.to_string()));
     }
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tiny_http::{Request, Server};
 
 use crate::base::limits;
-use crate::base::log::{Event, Events, Level, RequestId};
+use crate::base::log::{Level, Logger, Record, RequestId};
 use crate::base::metrics::Metrics;
 use crate::base::semaphore::{Permit, Semaphore};
 use crate::base::time::{Clock, Deadline, Now};
@@ -33,10 +33,10 @@ use crate::relay::api::{self, Api, REQUEST_IDS};
 use crate::server::ServeSettings;
 use crate::server::admin::Admin;
 use exchange::{header, read_body, send, send_early};
-use overflow::Reserve;
+use overflow::OverflowPool;
 
 /// The handler of an HTTP server's requests.
-pub enum Behind {
+pub enum Handler {
     /// The relay.
     Relay(Arc<Api>),
     /// The admin endpoints.
@@ -44,9 +44,9 @@ pub enum Behind {
 }
 
 /// A bound HTTP server.
-pub struct Door {
+pub struct HttpServer {
     listener: UnixListener,
-    stopper: Stopper,
+    stopper: ShutdownHandle,
     connections: Connections,
 }
 
@@ -57,12 +57,12 @@ enum Connections {
     /// busy one.
     Close,
     /// The front end sends one request per connection and manages its clients' connections itself.
-    Guard,
+    FrontEnd,
 }
 
 /// Stops an HTTP server from another thread.
 #[derive(Clone)]
-pub struct Stopper(Arc<Stop>);
+pub struct ShutdownHandle(Arc<Stop>);
 
 struct Stop {
     asked: AtomicBool,
@@ -76,7 +76,7 @@ struct Stop {
 /// system refuses new clients. On a shared one it would refuse them for its next owner too.
 enum Socket {
     Own(UnixStream, FileId),
-    Shared(Withdraw),
+    Shared(StopAccepting),
 }
 
 /// Device and inode, which identify the file at a path.
@@ -91,9 +91,9 @@ impl FileId {
 }
 
 /// Ends `accept` on a shared listening socket with this path, in this process only.
-pub type Withdraw = Box<dyn Fn(&Path) + Send + Sync>;
+pub type StopAccepting = Box<dyn Fn(&Path) + Send + Sync>;
 
-impl Door {
+impl HttpServer {
     /// Binds `path`. A socket file on which nobody listens is replaced; one in use is not.
     ///
     /// # Errors
@@ -107,9 +107,9 @@ impl Door {
     /// Binds `path` for the front end, whose connections may stay open.
     ///
     /// # Errors
-    /// As [`Door::bind`].
+    /// As [`HttpServer::bind`].
     pub fn bind_for_guard(path: &Path) -> io::Result<Self> {
-        Ok(Self { connections: Connections::Guard, ..Self::bind(path)? })
+        Ok(Self { connections: Connections::FrontEnd, ..Self::bind(path)? })
     }
 
     /// Takes over a listening socket that outlives this process. The process that opened it passes
@@ -118,7 +118,7 @@ impl Door {
     ///
     /// # Errors
     /// When it is no Unix socket with a path.
-    pub fn inherited(socket: OwnedFd, withdraw: Withdraw) -> io::Result<Self> {
+    pub fn inherited(socket: OwnedFd, withdraw: StopAccepting) -> io::Result<Self> {
         let listener = UnixListener::from(socket);
         listener.set_nonblocking(false)?;
         let address = listener.local_addr()?;
@@ -129,7 +129,7 @@ impl Door {
     fn new(listener: UnixListener, path: PathBuf, socket: Socket) -> Self {
         let asked = AtomicBool::new(false);
         let stop = Stop { asked, path, socket, server: OnceLock::new() };
-        let stopper = Stopper(Arc::new(stop));
+        let stopper = ShutdownHandle(Arc::new(stop));
         Self { listener, stopper, connections: Connections::Close }
     }
 
@@ -139,7 +139,7 @@ impl Door {
     }
 
     /// Returns a handle that stops it.
-    pub fn stopper(&self) -> Stopper {
+    pub fn stopper(&self) -> ShutdownHandle {
         self.stopper.clone()
     }
 
@@ -149,15 +149,15 @@ impl Door {
     /// When accepting fails although it was not stopped.
     pub fn serve(
         self,
-        behind: Behind,
+        behind: Handler,
         settings: ServeSettings,
         clock: Clock,
-        events: Events,
+        logger: Logger,
     ) -> io::Result<()> {
         // Room also for requests that workers are about to take; otherwise the last of a burst
         // would be rejected while workers are idle.
         let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
-        let prefix = if matches!(behind, Behind::Relay(_)) { "" } else { "admin-" };
+        let prefix = if matches!(behind, Handler::Relay(_)) { "" } else { "admin-" };
         let pool = Pool {
             behind,
             jobs: Mutex::new(jobs),
@@ -167,7 +167,7 @@ impl Door {
             series: format!("{prefix}{:x}-", clock.now().wall.unix_seconds()),
             connections: self.connections,
             clock,
-            events,
+            logger,
         };
         let workers = u64::try_from(settings.workers).unwrap_or_default();
         pool.count(|metrics| metrics.workers.set(workers));
@@ -184,14 +184,14 @@ impl Door {
                 io::Error::new(error.kind(), problem)
             })?;
         }
-        let mut pulse = Pulse::feel(self.stopper(), pool.events.clone())?;
+        let mut pulse = AcceptProbe::start(self.stopper(), pool.logger.clone())?;
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
         // Dropping it would connect to the path and remove it, though another process may own it by
         // then.
         let server = ManuallyDrop::new(Arc::new(server));
         // Nobody else sets it: a server serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
-        let mut intake = Intake::new(&server, sender, &pool);
+        let mut intake = Dispatcher::new(&server, sender, &pool);
         let mut result = intake.accept(&self.stopper, &mut pulse);
         if self.stopper.is_asked() {
             intake.drain(settings.drain_timeout);
@@ -204,7 +204,7 @@ impl Door {
     }
 }
 
-impl Stopper {
+impl ShutdownHandle {
     /// Stops accepting: from now on new clients are refused, or wait for the next owner of a shared
     /// socket.
     pub fn stop(&self) {
@@ -269,7 +269,7 @@ struct Job {
 
 /// The state that the workers share.
 struct Pool {
-    behind: Behind,
+    behind: Handler,
     jobs: Mutex<Receiver<Job>>,
     /// Requests queued or in progress.
     in_flight: Semaphore,
@@ -279,39 +279,39 @@ struct Pool {
     series: String,
     connections: Connections,
     clock: Clock,
-    events: Events,
+    logger: Logger,
 }
 
 /// Takes requests from tiny_http and queues or rejects them, without ever waiting for a client: a
 /// pool of threads sends the rejections.
-struct Intake<'a> {
+struct Dispatcher<'a> {
     server: &'a Server,
     pool: &'a Pool,
     /// Jobs waiting for a worker.
     queue: SyncSender<Job>,
-    refusals: Reserve<Job>,
+    refusals: OverflowPool<Job>,
     /// A job that could be neither queued nor rejected yet. Until it can, no other is taken.
     held: Option<Job>,
 }
 
-impl<'a> Intake<'a> {
+impl<'a> Dispatcher<'a> {
     fn new(server: &'a Server, queue: SyncSender<Job>, pool: &'a Arc<Pool>) -> Self {
         let refusing = Arc::clone(pool);
         let refuse = move |job| {
             let busy = "The relay is busy. Please try again.";
             refusing.finish(job, response::failure(503, busy, "unknown"));
         };
-        let refusals = Reserve::new("refusal", limits::REFUSALS, refuse);
+        let refusals = OverflowPool::new("refusal", limits::OVERFLOW_REQUESTS, refuse);
         Self { server, pool, queue, refusals, held: None }
     }
 
     /// Takes requests until the server is stopped or fails.
-    fn accept(&mut self, stopper: &Stopper, pulse: &mut Pulse) -> io::Result<()> {
+    fn accept(&mut self, stopper: &ShutdownHandle, pulse: &mut AcceptProbe) -> io::Result<()> {
         while !stopper.is_asked() {
             // An error means that tiny_http's accept loop has ended.
-            self.take_one(limits::PULSE)?;
+            self.take_one(limits::ACCEPT_PROBE_INTERVAL)?;
             // A panic ends it without an error.
-            if pulse.is_lost() {
+            if pulse.is_dead() {
                 return Err(io::Error::other("the accept thread of tiny_http has ended"));
             }
         }
@@ -335,7 +335,7 @@ impl<'a> Intake<'a> {
             0 => Level::Info,
             _ => Level::Warn,
         };
-        self.pool.events.tell(&Event::new(level, "stopped").with("unanswered", left));
+        self.pool.logger.log(&Record::new(level, "stopped").with("aborted_requests", left));
     }
 
     /// Places the held job, or the next request that arrives within `patience`; returns whether
@@ -358,11 +358,11 @@ impl<'a> Intake<'a> {
     /// Queues or rejects `job`; returns it if neither is possible now.
     fn put(&self, job: Job) -> Option<Job> {
         // Before a worker can take it.
-        self.pool.count(|metrics| metrics.requests_waiting.add(&[], 1));
+        self.pool.count(|metrics| metrics.requests_queued.add(&[], 1));
         match self.queue.try_send(job) {
             Ok(()) => None,
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
-                self.pool.count(|metrics| metrics.requests_waiting.subtract_one());
+                self.pool.count(|metrics| metrics.requests_queued.subtract_one());
                 self.refusals.put(job)
             }
         }
@@ -370,18 +370,18 @@ impl<'a> Intake<'a> {
 }
 
 /// The time of the last successful accept probe, or of the last one that could not be made.
-struct Pulse {
+struct AcceptProbe {
     last: Arc<Mutex<Instant>>,
     /// When `is_lost` was last called.
     asked: Instant,
 }
 
-impl Pulse {
+impl AcceptProbe {
     /// Starts the accept probe: it connects regularly, sends nothing, and expects tiny_http to
     /// close the connection, which takes its accept thread and one of its pool. This also frees
     /// clients that tiny_http has queued behind a busy thread. If connecting fails, as when the
     /// socket belongs to another user, that says nothing about tiny_http.
-    fn feel(stopper: Stopper, events: Events) -> io::Result<Self> {
+    fn start(stopper: ShutdownHandle, logger: Logger) -> io::Result<Self> {
         let last = Arc::new(Mutex::new(Instant::now()));
         let felt = Arc::downgrade(&last);
         thread::Builder::new().name("pulse".to_owned()).spawn(move || {
@@ -393,29 +393,29 @@ impl Pulse {
                     && !warned
                     && !stopper.is_asked()
                 {
-                    let event = Event::new(Level::Warn, "self-probe");
-                    events.tell(&event.with("cannot_connect", error));
+                    let event = Record::new(Level::Warn, "self-probe");
+                    logger.log(&event.with("cannot_connect", error));
                     warned = true;
                 }
                 if !matches!(probed, Probe::Unanswered) {
                     *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 }
                 drop(last);
-                thread::sleep(limits::PULSE);
+                thread::sleep(limits::ACCEPT_PROBE_INTERVAL);
             }
         })?;
         Ok(Self { last, asked: Instant::now() })
     }
 
-    /// To be asked every [`limits::PULSE`]. If it was not for several, the process was
+    /// To be asked every [`limits::ACCEPT_PROBE_INTERVAL`]. If it was not for several, the process was
     /// stopped, and tiny_http with it.
-    fn is_lost(&mut self) -> bool {
+    fn is_dead(&mut self) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if now - std::mem::replace(&mut self.asked, now) > limits::PULSELESS / 2 {
+        if now - std::mem::replace(&mut self.asked, now) > limits::ACCEPT_PROBE_TIMEOUT / 2 {
             *last = now;
         }
-        now.saturating_duration_since(*last) > limits::PULSELESS
+        now.saturating_duration_since(*last) > limits::ACCEPT_PROBE_TIMEOUT
     }
 }
 
@@ -434,7 +434,7 @@ fn probe(path: &Path) -> Probe {
         Ok(stream) => stream,
         Err(error) => return Probe::NotTried(error),
     };
-    let set = stream.set_read_timeout(Some(limits::PULSE));
+    let set = stream.set_read_timeout(Some(limits::ACCEPT_PROBE_INTERVAL));
     let closed = set.and_then(|()| stream.shutdown(Shutdown::Write));
     match closed.and_then(|()| stream.read(&mut [0])) {
         Ok(0) => Probe::Accepted,
@@ -444,12 +444,12 @@ fn probe(path: &Path) -> Probe {
 
 impl Pool {
     const fn is_relay(&self) -> bool {
-        matches!(self.behind, Behind::Relay(_))
+        matches!(self.behind, Handler::Relay(_))
     }
 
     /// Records metrics for the relay; requests to the admin endpoints are not counted.
     fn count(&self, count: impl FnOnce(&Metrics)) {
-        if let Behind::Relay(api) = &self.behind {
+        if let Handler::Relay(api) = &self.behind {
             count(api.relay().metrics());
         }
     }
@@ -468,7 +468,7 @@ impl Pool {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(mut job) = job else { return };
             self.count(|metrics| {
-                metrics.requests_waiting.subtract_one();
+                metrics.requests_queued.subtract_one();
                 metrics.workers_busy.add(&[], 1);
             });
             let id = job.id.clone();
@@ -485,8 +485,8 @@ impl Pool {
 
     fn answer(&self, job: &mut Job) -> response::Response {
         let api = match &self.behind {
-            Behind::Relay(api) => api,
-            Behind::Admin(admin) => {
+            Handler::Relay(api) => api,
+            Handler::Admin(admin) => {
                 let (method, target) = (job.request.method().as_str(), job.request.url());
                 return admin.handle(method, target);
             }
@@ -510,7 +510,7 @@ impl Pool {
         let now = self.clock.now();
         let took = now.monotonic.saturating_sub(job.received.monotonic);
         let event = response.event(&job.id, took);
-        if let Behind::Relay(api) = &self.behind {
+        if let Handler::Relay(api) = &self.behind {
             api.count(&response, took);
         }
         let sent = if job.is_read {
@@ -520,9 +520,9 @@ impl Pool {
         };
         let event = match sent {
             Ok(()) => event,
-            Err(error) => event.with("not_sent", error.kind()),
+            Err(error) => event.with("write_error", error.kind()),
         };
-        self.events.tell(&event);
+        self.logger.log(&event);
     }
 }
 
@@ -537,13 +537,13 @@ mod tests {
     fn a_pulse_is_lost_when_it_has_not_been_felt_for_long() {
         let ago = |span| Instant::now().checked_sub(span).unwrap();
         let pulse =
-            |felt, asked| Pulse { last: Arc::new(Mutex::new(ago(felt))), asked: ago(asked) };
-        let long = limits::PULSELESS + Duration::from_millis(1);
-        assert!(!pulse(limits::PULSELESS / 2, limits::PULSE).is_lost());
-        assert!(pulse(long, limits::PULSE).is_lost());
+            |felt, asked| AcceptProbe { last: Arc::new(Mutex::new(ago(felt))), asked: ago(asked) };
+        let long = limits::ACCEPT_PROBE_TIMEOUT + Duration::from_millis(1);
+        assert!(!pulse(limits::ACCEPT_PROBE_TIMEOUT / 2, limits::ACCEPT_PROBE_INTERVAL).is_dead());
+        assert!(pulse(long, limits::ACCEPT_PROBE_INTERVAL).is_dead());
         // The process was stopped; from now on it counts again.
         let mut pulse = pulse(long, long);
-        assert!(!pulse.is_lost() && *pulse.last.lock().unwrap() == pulse.asked);
+        assert!(!pulse.is_dead() && *pulse.last.lock().unwrap() == pulse.asked);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::base::limits;
 use crate::base::single_flight::lock;
 
 /// A pool that starts threads on demand, up to a maximum.
-pub(super) struct Reserve<T>(Arc<Shared<T>>);
+pub(super) struct OverflowPool<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     name: &'static str,
@@ -28,7 +28,7 @@ struct State<T> {
     threads: usize,
 }
 
-impl<T: Send + 'static> Reserve<T> {
+impl<T: Send + 'static> OverflowPool<T> {
     /// Creates a pool of up to `most` threads called `name` that run `work`.
     pub(super) fn new(
         name: &'static str,
@@ -98,12 +98,13 @@ mod tests {
     #[test]
     fn each_has_a_thread_of_its_own_up_to_a_number_and_a_panic_costs_one() {
         let (sender, done) = channel();
-        let reserve = Reserve::new("reserve", 3, move |(number, word): (usize, Receiver<()>)| {
-            // Blocked until its sender is dropped.
-            let _ = word.recv();
-            sender.send(number).unwrap();
-            assert_ne!(number, 1, "the one that panics");
-        });
+        let reserve =
+            OverflowPool::new("reserve", 3, move |(number, word): (usize, Receiver<()>)| {
+                // Blocked until its sender is dropped.
+                let _ = word.recv();
+                sender.send(number).unwrap();
+                assert_ne!(number, 1, "the one that panics");
+            });
         let mut words = Vec::new();
         let mut put = |number| {
             let (word, held) = channel::<()>();

@@ -18,7 +18,7 @@ use crate::base::limits;
 
 /// An HTTP request parsed from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct HttpEvent {
     /// The method, in capitals.
     pub method: String,
     /// The path, which may begin with a stage or a base path.
@@ -26,12 +26,12 @@ pub struct Call {
     /// The body, or why it could not be read.
     pub body: Result<Vec<u8>, InvalidArgument>,
     headers: Vec<(String, String)>,
-    gateway: Gateway,
+    gateway: EventSource,
 }
 
 /// The sender of the event, which determines the format of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gateway {
+enum EventSource {
     /// API Gateway, payload format 1.0.
     Rest,
     /// API Gateway, payload format 2.0, or a function URL.
@@ -52,7 +52,7 @@ impl fmt::Display for NotHttp {
 
 impl std::error::Error for NotHttp {}
 
-impl Call {
+impl HttpEvent {
     /// Parses an event.
     ///
     /// # Errors
@@ -63,9 +63,9 @@ impl Call {
         let body = event.body();
         let context = event.request_context.unwrap_or_default();
         let (gateway, method, path) = match (context.elb, context.http) {
-            (Some(_), _) => (Gateway::Balancer, event.http_method, event.path),
-            (None, Some(http)) => (Gateway::Http, Some(http.method), event.raw_path),
-            (None, None) => (Gateway::Rest, event.http_method, event.path),
+            (Some(_), _) => (EventSource::Balancer, event.http_method, event.path),
+            (None, Some(http)) => (EventSource::Http, Some(http.method), event.raw_path),
+            (None, None) => (EventSource::Rest, event.http_method, event.path),
         };
         let (Some(method), Some(path)) = (method, path) else {
             return Err(NotHttp);
@@ -80,10 +80,10 @@ impl Call {
     }
 
     /// Returns how many bytes the body may take when quoted in the reply.
-    pub const fn room(&self) -> usize {
+    pub const fn max_bytes(&self) -> usize {
         let whole = match self.gateway {
-            Gateway::Rest | Gateway::Http => limits::LAMBDA_REPLY,
-            Gateway::Balancer => limits::BALANCER_REPLY,
+            EventSource::Rest | EventSource::Http => limits::LAMBDA_REPLY,
+            EventSource::Balancer => limits::BALANCER_REPLY,
         };
         whole - limits::LAMBDA_REPLY_FRAME
     }
@@ -92,7 +92,7 @@ impl Call {
     pub fn reply(&self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let text = std::str::from_utf8(body).map(str::to_owned);
         let is_base64_encoded = text.is_err();
-        let balancer = self.gateway == Gateway::Balancer;
+        let balancer = self.gateway == EventSource::Balancer;
         let reply = Reply {
             status_code: status,
             status_description: balancer.then(|| format!("{status} {}", reason(status))),
@@ -187,8 +187,8 @@ mod tests {
     use crate::relay::response::quoted_length;
     use serde_json::{Value, json};
 
-    fn parse(event: &Value) -> Result<Call, NotHttp> {
-        Call::parse(event.to_string().as_bytes())
+    fn parse(event: &Value) -> Result<HttpEvent, NotHttp> {
+        HttpEvent::parse(event.to_string().as_bytes())
     }
 
     fn rest() -> Value {
@@ -227,7 +227,7 @@ mod tests {
         ] {
             assert_eq!(parse(&event).err(), Some(NotHttp), "{event}");
         }
-        assert_eq!(Call::parse(b"").err(), Some(NotHttp));
+        assert_eq!(HttpEvent::parse(b"").err(), Some(NotHttp));
     }
 
     #[test]
@@ -297,9 +297,9 @@ mod tests {
         let balancer = json!({"httpMethod": "GET", "path": "/", "requestContext": {"elb": {}}});
         for (event, bound) in [(rest(), limits::LAMBDA_REPLY), (balancer, limits::BALANCER_REPLY)] {
             let call = parse(&event).unwrap();
-            let mut body = r#"{"a":"é\\"}"#.repeat(call.room() / 18);
-            body.push_str(&" ".repeat(call.room() - quoted_length(body.as_bytes())));
-            assert_eq!(quoted_length(body.as_bytes()), call.room());
+            let mut body = r#"{"a":"é\\"}"#.repeat(call.max_bytes() / 18);
+            body.push_str(&" ".repeat(call.max_bytes() - quoted_length(body.as_bytes())));
+            assert_eq!(quoted_length(body.as_bytes()), call.max_bytes());
             let headers = [("Content-Type", "application/json"), ("Retry-After", "1")];
             let length = call.reply(503, &headers, body.as_bytes()).len();
             assert!((bound - limits::LAMBDA_REPLY_FRAME..=bound).contains(&length), "{length}");

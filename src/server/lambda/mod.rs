@@ -19,11 +19,11 @@ use ureq::http::Response as Answer;
 use ureq::{Agent, Body, Error};
 
 use crate::base::limits;
-use crate::base::log::{Event, Events, Level, RequestId};
+use crate::base::log::{Level, Logger, Record, RequestId};
 use crate::base::time::{Clock, Deadline, Now, Timestamp};
-use crate::relay::api::{self, Api, REQUEST_IDS, without_base};
+use crate::relay::api::{self, Api, REQUEST_IDS, strip_base_path};
 use crate::relay::response::Response;
-use crate::server::lambda::http_event::{Call, NotHttp};
+use crate::server::lambda::http_event::{HttpEvent, NotHttp};
 
 /// The Runtime API of one execution environment.
 pub struct Runtime {
@@ -64,15 +64,15 @@ impl Runtime {
         self,
         api: &Api,
         clock: &Clock,
-        events: &Events,
+        logger: &Logger,
         flush: impl Fn(),
     ) -> io::Result<Infallible> {
-        events.tell(&Event::new(Level::Info, "started").with("version", api::VERSION));
+        logger.log(&Record::new(Level::Info, "started").with("version", api::VERSION));
         loop {
             flush();
             let invocation = self.next()?;
             let received = clock.now();
-            let call = Call::parse(&invocation.event);
+            let call = HttpEvent::parse(&invocation.event);
             let id = request_id(&invocation, call.as_ref().ok());
             let answered = id.clone().during(|| {
                 catch_unwind(AssertUnwindSafe(|| Ok(answer(api, &invocation, &call?, received))))
@@ -92,13 +92,13 @@ impl Runtime {
                 Err(_) => failure(&invocation.id, "Function.Panic", api::PANICKED),
             };
             // After the post, Lambda may freeze the process for hours.
-            events.tell(&event);
+            logger.log(&event);
             flush();
             let status = self.post(&invocation.id, what, kind, &body)?;
             if status != ACCEPTED {
-                let event = Event::new(Level::Error, "response_rejected");
+                let event = Record::new(Level::Error, "response_rejected");
                 let event = event.with("request", id.as_str()).with("invocation", &invocation.id);
-                events.tell(&event.with("not_sent", status));
+                logger.log(&event.with("not_sent", status));
             }
         }
     }
@@ -174,29 +174,34 @@ fn failure(
     id: &str,
     kind: &'static str,
     what: &str,
-) -> (Event, &'static str, Option<&'static str>, Vec<u8>) {
-    let event = Event::new(Level::Error, "request").with("request", id).with("error", kind);
+) -> (Record, &'static str, Option<&'static str>, Vec<u8>) {
+    let event = Record::new(Level::Error, "request").with("request", id).with("error", kind);
     (event, "error", Some(kind), error(kind, what))
 }
 
 /// Returns the response to an invocation, and the document that carries it.
-fn answer(api: &Api, invocation: &Invocation, call: &Call, received: Now) -> (Response, Vec<u8>) {
+fn answer(
+    api: &Api,
+    invocation: &Invocation,
+    call: &HttpEvent,
+    received: Now,
+) -> (Response, Vec<u8>) {
     let request = api::Request {
         method: &call.method,
-        target: without_base(&call.path),
+        target: strip_base_path(&call.path),
         authorization: call.header("authorization"),
         health_check: call.header("health-check"),
         body: call.body.as_deref(),
     };
     let deadline = deadline(api, invocation, received);
-    let response = api.handle_within(call.room(), request, deadline);
+    let response = api.handle_up_to(call.max_bytes(), request, deadline);
     let id = request_id(invocation, Some(call));
     let reply = call.reply(response.status, &response.headers(&id), &response.body);
     (response, reply)
 }
 
 /// Returns the caller's request ID, else the invocation's.
-fn request_id(invocation: &Invocation, call: Option<&Call>) -> RequestId {
+fn request_id(invocation: &Invocation, call: Option<&HttpEvent>) -> RequestId {
     let header = |name| call.and_then(|call| call.header(name));
     RequestId::new(REQUEST_IDS.into_iter().find_map(header), || invocation.id.clone())
 }
