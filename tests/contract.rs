@@ -227,13 +227,20 @@ fn odd_json_is_taken_for_what_it_says_or_told() {
     let ask = |body: &[u8]| world.request("POST", "/observe/observables", Some(&header), body).1;
     let item = |value: &str| format!(r#"[{{"type":"file_name","value":"{value}"}}]"#).into_bytes();
     let deep = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat().into_bytes();
-    for body in [deep(10_000), item(r"\ud800"), item(r"\ud800\ud800"), item("\0"), vec![0xff, b'[']]
-    {
+    let rows = [
+        (item("\0"), "Syntax error at line 1"),
+        (vec![0xff, b'['], "Syntax error at line 1"),
+        // These are JSON, though not text and not an object.
+        (item(r"\ud800"), "Not a valid string."),
+        (item(r"\ud800\ud800"), "Not a valid string."),
+        (deep(100), "Invalid input type."),
+        (deep(10_000), "Invalid input type."),
+    ];
+    for (body, message) in rows {
         let answer = ask(&body);
         assert_eq!(errors(&answer), ["fatal invalid argument"]);
-        assert!(messages(&answer).contains("Syntax error at line 1"), "{answer}");
+        assert!(messages(&answer).contains(message), "{answer}");
     }
-    assert_eq!(errors(&ask(&deep(100))), ["fatal invalid argument"]);
     // A name may hold nearly anything; no alert has this one.
     assert_eq!(ask(&item(r"a\u0000b\ud83d\ude00")), json!({"data": {}}));
     // Of two members of one name the last counts, as for any reader of JSON here.

@@ -410,7 +410,7 @@ fn bodies_up_to_the_bound_arrive_and_one_byte_more_does_not() {
         exchange(address, &[head.as_bytes(), &vec![b' '; length]].concat())
     };
     let answer = json_of(&ask(limits::BODY));
-    let message = "Invalid JSON payload received. It is not JSON at line 1, column 1048576.";
+    let message = "Invalid JSON payload received. Syntax error at line 1, column 1048576.";
     assert_eq!(answer["errors"][0]["message"], message);
     assert_eq!(statuses(&ask(limits::BODY + 1)), ["413"]);
     assert_serves(address);

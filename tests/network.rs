@@ -372,7 +372,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
     let (code, text) = check_online(&[("RELAY_LOGIN_URL", &format!("http://{closed}"))]);
     assert!(code == 4 && text.contains("Clock: unknown"), "{code}: {text}");
     let (code, text) = check_online(&[("AZURE_CLIENT_ID", "")]);
-    assert!(code == 2 && text.contains("AZURE_CLIENT_ID is not set"), "{code}: {text}");
+    assert!(code == 2 && text.contains("AZURE_CLIENT_ID is set but empty"), "{code}: {text}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn what_a_panic_says_is_withheld_unless_it_is_text_of_this_program() {
     let heard = Arc::new(Mutex::new(String::new()));
     let hear = Arc::clone(&heard);
     stderr_log::panics(Logger::new(move |event| {
-        hear.lock().unwrap().push_str(&format!("{event:?}"))
+        hear.lock().unwrap().push_str(&format!("{event:?}"));
     }));
     let told = |panics: fn()| {
         let ended = std::thread::spawn(panics).join();

@@ -54,7 +54,7 @@ fn environment<'a>(key: &'a str, workers: &'a str) -> [(&'a str, &'a str); 3] {
     [("SECRET_KEY", key), ("RELAY_LISTEN", "127.0.0.1:0"), ("RELAY_WORKERS", workers)]
 }
 
-const TOO_FEW: &str = "workers; lower RELAY_WORKERS, or raise TasksMax=, ulimit -u or ulimit -v";
+const TOO_FEW: &str = "); lower RELAY_WORKERS, or raise TasksMax=, ulimit -u or ulimit -v";
 
 #[test]
 fn little_address_space_is_enough_or_said_to_be_too_little() {

@@ -189,7 +189,7 @@ fn a_token_is_signed_with_the_first_key_of_the_file_that_the_service_reads() {
     // The first key alone signs.
     let first = run(&sign, &file).1;
     assert_eq!(first, run(&sign, &[("SECRET_KEY", new.trim_end())]).1);
-    fs::set_permissions(&key, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::read(&key).is_err() {
         let (code, _, err) = run(&sign, &file);
         assert_eq!(code, 2);

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::program::{KEY, exchange, program};
+use support::program::{OWN_KEY, exchange, program};
 
 /// More than a busy machine needs for any of this.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -78,7 +78,7 @@ impl Drop for Killed {
 fn a_full_pipe_stops_neither_requests_nor_the_end_and_what_was_dropped_is_told() {
     let drain = format!("{}s", DRAIN.as_secs());
     let environment = [
-        ("SECRET_KEY", KEY),
+        ("SECRET_KEY", OWN_KEY),
         ("RELAY_LISTEN", "127.0.0.1:0"),
         ("RELAY_ADMIN_LISTEN", "127.0.0.1:0"),
         ("RELAY_DRAIN_TIMEOUT", drain.as_str()),

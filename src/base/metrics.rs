@@ -126,19 +126,19 @@ metrics! {
         &[("outcome", &["ok", "refused", "failed"])];
     calls: Counter, "graph_relay_upstream_requests_total",
         "Calls to Microsoft including retries, by status or kind of failure.",
-        &[("kind", CALLS), ("status", STATUSES)];
+        &[("api", CALLS), ("result", STATUSES)];
     upstream_request_duration: Histogram(LATENCIES), "graph_relay_upstream_request_duration_seconds",
         "Duration of calls to Microsoft.",
-        &[("kind", CALLS)];
+        &[("api", CALLS)];
     retries: Counter, "graph_relay_upstream_retries_total",
         "Retried calls to Microsoft, by reason.",
-        &[("kind", CALLS), ("reason", &["busy", "broken"])];
+        &[("api", CALLS), ("reason", &["busy", "broken"])];
     rate_limited: Counter, "graph_relay_rate_limited_total",
         "Calls rejected by Microsoft with 429, or delayed or refused by the relay's own rate limit.",
         &[("by", &["microsoft", "relay"])];
     syncs: Counter, "graph_relay_syncs_total",
         "Crawls of a tenant's look-back window, and refreshes of its changed alerts.",
-        &[("kind", &["crawl", "refresh"]), ("outcome", &["ok", "failed"])];
+        &[("type", &["crawl", "refresh"]), ("outcome", &["ok", "failed"])];
     index_tenants: Gauge, "graph_relay_index_tenants",
         "Tenants in memory.",
         &[];

@@ -17,7 +17,7 @@ pub struct CommandRow {
 }
 
 /// An option of a command.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionRow {
     /// Its name, with both hyphens.
     pub name: &'static str,
