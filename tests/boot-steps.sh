@@ -30,7 +30,7 @@ drop_in() {
 
 # No key: the program says what to do, and systemd goes on trying.
 ! systemctl start graph-relay 2>/dev/null || fail 'starts without a key'
-until_so journal_has 'in /etc/graph-relay/secret-key; or set RELAY_JWKS_HOSTS'
+until_so journal_has 'reads /etc/graph-relay/secret-key), or set RELAY_JWKS_HOSTS'
 for _ in $(seq 6); do systemctl start graph-relay 2>/dev/null || true; done
 ! is Result start-limit-hit || fail 'systemd has given up'
 

@@ -116,6 +116,7 @@ pub trait Transport: Send + Sync {
 }
 
 /// Returns the reason phrase of a status that the relay sends (RFC 9110 section 15).
+#[cfg(feature = "server")]
 pub(crate) const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

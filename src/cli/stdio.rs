@@ -21,7 +21,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// Writes a key or a token, which nobody can have again, to standard output.
 ///
 /// # Errors
-/// As [`print`], and when standard output was closed (`>&-`).
+/// As for [`print()`], and when standard output was closed (`>&-`).
 pub(crate) fn print_secret(text: &str) -> io::Result<()> {
     if was_closed() { Err(io::Error::other("it is closed")) } else { print(text) }
 }

@@ -15,7 +15,7 @@ pub fn quoted_length(body: &[u8]) -> usize {
     body.len() + body.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count()
 }
 
-/// The response to a [`Request`].
+/// The response to an [`api::Request`](crate::relay::api::Request).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
