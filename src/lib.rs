@@ -26,7 +26,8 @@
 //! * `cli`: the program (feature `cli`)
 //!
 //! Sockets, the environment, files and clocks are touched only in `server`, `cli`,
-//! `graph/client/ureq.rs` and `simulator/loopback.rs`; `tests/architecture.rs` checks that.
+//! `graph/client/ureq.rs`, `simulator/loopback.rs` and, for [`Clock::system`],
+//! `base/system_clock.rs`; `tests/architecture.rs` checks that.
 //!
 //! Out of scope: TLS towards callers, anything on disk, other vendors, and
 //! changing anything at Microsoft.
