@@ -88,7 +88,7 @@ library: ## the library without its edges, the program as it is packed, and the 
 	$(CARGO) run --locked --no-default-features --example embed --quiet >/dev/null
 
 bless: ## accept what the mapping makes as what was agreed
-	BLESS=1 $(CARGO) test --locked --quiet --test mapping
+	BLESS=1 $(CARGO) test --locked --quiet --test relay mapping::
 
 dist: ## a static program, proved to be one, packed in target/dist
 	bash contrib/dist/dist.sh

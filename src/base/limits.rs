@@ -1,7 +1,7 @@
 //! Every limit of the relay, and the reason for its value.
 //!
 //! Configurable limits have their default here and their variable in the
-//! configuration table; the others are fixed on purpose. `tests/limits.rs` names
+//! configuration table; the others are fixed on purpose. `tests/relay/limits.rs` names
 //! the test that checks each limit at its edge.
 
 use std::time::Duration;

@@ -472,3 +472,21 @@ pub(crate) fn messages(answer: &Value) -> String {
     let all: Vec<_> = errors.iter().map(|e| e["message"].as_str().unwrap().to_owned()).collect();
     all.join("\n")
 }
+
+/// The text of every Rust file of `src/` and `tests/`, without indentation.
+pub(crate) fn all_sources() -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    let mut all = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                all += &std::fs::read_to_string(path).unwrap().replace("    ", "");
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,33 @@
+//! The built program and what belongs to it, as a user meets them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails should say so"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod binary;
+mod config;
+mod defects;
+mod documents;
+mod front_end;
+mod lambda;
+mod manual;
+mod metrics;
+mod module;
+mod network;
+mod nginx;
+mod package;
+mod secrets;
+mod shortage;
+mod shutdown;
+mod startup;
+mod stderr;
+mod systemd;
+mod transport;
+mod trust;
+mod unix_socket;
