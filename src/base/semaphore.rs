@@ -27,9 +27,17 @@ impl Semaphore {
 
     /// Acquires a permit if fewer than `most` are taken.
     pub(crate) fn try_acquire_up_to(&self, most: usize) -> Option<Permit> {
-        let next = |taken| (taken < most.min(self.permits)).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok()?;
-        Some(Permit(Arc::clone(&self.taken)))
+        let most = most.min(self.permits);
+        let mut taken = self.taken.load(Ordering::SeqCst);
+        // `fetch_update` is deprecated since Rust 1.99; its successor is younger than 1.91.
+        while taken < most {
+            let (order, next) = (Ordering::SeqCst, taken + 1);
+            match self.taken.compare_exchange_weak(taken, next, order, order) {
+                Ok(_) => return Some(Permit(Arc::clone(&self.taken))),
+                Err(now) => taken = now,
+            }
+        }
+        None
     }
 
     /// Returns the total number of permits.
