@@ -12,6 +12,7 @@ mod support;
 
 mod contract;
 mod crawl;
+mod evidence;
 mod faults;
 mod hunting;
 mod legacy;
