@@ -63,7 +63,7 @@ fn clock(skew: Option<Skew>) -> Result<ExitCode, Failure> {
     let seconds = skew.span().as_secs();
     let how = match skew {
         _ if seconds < 2 => "agrees with Microsoft's".to_owned(),
-        Skew::Handler(_) => format!("is {seconds} s behind Microsoft's"),
+        Skew::Behind(_) => format!("is {seconds} s behind Microsoft's"),
         Skew::Ahead(_) => format!("is {seconds} s ahead of Microsoft's"),
     };
     print(&format!("Clock: {how}\n"))?;

@@ -3,14 +3,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::thread;
 use std::time::Duration;
 
 use crate::alerts::alert::Alert;
 use crate::alerts::index::AlertIndex;
 use crate::base::error::Error;
 use crate::base::limits;
-use crate::base::log::{Level, Record, RequestId};
+use crate::base::log::{Level, Record};
 use crate::base::single_flight::{Leader, Role, SingleFlight, Waiter, lock};
 use crate::base::time::{Deadline, Timestamp};
 use crate::graph;
@@ -283,14 +282,9 @@ impl TenantIndex {
         };
         let ticket = lead.ticket();
         let tenant = Arc::clone(self);
-        // If no thread can be started, dropping the lead ends the sync as failed.
-        let thread = thread::Builder::new().name("sync".to_owned());
-        // The sync serves other requests too, but logs the id of the one that started it.
-        let spawned = thread.spawn(RequestId::carry(move || tenant.run_sync(lead)));
-        if spawned.is_err() {
-            self.session
-                .upstream()
-                .log(&Record::new(Level::Error, "thread_spawn_failed").with("for", "sync"));
+        if let Err(error) = lead.spawn("sync", move |lead| tenant.run_sync(lead)) {
+            let event = Record::new(Level::Error, "thread_spawn_failed").with("error", error);
+            self.session.upstream().log(&event);
         }
         ticket
     }

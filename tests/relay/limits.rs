@@ -318,6 +318,8 @@ const TESTED: &[(&str, &[&str])] = &[
     ("answers_that_nobody_takes_make_room_for_others", &["UNSENT"]),
     ("an_answer_from_behind_has_a_bound_and_is_no_longer_than_it_promises", &["RESPONSE_BYTES"]),
     ("a_full_crowd_makes_room_by_its_rules_or_refuses", &["EVICTION_WAIT"]),
+    ("clients_read_their_answer_whether_or_not_they_have_sent_all", &["REJECTIONS"]),
+    ("a_thread_that_cannot_be_started_is_tried_so_often", &["THREAD_ATTEMPTS"]),
     ("the_same_trouble_is_told_once_in_a_while", &["REPEATED_LOG_INTERVAL"]),
     ("clients_leave_threads_for_the_relay", &["CLIENTS_LEAST"]),
     ("a_pulse_is_lost_when_it_has_not_been_felt_for_long", &["ACCEPT_PROBE_TIMEOUT"]),
@@ -431,6 +433,8 @@ const TESTED: &[(&str, &[&str])] = &[
 /// The bounds at whose edge there is nothing to see, and why.
 const UNTESTED: &[(&str, &str)] = &[
     ("ACCEPT_PAUSE", "A pause: nobody is refused at its end."),
+    ("THREAD_PAUSE", "Likewise."),
+    ("THREADS_GONE", "A patience: the kernel is quicker."),
     ("ACCEPT_POLL", "How often somebody looks: nothing changes at its edge."),
     ("ACCEPT_PROBE_INTERVAL", "Likewise."),
     ("WATCHDOG_RETRY", "Likewise."),

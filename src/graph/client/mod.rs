@@ -72,7 +72,7 @@ impl GraphClient {
         let (theirs, ours) = (*lock(&self.server_clock))?;
         let behind = theirs.since(ours);
         let ahead = ours.since(theirs.plus(Duration::from_secs(1)));
-        Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Handler(behind) })
+        Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Behind(behind) })
     }
 
     pub(crate) fn log(&self, event: &Record) {
