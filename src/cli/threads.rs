@@ -60,7 +60,7 @@ pub(crate) fn bounds(
 }
 
 /// Leaves `fixed` of `threads` alone. A request takes two: its client's, and one of
-/// tiny_http's until its head is read.
+/// tiny_http's until its head is read, or a worker's while it waits for Microsoft.
 ///
 /// # Errors
 /// How many threads there have to be.
@@ -82,9 +82,13 @@ fn fit(usual: Bounded, fixed: usize, threads: usize) -> Result<Bounded, usize> {
 /// Whether a limit may leave fewer than `most` threads. The user's other programs count too, so
 /// one of several times as many may.
 fn is_limited(most: usize) -> bool {
-    let lowest = os::limit("Max processes").into_iter().chain(task_limit()).min();
-    os::limit(os::ADDRESS_SPACE).is_some() || lowest.is_some_and(|lowest| lowest < 4 * most)
+    let stacks = os::limit(os::ADDRESS_SPACE).map(|bytes| bytes / STACK);
+    let lowest = [os::limit("Max processes"), task_limit(), stacks].into_iter().flatten().min();
+    lowest.is_some_and(|lowest| lowest < 4 * most)
 }
+
+/// The size of a thread's stack in the standard library, in bytes.
+const STACK: usize = 2 * 1024 * 1024;
 
 /// The lowest limit on the tasks of this process's control group and of those above it.
 fn task_limit() -> Option<usize> {

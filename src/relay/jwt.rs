@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use crate::base::cloud::BaseUrl;
-use crate::base::credentials::{Credentials, Secret, TenantId};
+use crate::base::credentials::{ClientSecret, Credentials, Secret, TenantId};
 use crate::base::error::AuthorizationError;
 use crate::base::limits;
 use crate::base::time::Timestamp;
@@ -314,7 +314,7 @@ fn claims(payload: &Payload) -> Result<Claims, AuthorizationError> {
         credentials: Credentials {
             tenant: TenantId::parse(&tenant).ok_or(AuthorizationError::WrongTenant)?,
             application,
-            secret: Secret::new(secret),
+            secret: ClientSecret::new(secret),
         },
         entities_limit: payload.entities_limit.as_ref().and_then(entities_limit),
     })

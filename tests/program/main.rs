@@ -34,5 +34,6 @@ mod stderr;
 mod systemd;
 mod transport;
 mod trust;
+mod turns;
 mod unix_socket;
 mod xdr;

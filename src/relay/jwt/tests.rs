@@ -49,7 +49,7 @@ fn accepts_what_another_implementation_signed_and_signs_the_same() {
     let credentials = claims.credentials();
     assert_eq!(credentials.application, "11111111-2222-3333-4444-555555555555");
     assert_eq!(credentials.tenant.as_str(), "66666666-7777-8888-9999-000000000000");
-    assert_eq!(credentials.secret, Secret::new("not-a-real-secret"));
+    assert_eq!(credentials.secret, ClientSecret::new("not-a-real-secret"));
     let signed = sign(credentials, None, None, &verifier().secrets[0]);
     assert_eq!(signed.expose(), VECTOR);
 }
