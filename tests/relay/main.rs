@@ -15,6 +15,7 @@ mod crawl;
 mod downgrades;
 mod faults;
 mod hunting;
+mod hunting_hashes;
 mod legacy;
 mod legacy_words;
 mod limits;

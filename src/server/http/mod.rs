@@ -24,11 +24,11 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Request, Server};
 
-use crate::base::limits;
 use crate::base::log::{Level, Logger, Record, RequestId};
 use crate::base::metrics::Metrics;
 use crate::base::semaphore::{Permit, Semaphore};
 use crate::base::time::{Clock, Deadline, Now};
+use crate::base::{self, limits};
 use crate::relay::api::{self, Api, REQUEST_IDS};
 use crate::server::ServeSettings;
 use crate::server::admin::Admin;
@@ -485,15 +485,14 @@ impl Pool {
     /// Starts a worker in the place of one that begins to wait.
     fn start_spare(self: &Arc<Self>) {
         let add = |threads| (threads < self.wanted()).then_some(threads + 1);
-        let Ok(number) = self.threads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add) else {
+        if self.threads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_err() {
             return;
-        };
+        }
         let pool = Arc::clone(self);
-        let thread = thread::Builder::new().name(format!("worker-{number}"));
-        if thread.spawn(move || pool.work()).is_err() {
+        if let Err(error) = base::thread::spawn("worker", None, move || pool.work()) {
             // The others do its share, as they come free.
             self.threads.fetch_sub(1, Ordering::SeqCst);
-            self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("for", "worker"));
+            self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("error", error));
         }
     }
 
