@@ -228,6 +228,7 @@ struct Row {
     remote_url: Text,
     device_name: Text,
     account_upn: Text,
+    account_domain: Text,
 }
 
 impl Row {
@@ -241,18 +242,17 @@ impl Row {
             ..File::default()
         }));
         if let Some(name) = self.device_name.0 {
-            let domain = name.split_once('.').map(|(_, domain)| domain.into());
-            entities.push(Entity::Device(Box::new(Device {
-                dns_name: Some(name),
-                dns_domain: domain,
-                ..Device::default()
-            })));
+            let device = Device::named(None, Some(&name), None);
+            entities.push(Entity::Device(Box::new(device)));
         }
         entities.extend(self.remote_url.0.map(Entity::Url));
-        // In rows of other evidence the user is not the subject.
-        if self.entity_type.0.as_deref() == Some("User") {
-            let principal_name = self.account_upn.0;
-            entities.push(Entity::User(Account { principal_name, ..Account::default() }));
+        // In rows of other evidence the alert does not name the account.
+        if let Some("User" | "Process" | "Mailbox") = self.entity_type.0.as_deref() {
+            entities.push(Entity::User(Account {
+                principal_name: self.account_upn.0,
+                domain: self.account_domain.0,
+                ..Account::default()
+            }));
         }
         entities
     }
@@ -277,12 +277,7 @@ fn files(entity: &mut Entity) -> Vec<&mut File> {
         Entity::Process(process) => {
             std::iter::once(&mut process.image).chain(&mut process.parent).collect()
         }
-        Entity::Malware { files, processes } => {
-            let images = processes.iter_mut().map(|process| &mut process.image);
-            files.iter_mut().chain(images).collect()
-        }
         Entity::Message(message) => message.files.iter_mut().collect(),
-        Entity::Resource(resource) => resource.files.iter_mut().collect(),
         _ => Vec::new(),
     }
 }
@@ -322,12 +317,13 @@ near
  or Name in (names)
  or Folder in (paths) or strcat(Folder, "\\", Name) in (paths) or strcat(Folder, "/", Name) in (paths)
  or tolower(RemoteIP) in (addresses) or tolower(LocalIP) in (addresses)
+ or tostring(parse_url(Url).Host) in (addresses) or extract(@"//\[([0-9a-f:.]+)\]", 1, Url) in (addresses)
  or Device in (hosts) or tostring(split(Device, ".")[0]) in (hosts)
  or Device in (domains) or substring(Device, indexof(Device, ".") + 1) in (domains)
  or tostring(parse_url(Url).Host) in (domains) or tostring(split(Url, "/")[0]) in (domains)
- or EntityType == "User" and tostring(split(tolower(AccountUpn), "@")[1]) in (domains)
+ or EntityType in ("User", "Process", "Mailbox") and (tolower(AccountDomain) in (domains) or tostring(split(tolower(AccountUpn), "@")[1]) in (domains))
  or Url in (urls)
-| summarize Last = max(Timestamp) by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin, RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn
+| summarize Last = max(Timestamp) by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin, RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn, AccountDomain
 "#;
 
 /// Finds rows with the SHA-1 of a file whose SHA-256 was requested.

@@ -156,6 +156,11 @@ impl TenantIndex {
         self.index().len()
     }
 
+    /// Returns how many of them have evidence that could not be read.
+    pub(crate) fn unread(&self) -> usize {
+        self.index().unread()
+    }
+
     /// Refreshes the index, as far as necessary and the deadline allows. Returns warnings about
     /// what may be missing.
     ///
@@ -256,6 +261,9 @@ impl TenantIndex {
         if let (Some(_), Some(complete_since)) = (index.cut(), index.oldest()) {
             let kept = index.len();
             warnings.push(Warning::IndexFull { kept, complete_since });
+        }
+        if index.unread() > 0 {
+            warnings.push(Warning::EvidenceUnparsable { alerts: index.unread() });
         }
         drop(index);
         let state = lock(&self.state);

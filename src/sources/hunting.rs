@@ -101,6 +101,9 @@ impl HuntingSource {
             warnings.push(Warning::MatchesNotConfirmed { alerts: doubtful });
         }
         let read = index(std::mem::take(&mut reading.alerts));
+        if read.unread() > 0 {
+            warnings.push(Warning::EvidenceUnparsable { alerts: read.unread() });
+        }
         warnings.extend(missing(reading));
         Ok(Lookup { hits: named.confirmed(&read, limit), warnings })
     }

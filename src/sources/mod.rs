@@ -77,17 +77,19 @@ impl Source {
     /// Updates the gauges of tenants and alerts in memory.
     pub(crate) fn update_gauges(&self) {
         let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
-        let (tenants, alerts) = match self {
+        let (tenants, alerts, unread) = match self {
             Self::AlertsV2(tenants) => {
                 let all = tenants.all();
-                (all.len(), all.iter().map(|tenant| tenant.indexed()).sum())
+                let alerts = all.iter().map(|tenant| tenant.indexed()).sum();
+                (all.len(), alerts, all.iter().map(|tenant| tenant.unread()).sum())
             }
-            Self::Hunting(tenants) => (tenants.all().len(), 0),
-            Self::Legacy(tenants) => (tenants.all().len(), 0),
+            Self::Hunting(tenants) => (tenants.all().len(), 0, 0),
+            Self::Legacy(tenants) => (tenants.all().len(), 0, 0),
         };
         let metrics = self.upstream().metrics();
         metrics.index_tenants.set(count(tenants));
         metrics.index_alerts.set(count(alerts));
+        metrics.index_alerts_unread.set(count(unread));
     }
 
     /// Returns the newest `limit` alerts that mention each of `observables`.

@@ -123,6 +123,11 @@ pub enum Warning {
         /// Number of alerts.
         alerts: usize,
     },
+    /// Alerts of which some evidence could not be read.
+    EvidenceUnparsable {
+        /// Number of alerts.
+        alerts: usize,
+    },
     /// More alerts mention an observable than are shown.
     PerObservableLimit {
         /// Alerts shown per observable.
@@ -194,7 +199,8 @@ impl Warning {
             | Self::MatchesNotConfirmed { .. }
             | Self::Sha256NotResolvable { .. }
             | Self::ProvidersNotSearchable { .. }
-            | Self::AlertsUnparsable { .. } => "unknown",
+            | Self::AlertsUnparsable { .. }
+            | Self::EvidenceUnparsable { .. } => "unknown",
             Self::InvalidValues { .. } => "invalid argument",
         }
     }
@@ -297,6 +303,10 @@ impl Warning {
             Self::AlertsUnparsable { alerts } => format!(
                 "{alerts} of Microsoft's alerts could not be parsed and are missing from this \
                  answer."
+            ),
+            Self::EvidenceUnparsable { alerts } => format!(
+                "Some evidence of {alerts} alerts could not be read; what it mentions is missing from \
+                 this answer. Microsoft sent none, or in a form that the relay does not know."
             ),
             Self::PerObservableLimit { limit, sharing, observables } => {
                 let each = |(observable, count): &(Observable, usize)| {

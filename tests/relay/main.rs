@@ -13,6 +13,7 @@ mod support;
 mod contract;
 mod crawl;
 mod downgrades;
+mod evidence;
 mod faults;
 mod hunting;
 mod hunting_hashes;
