@@ -24,12 +24,12 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Request, Server};
 
-use crate::base::limits;
 use crate::base::log::{Level, Logger, Record, RequestId};
 use crate::base::metrics::Metrics;
 use crate::base::semaphore::{Permit, Semaphore};
 use crate::base::single_flight::lock;
 use crate::base::time::{Clock, Deadline, Now};
+use crate::base::{self, limits};
 use crate::relay::api::{self, Api, REQUEST_IDS};
 use crate::server::ServeSettings;
 use crate::server::admin::Admin;
@@ -493,11 +493,10 @@ impl Pool {
         *threads += 1;
         drop(threads);
         let pool = Arc::clone(self);
-        let thread = thread::Builder::new().name(format!("worker-{number}"));
-        if thread.spawn(move || pool.work()).is_err() {
+        if let Err(error) = base::thread::spawn("worker", None, move || pool.work()) {
             // The others do its share, as they come free.
             *lock(&self.threads) -= 1;
-            self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("for", "worker"));
+            self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("error", error));
         }
     }
 
