@@ -50,7 +50,7 @@ pub mod sources;
 // What an embedder needs.
 pub use alerts::observable::{Kind, Observable};
 pub use base::cloud::Cloud;
-pub use base::credentials::{Credentials, Secret, TenantId};
+pub use base::credentials::{AccessToken, ClientSecret, Credentials, Secret, TenantId};
 pub use base::error::{Error, TransportError};
 pub use base::http::Transport;
 pub use base::log::Logger;

@@ -355,12 +355,24 @@ pub const ATTEMPTS: u32 = 4;
 /// doubles with each further attempt.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Longest wait for the rate limit within one request. For a longer one the request
-/// reports when to try again: XDR gives a module little time.
-pub const RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Longest wait within one request for the end of a pause that Microsoft demands. For a longer
+/// one the request reports when to try again: XDR gives a module little time.
+pub const HOLD_WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// The longest `Retry-After` that is honoured.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How long the relay asks in a simpler way after Microsoft refused the better one: one odd answer
+/// may have been the cause, and asking again costs one call.
+pub const DOWNGRADE: Duration = Duration::from_secs(3_600);
+
+/// How many values in a row must be refused in the legacy API's wide filter before only simple
+/// filters are used: fewer may be odd values.
+pub const LEGACY_REFUSALS: usize = 3;
+
+/// Requests that may wait for their turn to call Microsoft, or for an index, besides those whose
+/// turn it is. Each has a thread, which costs little while it waits. As many as [`QUEUE`].
+pub const WAITING_REQUESTS: usize = 128;
 
 /// How long rejected credentials are remembered. Entra treats a repeated failing request
 /// as a loop (AADSTS50196), and a dashboard asks a dozen times at once.

@@ -81,9 +81,9 @@ fn code(error: &Error) -> u8 {
     match error {
         Error::Transport(TransportError::Tls { .. }) => 5,
         Error::Transport(TransportError::TooLarge { .. }) => 10,
-        Error::Retired(_) | Error::UnexpectedAnswer(_) => 10,
+        Error::Retired(_) | Error::UnexpectedAnswer(_) | Error::Intercepted(_) => 10,
         Error::Transport(_) | Error::Deadline { .. } => 4,
-        Error::Throttled { .. } => 9,
+        Error::Throttled { .. } | Error::HuntingUnfinished(_) => 9,
         Error::Login(problem) if problem.is_refusal() => 6,
         Error::Login(TokenError { status: 429 | 502..=504, .. }) => 9,
         Error::Login(_) => 10,

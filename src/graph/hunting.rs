@@ -4,7 +4,7 @@
 //! That table has fewer fields than the alerts themselves, and usually only SHA-1 hashes. So the
 //! query matches broadly, and every alert that it names is read and matched again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::error_body;
 use super::kql::{Literal, let_list};
 use super::lenient::{Object, Text};
 use super::post;
 use crate::alerts::alert::{Account, Alert, Device, Entity, Evidence, File, Remediation, Verdict};
 use crate::alerts::observable::{Kind, Observable, address};
 use crate::base::cloud::BaseUrl;
-use crate::base::credentials::Secret;
+use crate::base::credentials::AccessToken;
 use crate::base::error::UnexpectedAnswer;
 use crate::base::http::{Request, Response};
 use crate::base::limits;
@@ -37,7 +38,7 @@ pub struct Query {
 pub(crate) const PATH: &str = "/v1.0/security/runHuntingQuery";
 
 /// Creates the request that runs `query`.
-pub fn request(graph: &BaseUrl, query: &str, token: Secret) -> Request {
+pub fn request(graph: &BaseUrl, query: &str, token: AccessToken) -> Request {
     post(graph.join(PATH), &json!({"Query": query}), token)
 }
 
@@ -141,13 +142,13 @@ fn spellings(observable: &Observable) -> Vec<String> {
     spellings
 }
 
-/// The candidate alerts that hunting found, merged from its rows.
+/// What hunting found.
 #[derive(Debug, Default)]
 pub struct Rows {
-    alerts: HashMap<Arc<str>, Alert>,
+    /// Each row, as an alert that holds what the row says.
+    rows: Vec<Alert>,
     /// SHA-256 by SHA-1 of the same file, both in lower case.
     pub sha1_to_sha256: HashMap<Arc<str>, Arc<str>>,
-    hashes: HashSet<Arc<str>>,
     /// The number of rows without an alert id.
     pub unreadable: usize,
     /// If a response reached the row limit, the time of its oldest row.
@@ -177,14 +178,14 @@ impl Rows {
         Ok(())
     }
 
-    /// Returns whether a row has the SHA-256 `hash`, in lower case.
-    pub fn has_hash(&self, hash: &str) -> bool {
-        self.hashes.contains(hash)
+    /// Returns whether a row has the SHA-1 of the file with the SHA-256 `hash`, in lower case.
+    pub fn has_sha1_of(&self, hash: &str) -> bool {
+        self.sha1_to_sha256.values().any(|sha256| **sha256 == *hash)
     }
 
-    /// Returns an alert for each id, holding only what its rows say.
-    pub fn into_alerts(self) -> impl Iterator<Item = Alert> {
-        self.alerts.into_values()
+    /// Returns each row as an alert that holds only what the row says.
+    pub fn into_rows(self) -> Vec<Alert> {
+        self.rows
     }
 
     fn add(&mut self, row: Row, last: Option<Timestamp>) {
@@ -195,17 +196,14 @@ impl Rows {
         if let (Some(sha1), Some(twin)) = (&row.sha1.0, &row.twin.0) {
             self.sha1_to_sha256.insert(sha1.to_lowercase().into(), twin.to_lowercase().into());
         }
-        let hash = row.sha256.0.as_ref().or(row.twin.0.as_ref());
-        self.hashes.extend(hash.map(|hash| hash.to_lowercase().into()));
-        let alert =
-            self.alerts.entry(id.clone()).or_insert_with(|| Alert { id, ..Alert::default() });
-        alert.updated = alert.updated.max(last);
-        alert.evidence.extend(row.evidence().into_iter().map(|entity| Evidence {
+        let evidence = row.evidence().into_iter().map(|entity| Evidence {
             verdict: Verdict::Unknown,
             remedy: Remediation::None,
             roles: Vec::new(),
             entity,
-        }));
+        });
+        let evidence = evidence.collect();
+        self.rows.push(Alert { id, updated: last, evidence, ..Alert::default() });
     }
 }
 
@@ -282,6 +280,11 @@ fn files(entity: &mut Entity) -> Vec<&mut File> {
         Entity::Message(message) => message.files.iter_mut().collect(),
         _ => Vec::new(),
     }
+}
+
+/// Returns whether Graph gave up on a query, as it does after three minutes.
+pub fn is_unfinished(response: &Response) -> bool {
+    error_body::parse(response).is_unfinished()
 }
 
 /// Returns how long to wait after a 429 without `Retry-After`: until the next quarter of an hour if

@@ -177,7 +177,7 @@ impl JwksHost {
             headers: vec![("accept".to_owned(), "application/json".to_owned())],
             action: Action::Get,
         };
-        let response = self.transport.send(&request, limits::KEYS_TIMEOUT)?;
+        let response = self.transport.exchange(&request, limits::KEYS_TIMEOUT)?;
         // A redirect is rejected too: only the configured hosts are trusted.
         let is_answer = response.status == 200;
         let document = if is_answer { response.body.as_slice() } else { b"" };

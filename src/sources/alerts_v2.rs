@@ -92,14 +92,14 @@ pub(crate) struct TenantIndex {
     forgotten: AtomicUsize,
     state: Mutex<SyncState>,
     flight: SingleFlight,
-    permits: TenantPermits,
+    permits: Arc<TenantPermits>,
 }
 
 impl TenantIndex {
     pub(crate) fn new(
         session: TenantSession,
         settings: SyncSettings,
-        permits: TenantPermits,
+        permits: Arc<TenantPermits>,
     ) -> Self {
         Self {
             session,
@@ -118,7 +118,6 @@ impl TenantIndex {
 
     /// Checks by one real read that the credentials work.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         let url = graph::probe_url(&self.session.upstream().cloud().graph);
         let response = self.session.get(|token| graph::get(url.clone(), token), deadline)?;
         Page::from_response(&response)?;
@@ -220,18 +219,19 @@ impl TenantIndex {
         }
     }
 
-    /// Returns the result of the sync, or `None` if it takes too long or too many requests are
-    /// waiting already.
+    /// Returns the result of the sync, or `None` if it takes too long.
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
-        let permit = self.permits.permit();
+        let waiting = self.permits.wait();
         let asked = self.session.upstream().now();
         loop {
             if let Some(error) = self.just_failed() {
                 return Some(Err(error));
             }
-            let patience = self.session.upstream().remaining(deadline);
-            let patience = patience.filter(|_| permit.is_some()).unwrap_or_default();
             let ticket = self.spawn_sync();
+            if let Err(busy) = &waiting {
+                return Some(Err(busy.clone()));
+            }
+            let patience = self.session.upstream().remaining(deadline).unwrap_or_default();
             let ended = self.flight.wait(ticket, patience)?;
             // A sync that began before this request may be too old when it ends; one that began
             // after it is as fresh as possible.

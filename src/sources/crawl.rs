@@ -256,6 +256,7 @@ fn is_transient(error: &Error) -> bool {
         Error::Graph(problem) => matches!(problem.status, 429 | 500..=599),
         Error::Login(problem) => !problem.is_refusal(),
         Error::UnexpectedAnswer(what) => *what != UnexpectedAnswer::NextLink,
+        Error::Busy | Error::Intercepted(_) | Error::HuntingUnfinished(_) => true,
         Error::InvalidArgument(_)
         | Error::Authorization(_)
         | Error::Retired(_)

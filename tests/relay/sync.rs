@@ -3,14 +3,13 @@
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use crate::support::*;
 use graph_relay::base::error::TransportError;
 use graph_relay::simulator::faults::Fault;
-use graph_relay::simulator::{Behaviour, Order};
+use graph_relay::simulator::{Behaviour, Links, Order};
 use serde_json::{Value, json};
 
 const IP: &str = "203.0.113.77";
@@ -398,7 +397,7 @@ fn a_wrong_secret_finds_nothing_of_what_the_right_one_has_loaded() {
     let world = TestRelay::new();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     let mut wrong = credentials();
-    wrong.secret = graph_relay::base::credentials::Secret::new("guessed");
+    wrong.secret = graph_relay::base::credentials::ClientSecret::new("guessed");
     let answer = world.observe_as(&wrong, &HIT);
     assert_eq!(errors(&answer), ["fatal authorization error"]);
     assert!(messages(&answer).contains("The client secret is wrong"), "{answer}");
@@ -407,16 +406,16 @@ fn a_wrong_secret_finds_nothing_of_what_the_right_one_has_loaded() {
 #[test]
 fn every_way_of_paging_finds_every_alert_once() {
     let ways = [
-        (true, Order::Honoured),
-        (true, Order::Refused),
-        (false, Order::Honoured),
-        (false, Order::Ignored),
-        (false, Order::Refused),
+        (Links::Always, Order::Honoured),
+        (Links::Always, Order::Refused),
+        (Links::Never, Order::Honoured),
+        (Links::Never, Order::Ignored),
+        (Links::Never, Order::Refused),
     ];
-    for (next_link, order) in ways {
+    for (links, order) in ways {
         for page in [1, 2, 7, 10, 100, 1_000] {
             let behaviour =
-                Behaviour::default().with_page(page).with_next_link(next_link).with_order(order);
+                Behaviour::default().with_page(page).with_links(links).with_order(order);
             let world = Setup { behaviour, ..Setup::with_alerts(hourly(41)) }.build();
             let answer = world.observe(&HIT);
             let expected: Vec<String> = (0..41).map(|n| format!("a{n:03}")).collect();
@@ -617,11 +616,12 @@ fn a_crawl_that_was_broken_off_goes_on_where_it_stood() {
 
 #[test]
 fn alerts_that_arrive_during_a_crawl_are_found_once() {
-    for (next_link, order) in
-        [(true, Order::Honoured), (false, Order::Honoured), (false, Order::Ignored)]
-    {
-        let behaviour =
-            Behaviour::default().with_page(10).with_next_link(next_link).with_order(order);
+    for (links, order) in [
+        (Links::Always, Order::Honoured),
+        (Links::Never, Order::Honoured),
+        (Links::Never, Order::Ignored),
+    ] {
+        let behaviour = Behaviour::default().with_page(10).with_links(links).with_order(order);
         let world = Setup { behaviour, ..Setup::with_alerts(hourly(40)) }.build();
         world.wire.next(Kind::List, Step::Forward);
         let go = world.wire.hold(Kind::List);
@@ -701,35 +701,6 @@ fn what_changes_behind_a_long_crawl_is_found_by_the_refresh() {
     world.clock.pass(61);
     let answer = world.observe(&HIT);
     assert_eq!(answer["data"]["sightings"]["docs"][0]["title"], "changed");
-}
-
-#[test]
-fn one_slow_tenant_leaves_workers_to_the_others() {
-    let mut setup = Setup { request_timeout: Duration::from_secs(24 * 3_600), ..Setup::default() };
-    setup.sync.waiting = 4;
-    let world = setup.build();
-    // Somebody else is known, so that nobody may have all the places.
-    let other = credentials_of("other.example");
-    world.observe_as(&other, &HIT);
-    let go = world.wire.hold(Kind::Token);
-    let (sender, answers) = channel();
-    let next = || answers.recv_timeout(Duration::from_secs(20)).unwrap();
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            let sender = sender.clone();
-            let world = &world;
-            scope.spawn(move || sender.send(world.observe(&HIT)).map_err(|_| "nobody").unwrap());
-        }
-        // Two wait, for a day if need be; the third is told at once.
-        assert_eq!(errors(&next()), ["fatal gateway timeout"]);
-        world.wait_until(|world| world.wire.held());
-        world.clock.pass(11);
-        assert_eq!(errors(&world.observe_as(&other, &HIT)), ["fatal authorization error"]);
-        go.send(()).unwrap();
-        for answer in [next(), next()] {
-            assert_eq!(ids(&answer).len(), 2);
-        }
-    });
 }
 
 #[test]

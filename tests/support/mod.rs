@@ -9,14 +9,14 @@ pub(crate) mod program;
 pub(crate) mod runtime;
 pub(crate) mod service;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use graph_relay::base::credentials::{Credentials, Secret, TenantId};
+use graph_relay::base::credentials::{ClientSecret, Credentials, Secret, TenantId};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{self, Action, Response, Transport};
 use graph_relay::base::log::Logger;
@@ -72,6 +72,11 @@ impl TestClock {
         *now = Now { wall: now.wall.plus(span), monotonic: now.monotonic + span };
     }
 
+    /// Somebody sets it; the monotonic clock goes on.
+    pub(crate) fn set_wall(&self, wall: Timestamp) {
+        self.0.lock().unwrap().wall = wall;
+    }
+
     pub(crate) fn wall(&self) -> Timestamp {
         self.0.lock().unwrap().wall
     }
@@ -111,6 +116,8 @@ pub(crate) struct FaultyTransport {
     seen: Mutex<Vec<http::Request>>,
     holding: AtomicUsize,
     script: Mutex<Vec<(Kind, Step)>>,
+    /// Whether every answer begins with a byte order mark.
+    marks: AtomicBool,
 }
 
 impl FaultyTransport {
@@ -121,7 +128,13 @@ impl FaultyTransport {
             seen: Mutex::default(),
             holding: AtomicUsize::new(0),
             script: Mutex::default(),
+            marks: AtomicBool::new(false),
         }
+    }
+
+    /// From now on every answer begins with a byte order mark.
+    pub(crate) fn mark_answers(&self) {
+        self.marks.store(true, Ordering::SeqCst);
     }
 
     /// The next request of `kind` meets `step`.
@@ -233,7 +246,11 @@ impl Transport for FaultyTransport {
             Step::Fail(error) => return Err(error),
             Step::Forward => {}
         }
-        self.simulator.send(request, timeout)
+        let mut response = self.simulator.send(request, timeout)?;
+        if self.marks.load(Ordering::SeqCst) {
+            response.body.splice(..0, "\u{feff}".bytes());
+        }
+        Ok(response)
     }
 }
 
@@ -366,6 +383,14 @@ impl TestRelay {
         self.api.handle_up_to(room, request, deadline).body
     }
 
+    /// Sets this machine's clock so many seconds ahead of Microsoft's, or behind if negative.
+    pub(crate) fn set_own_clock(&self, ahead: i64) {
+        let there = self.wire.simulator.now();
+        let span = Duration::from_secs(ahead.unsigned_abs());
+        self.clock.set_wall(if ahead < 0 { there.minus(span) } else { there.plus(span) });
+        self.wire.simulator.set_ahead(-ahead);
+    }
+
     pub(crate) fn health(&self) -> Value {
         let header = format!("Bearer {}", token(&credentials()));
         self.request("POST", "/health", Some(&header), b"").1
@@ -388,7 +413,7 @@ pub(crate) fn credentials() -> Credentials {
 pub(crate) fn credentials_of(tenant: &str) -> Credentials {
     let tenant = TenantId::parse(tenant).unwrap();
     let application = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";
-    Credentials::new(tenant, application, Secret::new(CLIENT_SECRET))
+    Credentials::new(tenant, application, ClientSecret::new(CLIENT_SECRET))
 }
 
 pub(crate) fn key() -> SigningKey {

@@ -24,6 +24,7 @@ use crate::sources::alerts_v2::SyncSettings;
 
 pub use names::NearMiss;
 use table::Values;
+pub(crate) use table::application_id;
 pub use table::{CREDENTIALS, DEMO_KEY, MODULE, VARIABLES, Variable};
 
 /// The environment of a process or a test.
@@ -91,7 +92,7 @@ impl Environment {
             (Some(value), None) => Ok(Some(Secret::new(value))),
             (None, Some(path)) => {
                 let text = read(path).map_err(|problem| format!("{file}: {problem}"))?;
-                let text = text.trim();
+                let text = secret_of(&text);
                 if text.is_empty() {
                     return Err(format!("{file}: {path} is empty"));
                 }
@@ -197,7 +198,7 @@ impl Config {
         };
         let has_no_key = values.keys.is_empty() && values.jwks_hosts.is_empty();
         if purpose == Purpose::Service && has_no_key && !problems.iter().any(is_about_keys) {
-            problems.push(NO_KEY.to_owned());
+            problems.push(format!("{NO_KEY}, or set RELAY_JWKS_HOSTS"));
         }
         problems.extend(contradictions(environment, &values, purpose));
         if !problems.is_empty() {
@@ -329,6 +330,12 @@ pub fn read(path: &str) -> Result<String, String> {
     })
 }
 
+/// Returns the secret in a file's text, without the byte order mark and the line end that editors
+/// add.
+pub fn secret_of(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim()
+}
+
 /// Returns the help text of a table, one variable per paragraph.
 pub fn describe(variables: &[Variable]) -> String {
     let each = |variable: &Variable| {
@@ -356,8 +363,7 @@ pub fn dump(environment: &Environment) -> Vec<String> {
 
 /// The error when there is no key.
 pub const NO_KEY: &str = "SECRET_KEY is not set: generate one with `graph-relay key new` (the \
-                          systemd service reads /etc/graph-relay/secret-key), or set \
-                          RELAY_JWKS_HOSTS";
+                          systemd service reads /etc/graph-relay/secret-key)";
 
 /// Joins problems into lines.
 pub fn lines<T: Display>(problems: &[T]) -> String {
