@@ -243,7 +243,7 @@ pub const VARIABLES: [Variable; 23] = [
     variable(
         "NO_PROXY",
         "none",
-        "Hosts reached without the proxy, separated by commas. Lower case works too.",
+        "Hosts and networks (10.0.0.0/8) reached without the proxy, separated by commas. Lower case works too.",
         |v, text| set(&mut v.no_proxy, Ok(text.to_owned())),
     ),
     variable(
