@@ -25,6 +25,8 @@ pub struct AlertIndex {
     hasher: RandomState,
     cut: Option<Timestamp>,
     evicted: usize,
+    /// How many alerts have evidence that could not be read.
+    unread: usize,
     texts: Texts,
 }
 
@@ -50,6 +52,7 @@ impl AlertIndex {
             hasher: RandomState::new(),
             cut: None,
             evicted: 0,
+            unread: 0,
             texts: Texts::default(),
         }
     }
@@ -79,10 +82,20 @@ impl AlertIndex {
         self.evicted
     }
 
-    /// Inserts `alert`, replacing an older version of it. A full index evicts its oldest alert;
-    /// returns false if that is `alert` itself.
-    pub fn insert(&mut self, alert: Alert) -> bool {
-        self.remove(&alert.id);
+    /// Returns how many alerts have evidence that could not be read.
+    pub const fn unread(&self) -> usize {
+        self.unread
+    }
+
+    /// Inserts `alert`, replacing an older version of it. If none of its evidence could be read,
+    /// the older version's evidence stays. A full index evicts its oldest alert; returns false if
+    /// that is `alert` itself.
+    pub fn insert(&mut self, mut alert: Alert) -> bool {
+        let older = self.remove(&alert.id);
+        if alert.unread.is_some() && alert.evidence.is_empty() {
+            alert.evidence = older.map(|older| older.evidence).unwrap_or_default();
+        }
+        self.unread += usize::from(alert.unread.is_some());
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             // There are at most `capacity` + 1 slots.
@@ -163,23 +176,22 @@ impl AlertIndex {
         time
     }
 
-    fn remove(&mut self, id: &str) {
+    fn remove(&mut self, id: &str) -> Option<Alert> {
         let mut slots = self.ids.get(self.id_key(id)).iter();
         let slot = slots.find(|slot| self.at(**slot).is_some_and(|packed| packed.id() == id));
-        if let Some(slot) = slot.copied() {
-            self.vacate(slot);
-        }
+        self.vacate(*slot?)
     }
 
-    fn vacate(&mut self, slot: Slot) {
-        let Some(packed) = self.place(slot).and_then(Option::take) else { return };
-        let alert = packed.unpack();
+    fn vacate(&mut self, slot: Slot) -> Option<Alert> {
+        let alert = self.place(slot)?.take()?.unpack();
+        self.unread -= usize::from(alert.unread.is_some());
         for key in self.keys(&alert) {
             self.mentions.remove(key, slot);
         }
         self.ids.remove(self.id_key(&alert.id), slot);
         self.by_time.remove(&(alert.time(), slot));
         self.free.push(slot);
+        Some(alert)
     }
 
     fn at(&self, slot: Slot) -> Option<&PackedAlert> {

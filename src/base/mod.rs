@@ -18,4 +18,5 @@ pub(crate) mod parallel;
 pub(crate) mod semaphore;
 pub(crate) mod single_flight;
 pub(crate) mod system_clock;
+pub(crate) mod thread;
 pub(crate) mod timestamp;

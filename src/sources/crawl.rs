@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alerts::alert::{Alert, Entity, Evidence};
-use crate::base::error::{Error, TransportError, UnexpectedAnswer};
+use crate::alerts::alert::Alert;
+use crate::base::error::{Error, TransportError, UnexpectedAnswer, sanitized};
 use crate::base::http::Response;
 use crate::base::limits;
 use crate::base::log::{Level, Record};
@@ -32,7 +32,9 @@ pub(crate) struct Crawl {
     largest: u64,
     /// The alerts that it has come across, by id.
     seen: HashSet<Arc<str>>,
-    unknown_evidence: usize,
+    /// Alerts of which some evidence could not be read, and its type in the first of them.
+    unread_evidence: usize,
+    unread_type: Option<Arc<str>>,
     /// Rows that could not be read, by digest.
     pub(crate) unreadable: HashSet<u64>,
     /// Whether some provider behind Graph did not answer.
@@ -66,7 +68,8 @@ impl Crawl {
             begun_there: None,
             largest: 0,
             seen: HashSet::new(),
-            unknown_evidence: 0,
+            unread_evidence: 0,
+            unread_type: None,
             unreadable: HashSet::new(),
             partial: false,
             silent: BTreeSet::new(),
@@ -127,11 +130,11 @@ impl Crawl {
     }
 
     fn count(&mut self, page: &Page) {
-        let unknown = |evidence: &&Evidence| evidence.entity == Entity::Unknown;
         self.begun_there = self.begun_there.or(page.date).or(Some(self.begun.wall));
         for alert in &page.alerts {
             if self.seen.insert(Arc::clone(&alert.id)) {
-                self.unknown_evidence += alert.evidence.iter().filter(unknown).count();
+                self.unread_evidence += usize::from(alert.unread.is_some());
+                self.unread_type = self.unread_type.take().or_else(|| alert.unread.clone());
             }
         }
         self.unreadable.extend(&page.unreadable);
@@ -193,17 +196,21 @@ impl Crawl {
     /// What to log of it once it is through.
     pub(crate) fn event(&self, now: Now) -> Record {
         let crawl = self.property == Property::Created;
-        let level = match (self.unreadable.is_empty(), crawl) {
+        let level = match (self.unreadable.is_empty() && self.unread_evidence == 0, crawl) {
             (false, _) => Level::Warn,
             (true, true) => Level::Info,
             (true, false) => Level::Debug,
         };
-        Record::new(level, if crawl { "crawl_finished" } else { "refresh_finished" })
+        let event = Record::new(level, if crawl { "crawl_finished" } else { "refresh_finished" })
             .with("pages", self.legs.pages())
             .with("alerts", self.seen.len())
             .with("unparsable", self.unreadable.len())
-            .with("unknown_evidence", self.unknown_evidence)
-            .with("ms", self.age(now).as_millis())
+            .with("unread_evidence", self.unread_evidence)
+            .with("ms", self.age(now).as_millis());
+        match &self.unread_type {
+            Some(kind) => event.with("unread_type", sanitized(kind)),
+            None => event,
+        }
     }
 }
 
@@ -249,6 +256,7 @@ fn is_transient(error: &Error) -> bool {
         Error::Graph(problem) => matches!(problem.status, 429 | 500..=599),
         Error::Login(problem) => !problem.is_refusal(),
         Error::UnexpectedAnswer(what) => *what != UnexpectedAnswer::NextLink,
+        Error::Busy | Error::Intercepted(_) | Error::HuntingUnfinished(_) => true,
         Error::InvalidArgument(_)
         | Error::Authorization(_)
         | Error::Retired(_)
