@@ -12,6 +12,7 @@ mod support;
 
 mod contract;
 mod crawl;
+mod ctim_rules;
 mod downgrades;
 mod evidence;
 mod faults;
@@ -29,3 +30,4 @@ mod suspend;
 mod sync;
 mod tokens;
 mod turns;
+mod values;
