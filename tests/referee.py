@@ -74,10 +74,6 @@ DOMAINS = {
     "activeDirectoryDomainEvidence": ["activeDirectoryDomainName",
                                       "trustedDomains[].activeDirectoryDomainName"],
 }
-DOMAINS_OF_URLS = {
-    "urlEvidence": ["url"], "analyzedMessageEvidence": ["urls[]"],
-    "teamsMessageEvidence": ["urls[].url"],
-}
 DOMAINS_OF_ADDRESSES = {
     "analyzedMessageEvidence": ["p1Sender.emailAddress", "p2Sender.emailAddress"],
     "userEvidence": ["userAccount.userPrincipalName"],
@@ -140,8 +136,8 @@ def mentions(evidence):
                   if h.get("algorithm") == "sha256"]
     found += [("ip", v) for v in table(kind, evidence, IPS)]
     found += [("domain", v) for v in table(kind, evidence, DOMAINS)]
-    found += [("domain", urllib.parse.urlsplit(v).hostname or "")
-              for v in table(kind, evidence, DOMAINS_OF_URLS)]
+    found += [(host, urllib.parse.urlsplit(v).hostname or "")
+              for v in table(kind, evidence, URLS) for host in ("domain", "ip")]
     found += [("domain", v.rsplit("@", 1)[1])
               for v in table(kind, evidence, DOMAINS_OF_ADDRESSES) if "@" in v]
     found += [("hostname", v) for v in table(kind, evidence, HOSTS)]
@@ -208,7 +204,10 @@ def normal(kind, value):
         return None
     if kind == "url":
         return value
-    return value.lower().rstrip(".") or None
+    value = value.lower().rstrip(".")
+    if kind in ("domain", "hostname") and not all(value.split(".")):
+        return None
+    return value or None
 
 
 class Relay:
@@ -244,6 +243,8 @@ def main():
     parser.add_argument("alerts")
     parser.add_argument("--source", default="alerts_v2")
     parser.add_argument("--validator")
+    parser.add_argument("--shape-only", action="store_true",
+                        help="validate the answers, whatever is found")
     args = parser.parse_args()
     with open(args.alerts, encoding="utf-8") as file:
         alerts = json.load(file)
@@ -271,6 +272,8 @@ def main():
             docs = answer.get("data", {}).get("sightings", {}).get("docs", [])
             got = [doc["external_ids"][0] for doc in docs]
             want = expected.get((kind, value), set())
+            if args.shape_only:
+                continue
             if set(got) != want or len(got) != len(set(got)):
                 findings.append(f"{kind} {value}: {sorted(got)}, not {sorted(want)}")
             # What the legacy API is said to leave out, and to be, in every answer.

@@ -24,6 +24,7 @@ mod mapping;
 mod matching;
 mod matching_places;
 mod messages;
+mod second_matcher;
 mod simulator;
 mod sources;
 mod suspend;
