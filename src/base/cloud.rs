@@ -16,6 +16,9 @@ impl BaseUrl {
     /// Says what is wrong, to be read after the variable's name.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let text = text.strip_suffix('/').unwrap_or(text);
+        if ["/v1.0", "/beta"].iter().any(|version| text.ends_with(version)) {
+            return Err("must be without the version, which the relay adds itself".into());
+        }
         let (scheme, authority) = text.split_once("://").ok_or("must begin with https://")?;
         let (host, port) = split_port(authority);
         if port.is_some_and(|port| !is_port(port)) {
@@ -29,7 +32,7 @@ impl BaseUrl {
         if !is_host {
             return Err("must be a scheme and a host, without a path".into());
         }
-        match scheme {
+        match scheme.to_ascii_lowercase().as_str() {
             "https" => {}
             "http" if is_loopback(host) => {}
             "http" => return Err("may be plain http on a loopback address only".into()),
@@ -158,6 +161,9 @@ mod tests {
         let rows = [
             ("https://graph.microsoft.com", true),
             ("https://graph.microsoft.com/", true),
+            ("HTTPS://graph.microsoft.com", true),
+            ("Http://127.0.0.1", true),
+            ("HTTP://graph.example", false),
             ("https://graph.example:8443", true),
             ("http://127.0.0.1:8000", true),
             ("http://localhost", true),
@@ -182,6 +188,16 @@ mod tests {
         for (text, accepted) in rows {
             assert_eq!(BaseUrl::parse(text).is_ok(), accepted, "{text}");
         }
+    }
+
+    #[test]
+    fn a_version_is_said_to_be_none_of_the_base() {
+        for url in ["http://127.0.0.1:8080/v1.0", "https://graph.microsoft.com/beta/"] {
+            let rule = BaseUrl::parse(url).unwrap_err().to_string();
+            assert_eq!(rule, "must be without the version, which the relay adds itself");
+        }
+        let url = BaseUrl::parse("HTTPS://Graph.example").unwrap();
+        assert_eq!(url.as_str(), "https://graph.example");
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn check(
     found: &[(&str, &str)],
     absent: &[(&str, &str)],
 ) -> Vec<Value> {
-    let evidence = json!([piece]);
+    let evidence = Value::Array(vec![piece]);
     let mut docs = Vec::new();
     for source in sources {
         let world = relay(*source, &evidence);
@@ -78,7 +78,8 @@ fn a1_an_address_that_is_the_host_of_a_url_is_found_as_an_address() {
 #[test]
 fn a2_the_values_of_a_mail_cluster_are_found_by_their_names() {
     let hash_asked = [("sha256", HASH)];
-    let rows: [(&str, &str, &[(&str, &str)]); 6] = [
+    type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let rows: [Row<'_>; 6] = [
         (
             "BodyFingerprintBin1;SenderIp;ContentType",
             "4221675800;203.0.113.52;1",

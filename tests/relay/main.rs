@@ -17,6 +17,7 @@ mod downgrades;
 mod evidence;
 mod faults;
 mod hunting;
+mod hunting_hashes;
 mod legacy;
 mod legacy_words;
 mod limits;
