@@ -230,7 +230,7 @@ mod tests {
             (502, "<html>", "unknown"),
             (503, "", "service unavailable"),
             (429, "", "too many requests"),
-            (400, r#"{"error":"x","error_codes":"x"}"#, "authorization error"),
+            (400, r#"{"error":"x","error_codes":[]}"#, "authorization error"),
             (400, r#"{"error":{"a":1},"error_codes":"x"}"#, "unknown"),
             (400, "<html>", "unknown"),
             (200, "", "unknown"),

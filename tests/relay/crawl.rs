@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::*;
 use graph_relay::base::time::Timestamp;
 use graph_relay::simulator::faults::Fault;
-use graph_relay::simulator::{Behaviour, Order};
+use graph_relay::simulator::{Behaviour, Links, Order};
 use serde_json::Value;
 
 const IP: &str = "203.0.113.77";
@@ -174,7 +174,7 @@ fn what_ends_a_crawl_counts_more_than_what_passes() {
 #[test]
 fn after_a_refusal_in_several_places_one_page_is_read_after_the_other() {
     let mut setup = setup();
-    setup.behaviour.next_link = true;
+    setup.behaviour.links = Links::Always;
     let world = setup.build();
     pass(&world, 1);
     // As by a service that takes no upper bound; which needs none, since it links.

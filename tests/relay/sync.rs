@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::*;
 use graph_relay::base::error::TransportError;
 use graph_relay::simulator::faults::Fault;
-use graph_relay::simulator::{Behaviour, Order};
+use graph_relay::simulator::{Behaviour, Links, Order};
 use serde_json::{Value, json};
 
 const IP: &str = "203.0.113.77";
@@ -406,16 +406,16 @@ fn a_wrong_secret_finds_nothing_of_what_the_right_one_has_loaded() {
 #[test]
 fn every_way_of_paging_finds_every_alert_once() {
     let ways = [
-        (true, Order::Honoured),
-        (true, Order::Refused),
-        (false, Order::Honoured),
-        (false, Order::Ignored),
-        (false, Order::Refused),
+        (Links::Always, Order::Honoured),
+        (Links::Always, Order::Refused),
+        (Links::Never, Order::Honoured),
+        (Links::Never, Order::Ignored),
+        (Links::Never, Order::Refused),
     ];
-    for (next_link, order) in ways {
+    for (links, order) in ways {
         for page in [1, 2, 7, 10, 100, 1_000] {
             let behaviour =
-                Behaviour::default().with_page(page).with_next_link(next_link).with_order(order);
+                Behaviour::default().with_page(page).with_links(links).with_order(order);
             let world = Setup { behaviour, ..Setup::with_alerts(hourly(41)) }.build();
             let answer = world.observe(&HIT);
             let expected: Vec<String> = (0..41).map(|n| format!("a{n:03}")).collect();
@@ -616,11 +616,12 @@ fn a_crawl_that_was_broken_off_goes_on_where_it_stood() {
 
 #[test]
 fn alerts_that_arrive_during_a_crawl_are_found_once() {
-    for (next_link, order) in
-        [(true, Order::Honoured), (false, Order::Honoured), (false, Order::Ignored)]
-    {
-        let behaviour =
-            Behaviour::default().with_page(10).with_next_link(next_link).with_order(order);
+    for (links, order) in [
+        (Links::Always, Order::Honoured),
+        (Links::Never, Order::Honoured),
+        (Links::Never, Order::Ignored),
+    ] {
+        let behaviour = Behaviour::default().with_page(10).with_links(links).with_order(order);
         let world = Setup { behaviour, ..Setup::with_alerts(hourly(40)) }.build();
         world.wire.next(Kind::List, Step::Forward);
         let go = world.wire.hold(Kind::List);

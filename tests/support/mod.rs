@@ -72,6 +72,11 @@ impl TestClock {
         *now = Now { wall: now.wall.plus(span), monotonic: now.monotonic + span };
     }
 
+    /// Somebody sets it; the monotonic clock goes on.
+    pub(crate) fn set_wall(&self, wall: Timestamp) {
+        self.0.lock().unwrap().wall = wall;
+    }
+
     pub(crate) fn wall(&self) -> Timestamp {
         self.0.lock().unwrap().wall
     }
@@ -376,6 +381,14 @@ impl TestRelay {
         };
         let deadline = Deadline::after(span, self.api.relay().now());
         self.api.handle_up_to(room, request, deadline).body
+    }
+
+    /// Sets this machine's clock so many seconds ahead of Microsoft's, or behind if negative.
+    pub(crate) fn set_own_clock(&self, ahead: i64) {
+        let there = self.wire.simulator.now();
+        let span = Duration::from_secs(ahead.unsigned_abs());
+        self.clock.set_wall(if ahead < 0 { there.minus(span) } else { there.plus(span) });
+        self.wire.simulator.set_ahead(-ahead);
     }
 
     pub(crate) fn health(&self) -> Value {
