@@ -51,7 +51,7 @@ impl Evidence {
                 host.iter().for_each(|host| mention_device(host, visit));
                 account.iter().for_each(|account| mention_account(account, visit));
             }
-            Entity::Registry(_) | Entity::Malware | Entity::Resource(_) => {}
+            Entity::Registry(_) | Entity::Resource(_) => {}
         }
     }
 }

@@ -149,7 +149,6 @@ mod tests {
                 domain: text("bad.example"),
                 urls: vec!["u".into(); 200],
             },
-            Entity::Malware,
             Entity::Resource("".into()),
         ];
         let evidence = entities.map(|entity| Evidence {

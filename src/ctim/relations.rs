@@ -139,7 +139,6 @@ impl<'a> RelationBuilder<'_, 'a> {
             Entity::Device(_)
             | Entity::Directory(_)
             | Entity::Registry(_)
-            | Entity::Malware
             | Entity::Resource(_) => {}
         }
     }

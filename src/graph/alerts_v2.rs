@@ -186,7 +186,7 @@ fn evidence(json: &str) -> (Vec<Evidence>, Option<Arc<str>>) {
         let known = evidence.len();
         let wire = parse_evidence(piece);
         evidence.extend(wire.iter().flat_map(|wire| wire.read()));
-        if evidence.len() == known && wire.as_ref().is_none_or(|_| says_anything(piece)) {
+        if evidence.len() == known && wire.as_ref().is_none_or(|_| is_foreign(piece)) {
             let kind = wire.and_then(|wire| wire.odata_type.0);
             unread = unread.or(kind).or_else(|| Some("none".into()));
         }
@@ -202,19 +202,14 @@ fn parse_evidence(json: &str) -> Option<Box<WireEvidence>> {
     read(json).or_else(|| read(&repair(json)?))?.0
 }
 
-/// Returns whether a piece of evidence says more than what all evidence has in common, and so may
-/// hold an observable under a name that is not known.
-fn says_anything(json: &str) -> bool {
+/// Returns whether a piece of evidence has values, but no field that is known.
+fn is_foreign(json: &str) -> bool {
     let value: Value = serde_json::from_str(&without_lone_surrogates(json)).unwrap_or_default();
-    value.as_object().into_iter().flatten().any(|(name, value)| {
-        let is_empty = match value {
-            Value::String(text) => text.trim().is_empty(),
-            Value::Array(list) => list.is_empty(),
-            Value::Object(object) => object.values().all(Value::is_null),
-            Value::Null | Value::Bool(_) | Value::Number(_) => true,
-        };
-        !is_empty && !COMMON.contains(&name.as_str())
-    })
+    let known = WireEvidence::fields();
+    let members = value.as_object().into_iter().flatten();
+    let mut own = members.filter(|(name, _)| !COMMON.contains(&name.as_str()));
+    let has_values = own.clone().any(|(_, value)| !value.is_null());
+    has_values && own.all(|(name, _)| !known.contains(&name.as_str()))
 }
 
 pub(super) fn severity(word: &Text) -> Severity {
