@@ -48,7 +48,7 @@ pub(crate) fn bounds(
     })?;
     let admin = if has_admin { limits::ADMIN_THREADS } else { 0 };
     let fixed = settings.workers + limits::THREADS + admin;
-    let most = fixed + usual.relay.connections + usual.relay.in_flight;
+    let most = fixed + usual.relay.connections + 2 * usual.relay.in_flight;
     let threads = if is_limited(most) { available(most) } else { most };
     fit(usual, fixed, threads).map_err(|least| {
         Failure::new(format!(
@@ -59,21 +59,21 @@ pub(crate) fn bounds(
     })
 }
 
-/// Leaves `fixed` of `threads` alone. A request takes two: its client's, and one of
-/// tiny_http's until its head is read, or a worker's while it waits for Microsoft.
+/// Leaves `fixed` of `threads` alone. A request takes three: its client's, one of
+/// tiny_http's until its head is read, and one more worker while it waits for Microsoft.
 ///
 /// # Errors
 /// How many threads there have to be.
 fn fit(usual: Bounded, fixed: usize, threads: usize) -> Result<Bounded, usize> {
     let Bounded { mut relay, mut admin } = usual;
-    if threads >= fixed + relay.connections + relay.in_flight {
+    if threads >= fixed + relay.connections + 2 * relay.in_flight {
         return Ok(usual);
     }
     let spare = threads.saturating_sub(fixed);
-    relay.in_flight = relay.in_flight.min(spare / 2);
-    relay.connections = relay.connections.min(spare - relay.in_flight);
+    relay.in_flight = relay.in_flight.min(spare / 3);
+    relay.connections = relay.connections.min(spare - 2 * relay.in_flight);
     if relay.in_flight < limits::CLIENTS_LEAST {
-        return Err(fixed + 2 * limits::CLIENTS_LEAST);
+        return Err(fixed + 3 * limits::CLIENTS_LEAST);
     }
     (admin.in_flight, admin.connections) = (ADMIN.workers, ADMIN.workers);
     Ok(Bounded { relay, admin })
@@ -139,8 +139,8 @@ mod tests {
     fn clients_leave_threads_for_the_relay() {
         let timeout = Duration::from_secs(25);
         let usual = Bounded { relay: Limits::new(4, timeout), admin: Limits::new(2, timeout) };
-        let (fixed, least) = (20, 20 + 2 * limits::CLIENTS_LEAST);
-        let enough = fixed + usual.relay.connections + usual.relay.in_flight;
+        let (fixed, least) = (20, 20 + 3 * limits::CLIENTS_LEAST);
+        let enough = fixed + usual.relay.connections + 2 * usual.relay.in_flight;
         let fitted = |threads| {
             let fitted = fit(usual, fixed, threads)?;
             Ok((fitted.relay.in_flight, fitted.relay.connections, fitted.admin.connections))

@@ -25,12 +25,12 @@ use std::time::Duration;
 
 use tiny_http::{Request, Server};
 
-use crate::base::limits;
 use crate::base::log::{Level, Logger, Record, RequestId};
 use crate::base::metrics::Metrics;
 use crate::base::semaphore::{Permit, Semaphore};
 use crate::base::single_flight::lock;
 use crate::base::time::{Clock, Deadline, Now};
+use crate::base::{self, limits};
 use crate::relay::api::{self, Api, REQUEST_IDS};
 use crate::server::ServeSettings;
 use crate::server::admin::Admin;
@@ -425,12 +425,10 @@ impl Pool {
         if *threads >= self.wanted() {
             return;
         }
-        let number = *threads;
         *threads += 1;
         drop(threads);
         let pool = Arc::clone(self);
-        let thread = thread::Builder::new().name(format!("worker-{number}"));
-        if let Err(error) = thread.spawn(move || pool.work()) {
+        if let Err(error) = base::thread::spawn("worker", None, move || pool.work()) {
             // The others do its share, as they come free.
             *lock(&self.threads) -= 1;
             self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("error", error));
