@@ -83,9 +83,9 @@ pub const THREADS: usize = 13;
 /// workers, and two each for two clients.
 pub const ADMIN_THREADS: usize = 14;
 
-/// The fewest client connections allowed when threads are few: XDR, a load balancer's probe, the
-/// service's own, and one more.
-pub const CLIENTS_LEAST: usize = 4;
+/// The fewest client connections allowed when threads are few: XDR, a load balancer's probe and
+/// the service's own.
+pub const CLIENTS_LEAST: usize = 3;
 
 /// Stack size of a client's thread; its buffers are on the heap.
 pub const CLIENT_STACK: usize = 128 * 1024;
