@@ -321,7 +321,7 @@ near
  or Device in (hosts) or tostring(split(Device, ".")[0]) in (hosts)
  or Device in (domains) or substring(Device, indexof(Device, ".") + 1) in (domains)
  or tostring(parse_url(Url).Host) in (domains) or tostring(split(Url, "/")[0]) in (domains)
- or EntityType in ("User", "Process", "Mailbox") and (tolower(AccountDomain) in (domains) or tostring(split(tolower(AccountUpn), "@")[1]) in (domains))
+ or EntityType in ("User", "Process", "Mailbox") and (AccountDomain contains "." and tolower(AccountDomain) in (domains) or tostring(split(tolower(AccountUpn), "@")[1]) in (domains))
  or Url in (urls)
 | summarize Last = max(Timestamp) by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin, RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn, AccountDomain
 "#;
