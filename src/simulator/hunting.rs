@@ -89,8 +89,8 @@ fn mentions(query: &Query, row: &Row) -> bool {
         || is("domains", host.unwrap_or_default())
         || is("domains", url.split('/').next().unwrap_or_default())
         || (matches!(cell(row, "EntityType"), "User" | "Process" | "Mailbox")
-            && ((cell(row, "AccountDomain").contains('.')
-                && is("domains", &lower(row, "AccountDomain")))
+            && (cell(row, "AccountDomain").contains('.')
+                && is("domains", &lower(row, "AccountDomain"))
                 || is("domains", upn.split('@').nth(1).unwrap_or_default())))
         || is("urls", url)
 }
