@@ -22,6 +22,7 @@ impl WireEvidence {
         let is_unnamed = |entity: &Entity| {
             matches!(entity, Entity::File(_) | Entity::Ip(_) | Entity::Url(_) | Entity::Dns { .. })
         };
+        // The name of malware is no name of anything that was affected.
         if entities.iter().all(is_unnamed) && !self.is_a("malwareEvidence") {
             entities.extend(self.resource_name().map(Entity::Resource));
         }

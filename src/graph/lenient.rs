@@ -31,7 +31,7 @@ pub(crate) struct Sender {
     pub(crate) domain: Option<Arc<str>>,
 }
 
-/// The elements of an array. A string or an object is an array of one; any other value is empty.
+/// The elements of an array. A string is an array of one; any other value is empty.
 #[derive(Debug)]
 pub(crate) struct List<T>(pub(crate) Vec<T>);
 
@@ -174,13 +174,11 @@ struct ListVisitor<T>(PhantomData<T>);
 impl<'de, T: DeserializeOwned> Visitor<'de> for ListVisitor<T> {
     type Value = List<T>;
     nothing!(List(Vec::new()); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+    nothing_inside!(map);
 
     fn visit_str<E: Error>(self, text: &str) -> Result<List<T>, E> {
-        T::deserialize(text.into_deserializer()).map(|one| List(vec![one]))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(|one| List(vec![one]))
+        let one: Result<T, E> = T::deserialize(text.into_deserializer());
+        Ok(List(one.into_iter().collect()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
@@ -270,7 +268,7 @@ mod tests {
             assert_eq!(probe.text.0.is_some(), value == "\"s\"", "{value}");
             let items = match value {
                 "[1,[2],{}]" => 3,
-                "\"s\"" | "\"\"" | "{}" => 1,
+                "\"s\"" | "\"\"" => 1,
                 _ => 0,
             };
             assert_eq!(probe.list.0.len(), items, "{value}");
