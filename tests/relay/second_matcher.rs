@@ -254,7 +254,11 @@ fn compare(alerts: Vec<Value>) -> usize {
             }
         }
         // One character more or less is another value, unless an alert has that word too.
-        for near in [format!("{normal}x"), normal.chars().skip(1).collect()] {
+        let other = match *kind {
+            "url" => normal.replacen("://", "://x", 1),
+            _ => normal.chars().skip(1).collect(),
+        };
+        for near in [format!("{normal}x"), other] {
             if near.is_empty() || found.contains_key(&(*kind, near.clone())) || all.contains(&near)
             {
                 continue;
