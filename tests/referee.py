@@ -220,7 +220,10 @@ def normal(kind, value):
         return None
     if kind == "url":
         return value
-    return value.lower().rstrip(".") or None
+    value = value.lower().rstrip(".")
+    if kind in ("domain", "hostname") and not all(value.split(".")):
+        return None
+    return value or None
 
 
 class Relay:
@@ -256,6 +259,8 @@ def main():
     parser.add_argument("alerts")
     parser.add_argument("--source", default="alerts_v2")
     parser.add_argument("--validator")
+    parser.add_argument("--shape-only", action="store_true",
+                        help="validate the answers, whatever is found")
     args = parser.parse_args()
     with open(args.alerts, encoding="utf-8") as file:
         alerts = json.load(file)
@@ -283,6 +288,8 @@ def main():
             docs = answer.get("data", {}).get("sightings", {}).get("docs", [])
             got = [doc["external_ids"][0] for doc in docs]
             want = expected.get((kind, value), set())
+            if args.shape_only:
+                continue
             if set(got) != want or len(got) != len(set(got)):
                 findings.append(f"{kind} {value}: {sorted(got)}, not {sorted(want)}")
             # What the legacy API is said to leave out, and to be, in every answer, and

@@ -11,7 +11,7 @@ use crate::alerts::alert::{
     Account, Device, Entity, Evidence, File, Message, Process, Remediation, Verdict,
 };
 use crate::alerts::names;
-use crate::alerts::observable::is_hex;
+use crate::alerts::value::is_hex;
 
 impl WireEvidence {
     /// Returns what this evidence says; nothing if it has no field that is known.

@@ -13,6 +13,7 @@ use super::lenient::{Inner, List, Object, Sender, Text};
 pub(crate) struct WireEvidence {
     #[serde(rename = "@odata.type")]
     pub(super) odata_type: Text,
+    pub(super) created_date_time: Text,
     pub(super) verdict: Text,
     pub(super) remediation_status: Text,
     pub(super) detection_status: Text,

@@ -445,6 +445,7 @@ const UNTESTED: &[(&str, &str)] = &[
     ("ADMIN_THREADS", "Likewise."),
     ("CLIENT_STACK", "The system holds it; every test of the front end runs in it."),
     ("ALERTS_KEPT", "Out of reach: BURST_CALLS lets 240 alerts be read in ALERT_KEPT."),
+    ("SEARCH_TIME", "A patience beyond the deadline; a search in memory takes milliseconds."),
     ("COMMAND_TIMEOUT", "A deadline like any other, for a shell instead of a request."),
     ("CONNECT_TIMEOUT", "The client holds it; to meet its edge is to wait for it."),
     ("IDLE_CONNECTION", "The client holds it, by a clock of its own."),

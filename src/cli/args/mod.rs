@@ -316,7 +316,8 @@ fn demo(given: &Arguments<'_>) -> Result<Demo, String> {
 }
 
 fn observe(given: &Arguments<'_>) -> Result<Command, String> {
-    let types = Kind::ALL.map(Kind::word).join(", ");
+    let types = Kind::ALL.into_iter().chain(Kind::OPTIONAL).map(Kind::word);
+    let types = types.collect::<Vec<_>>().join(", ");
     let Some((word, values)) = given.operands.split_first() else {
         return Err(format!("observe requires a type ({types}) and a value"));
     };

@@ -116,6 +116,7 @@ fn times_are_honoured_with_a_minute_of_leeway() {
         (r#""exp":1"#.to_owned(), Some("Expired")),
         (r#""exp":1e300"#.to_owned(), Some("WrongPayload")),
         (r#""exp":"tomorrow""#.to_owned(), Some("WrongPayload")),
+        (r#""exp":"4102444800""#.to_owned(), Some("WrongPayload")),
         (r#""exp":null"#.to_owned(), None),
         (format!(r#""nbf":{}"#, NOW + 60), None),
         (format!(r#""nbf":{}"#, NOW + 61), Some("NotYetValid")),
