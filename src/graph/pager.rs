@@ -1,17 +1,19 @@
-//! Walking through a list that may or may not link to its next page.
+//! Reads a list of alerts page by page, whether or not its pages link to each other.
 //!
-//! alerts_v2 is known to leave `@odata.nextLink` out (elastic/integrations
-//! #20234), to clamp `$top` in silence, and to be asked for an order that it
-//! may not keep. So the walk trusts what it sees: it follows a link where there
-//! is one, and otherwise moves a boundary in time past the page it has read, in
-//! whichever direction that page was sorted. Rows that cannot be told apart by
-//! time are passed with `$skip`. Every walk ends: each step brings an alert not
-//! seen before, or is counted against a bound; and whoever walks counts pages.
+//! alerts_v2 is known to omit `@odata.nextLink` (elastic/integrations #20234) and to reduce `$top`
+//! silently, and it may ignore `$orderby`. So the pager relies on what it sees. It follows a link
+//! where there is one; otherwise it moves a time boundary past the page, in the direction in which
+//! the page is sorted. A crawl never takes a page for the last one: only a request that brings
+//! nothing new ends it. Boundaries are whole seconds, in case Microsoft compares no finer; rows of
+//! one second are passed with `$skip`.
 //!
-//! What it sees tells as well whether the list is in order, newest first. Then,
-//! and only then, can it be walked from several places at once ([`Pager::starting_at`]).
+//! Paging always ends: each page brings an alert not seen before or counts against a limit, and the
+//! caller limits the number of pages. Where alerts may have been missed, the pager is in doubt.
+//!
+//! The pager also tells whether the list is in order, newest first. Only such a list can be read in
+//! several places at once ([`Pager::starting_at`]).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +29,10 @@ use crate::graph::alerts_v2::Page;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Property {
-    /// `createdDateTime`, newest first: what a crawl walks by. It never changes, and
-    /// what is missing while the crawl runs is rather the oldest.
+    /// `createdDateTime`, newest first, for a crawl. It never changes, and what is missing while
+    /// the crawl runs is the oldest.
     Created,
-    /// `lastUpdateDateTime`, oldest first: what a refresh walks by.
+    /// `lastUpdateDateTime`, oldest first, for a refresh.
     Updated,
 }
 
@@ -57,48 +59,56 @@ impl Property {
     }
 }
 
-/// A walk through the alerts of a window.
+/// Reads the alerts of a time window.
 #[derive(Debug)]
 pub struct Pager {
     graph: BaseUrl,
     property: Property,
+    /// `$top`, reduced while larger pages fail.
     top: usize,
+    /// `$top` of the last page that was read.
+    proven_top: usize,
+    /// How often in a row the next page could not be read.
+    failures: u32,
     from: Timestamp,
     until: Option<Timestamp>,
     skip: usize,
     ordered: bool,
     link: Option<String>,
-    /// The size of a page that was cut, as far as it is known.
+    /// The smallest page after which there was more to read.
     full_page: usize,
-    /// The rows of a page that looks cut, until the next one tells.
+    /// The rows of a page that looks full, until the next one tells.
     suspect: Option<usize>,
     seen: HashSet<Arc<str>>,
+    /// Pages in a row without a new alert.
     idle: usize,
     doubtful: bool,
-    /// Whether every page so far went on, newest first, where the one before it
-    /// had ended.
+    /// Whether every page so far continued, newest first, where the one before it ended.
     in_order: bool,
-    /// How much time lies between the rows of the last page, and how many they are,
-    /// if more is likely to follow.
+    /// Whether a page was sorted in no way at all.
+    unsorted: bool,
+    /// Whether the next page is asked for only because the last one has no link.
+    leaving_links: bool,
+    /// The time between the rows of the last page and their number, if more is likely to follow.
     span: Option<(Duration, usize)>,
 }
 
-/// How a page is sorted by the walk's property.
+/// How a page is sorted by the pager's property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sorting {
     /// Newest first; the times of the newest and of the oldest row.
     Descending(Timestamp, Timestamp),
     /// Oldest first; the time of the newest row.
     Ascending(Timestamp),
-    /// All rows have this one time.
+    /// All rows are of one second; the time of the newest, for a crawl that of the oldest.
     Tied(Timestamp),
     /// In no order, or without times.
     Unknown,
 }
 
 impl Pager {
-    /// A walk from `from` to the present. `full_page` is the size of a cut
-    /// page that an earlier walk has learned.
+    /// Creates a pager from `from` to the present. `full_page` is the size at which pages are cut,
+    /// if an earlier pager has found out.
     pub fn new(
         graph: BaseUrl,
         property: Property,
@@ -109,6 +119,8 @@ impl Pager {
             graph,
             property,
             top: limits::PAGE_SIZE,
+            proven_top: limits::PAGE_SIZE,
+            failures: 0,
             from,
             until: None,
             skip: 0,
@@ -120,26 +132,29 @@ impl Pager {
             idle: 0,
             doubtful: false,
             in_order: true,
+            unsorted: false,
+            leaving_links: false,
             span: None,
         }
     }
 
-    /// A walk of its own that begins at `until`, with what this one has learned of
-    /// the service. Both reach as far back.
+    /// Creates another pager that begins at `until` and reaches as far back, with what this one
+    /// knows of the service.
     pub fn starting_at(&self, until: Timestamp) -> Self {
         let full_page = Some(self.full_page);
         let pager = Self::new(self.graph.clone(), self.property, self.from, full_page);
-        Self { top: self.top, until: Some(until), ordered: self.ordered, ..pager }
+        let (top, proven_top) = (self.top, self.proven_top);
+        Self { top, proven_top, until: Some(until), ordered: self.ordered, ..pager }
     }
 
-    /// The time down to which it has come: what is left is of this time or older.
-    /// `None` before anything was read, and of a list that is not in order.
+    /// Returns the time down to which it has read: what is left is of this time or older. `None`
+    /// before the first page, and for a list that is not in order.
     pub fn position(&self) -> Option<Timestamp> {
         self.until.filter(|_| self.in_order)
     }
 
-    /// About how many pages are left down to `floor`, or else to the beginning, if
-    /// all is as dense as on the last page; no more than have `room` alerts.
+    /// Estimates how many pages are left down to `floor`, or else to the beginning of the window,
+    /// if all is as dense as the last page; no more than hold `room` alerts.
     pub fn pages_left(&self, floor: Option<Timestamp>, room: usize) -> usize {
         let (Some(front), Some((span, rows))) = (self.position(), self.span) else { return 0 };
         let left = front.since(floor.unwrap_or(self.from));
@@ -147,14 +162,14 @@ impl Pager {
         pages.unwrap_or(usize::MAX).min(room / rows.max(1))
     }
 
-    /// About how many alerts are left, as far.
+    /// Estimates how many alerts are left down to `floor`.
     pub fn alerts_left(&self, floor: Option<Timestamp>) -> usize {
         let rows = self.span.map_or(0, |(_, rows)| rows);
         self.pages_left(floor, usize::MAX).saturating_mul(rows)
     }
 
-    /// The time in the middle of what is left down to `floor`, or else to the
-    /// beginning, or of `room` alerts if they are likely to end before.
+    /// Returns the time in the middle of what is left down to `floor`, or else to the beginning of
+    /// the window; or in the middle of `room` alerts, if that is less.
     pub fn midpoint(&self, floor: Option<Timestamp>, room: usize) -> Option<Timestamp> {
         let (front, (span, rows)) = (self.position()?, self.span?);
         let pages = u32::try_from(room / rows.max(1)).unwrap_or(u32::MAX);
@@ -162,7 +177,7 @@ impl Pager {
         Some(front.minus(left / 2))
     }
 
-    /// The URL of the page to read next.
+    /// Returns the URL of the page to read next.
     pub fn url(&self) -> String {
         if let Some(link) = &self.link {
             return link.clone();
@@ -183,69 +198,128 @@ impl Pager {
         self.graph.join(&url)
     }
 
-    /// Takes note that the request was refused with 400. `$orderby` is not
-    /// documented for this list; true if it is worth asking again without it.
+    /// Omits `$orderby`, which is not documented for this list, from now on. Returns whether that
+    /// changes the next request.
     pub fn drop_ordering(&mut self) -> bool {
         self.link.is_none() && std::mem::replace(&mut self.ordered, false)
     }
 
-    /// Takes note that the page was too large to be read; true if it is worth
-    /// asking for a smaller one.
+    /// Gives up the link to the next page and asks for it by a boundary. Returns whether that
+    /// changes the next request.
+    pub fn drop_link(&mut self) -> bool {
+        self.link.take().is_some()
+    }
+
+    /// Asks for a smaller page, by a boundary. Returns whether that changes the next request: once
+    /// the smallest page has failed as well, its size is not the cause.
     pub fn reduce_page_size(&mut self) -> bool {
-        if self.link.is_some() || self.top == 1 {
-            return false;
+        let linked = self.drop_link();
+        if self.top == 1 {
+            self.top = self.proven_top;
+            return linked;
         }
         self.top /= 10;
-        self.full_page = self.full_page.min(self.top);
         true
     }
 
-    /// Takes note of what `page` holds; true if there is more to read.
+    /// Takes the last page, which has no link, for the end of the list. Returns false if the next
+    /// request is not about that.
+    pub const fn end_without_link(&mut self) -> bool {
+        self.doubtful = self.doubtful || self.leaving_links;
+        self.leaving_links
+    }
+
+    /// Records that the next page could not be read. Returns whether it failed before.
+    pub const fn fail(&mut self) -> bool {
+        self.failures += 1;
+        self.failures > 1
+    }
+
+    /// Returns whether the next page is on record as failed.
+    pub const fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Returns whether the next page is behind a link.
+    pub const fn has_link(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Records the contents of `page`. Returns whether there is more to read.
     ///
     /// # Errors
     /// When the page links to another host.
     pub fn read(&mut self, page: &Page) -> Result<bool, UnexpectedAnswer> {
-        let fresh = page.alerts.iter().filter(|alert| !self.seen.contains(&alert.id));
+        (self.failures, self.proven_top) = (0, self.top);
+        let is_fresh = |alert: &&Alert| !self.seen.contains(&alert.id);
+        let fresh = page.alerts.iter().filter(is_fresh);
         let newest = fresh.filter_map(|alert| self.property.time_of(alert)).max();
+        let rows = unrepeated(&page.alerts);
+        let sorting = match self.sorting(&rows) {
+            // Rows of earlier pages that are repeated here do not disturb the order.
+            Sorting::Unknown if self.in_order => {
+                self.sorting(&rows.into_iter().filter(is_fresh).collect::<Vec<_>>())
+            }
+            sorting => sorting,
+        };
         let before = self.seen.len();
-        self.seen.extend(page.alerts.iter().map(|alert| alert.id.clone()));
+        self.seen.extend(page.alerts.iter().map(|alert| Arc::clone(&alert.id)));
         let news = self.seen.len() > before;
         if let Some(rows) = self.suspect.take().filter(|_| news) {
             self.full_page = self.full_page.min(rows);
         }
         self.idle = if news { 0 } else { self.idle + 1 };
-        let sorting = self.sorting(page);
+        self.unsorted |= page.rows() > 0 && sorting == Sorting::Unknown;
         self.keep_order(page, sorting, newest);
+        let linked = self.link.take().is_some();
         if let Some(link) = page.next_link.clone() {
-            return self.follow(link);
+            return self.follow(link, page.rows());
         }
-        // Where there are links, the last page is the one without.
-        if self.link.take().is_some() {
-            return Ok(false);
+        self.leaving_links = linked && self.looks_full(page.rows());
+        match (linked, self.property) {
+            (true, _) => Ok(self.leaving_links && self.leave_links(sorting)),
+            // A crawl never trusts a page to be the last. A refresh does, unless the page is as
+            // large as one that is cut.
+            (false, Property::Created) => Ok(page.rows() > 0 && self.advance(page, sorting, news)),
+            (false, Property::Updated) => {
+                Ok(self.looks_full(page.rows()) && self.advance(page, sorting, news))
+            }
         }
-        Ok(self.may_be_cut(page) && self.advance(page, sorting, news))
     }
 
-    /// Whether the list has come in order so far, newest first.
+    /// Returns whether an alert with this id was on a page.
+    pub fn has_seen(&self, id: &str) -> bool {
+        self.seen.contains(id)
+    }
+
+    /// Returns the ids of all alerts that were on a page.
+    pub fn into_seen(self) -> HashSet<Arc<str>> {
+        self.seen
+    }
+
+    /// Returns whether the list has been in order so far, newest first.
     pub const fn is_in_order(&self) -> bool {
         self.in_order
     }
 
-    /// Whether alerts may have been missed.
+    /// Returns whether alerts may have been missed.
     pub const fn is_doubtful(&self) -> bool {
         self.doubtful
     }
 
-    /// The size of a cut page, if one was seen.
+    /// Returns the size of the smallest full page, if one was seen.
     pub fn full_page(&self) -> Option<usize> {
         (self.full_page < limits::PAGE_SIZE).then_some(self.full_page)
     }
 
-    fn follow(&mut self, link: String) -> Result<bool, UnexpectedAnswer> {
+    fn follow(&mut self, link: String, rows: usize) -> Result<bool, UnexpectedAnswer> {
         if !self.graph.is_origin_of(&link) {
             return Err(UnexpectedAnswer::NextLink);
         }
         self.link = Some(link);
+        if rows > 0 {
+            self.full_page = self.full_page.min(rows);
+        }
         if self.idle >= limits::IDLE_PAGES {
             self.doubtful = true;
             return Ok(false);
@@ -253,19 +327,22 @@ impl Pager {
         Ok(true)
     }
 
-    /// Takes note of how `page` goes on from those before it. Behind a link, some of
-    /// its rows may be of the page before, which alerts that came meanwhile have
-    /// moved; `newest` is of the others.
+    /// Records whether `page` continues in order where the pages before it ended. Behind a link,
+    /// alerts that arrived meanwhile may have moved rows of the page before to this one; `newest`
+    /// is the newest of the others.
     fn keep_order(&mut self, page: &Page, sorting: Sorting, newest: Option<Timestamp>) {
-        let is_below = self.until.is_none_or(|until| newest.is_none_or(|newest| newest <= until));
-        let goes_on = page.next_link.is_some() || self.looks_cut(page.rows());
+        // Microsoft may compare the boundary to the second.
+        let is_below = self
+            .until
+            .is_none_or(|until| newest.is_none_or(|newest| newest.rounded_down() <= until));
+        let goes_on = page.next_link.is_some() || self.looks_full(page.rows());
         self.span = None;
         match sorting {
             Sorting::Descending(newest, oldest) if is_below => {
                 self.span = goes_on.then(|| (newest.since(oldest), page.rows()));
-                // Where there are links, nothing else says how far it has come.
+                // Where there are links, nothing else tells how far it has read.
                 if page.next_link.is_some() && self.in_order {
-                    self.until = Some(self.until.map_or(oldest, |until| until.min(oldest)));
+                    self.until = Some(self.not_above(oldest.rounded_up()));
                 }
             }
             Sorting::Tied(_) if is_below => {}
@@ -273,34 +350,54 @@ impl Pager {
         }
     }
 
-    /// A crawl, which happens once, never trusts a page to be the last; a
-    /// refresh trusts one that is not of a size at which pages are cut.
-    fn may_be_cut(&self, page: &Page) -> bool {
-        let rows = page.rows();
-        rows > 0 && (self.property == Property::Created || self.looks_cut(rows))
+    fn not_above(&self, time: Timestamp) -> Timestamp {
+        self.until.map_or(time, |until| until.min(time))
     }
 
-    const fn looks_cut(&self, rows: usize) -> bool {
-        rows >= self.full_page || rows.is_multiple_of(ROUND)
+    fn looks_full(&self, rows: usize) -> bool {
+        rows > 0 && (rows >= self.full_page.min(self.top) || rows.is_multiple_of(ROUND))
     }
 
-    /// Moves on past a page without a link; false if there is nowhere to go.
+    /// Asks by a boundary for what may follow a full page behind a link that has no link itself.
+    /// Returns false if there is nothing to ask by.
+    fn leave_links(&mut self, sorting: Sorting) -> bool {
+        self.doubtful = self.doubtful || self.unsorted;
+        match (sorting, self.property) {
+            (Sorting::Unknown, _) => return false,
+            (Sorting::Ascending(newest), _) | (Sorting::Tied(newest), Property::Updated) => {
+                self.bound(newest.rounded_down(), self.until);
+            }
+            (Sorting::Descending(_, oldest) | Sorting::Tied(oldest), _) => {
+                self.bound(self.from, Some(self.not_above(oldest.rounded_up())));
+            }
+        }
+        true
+    }
+
+    /// Moves on past a page without a link. Returns false if there is nowhere to go.
     fn advance(&mut self, page: &Page, sorting: Sorting, news: bool) -> bool {
         let rows = page.rows();
         let movable = matches!(sorting, Sorting::Descending(..) | Sorting::Ascending(_));
-        if !news && (movable || !self.looks_cut(rows)) {
-            // Behind a boundary that was heeded, all known rows are of one time.
+        if !news && (movable || !self.looks_full(rows)) {
+            // Behind a boundary that was heeded, all known rows are of one second.
             self.doubtful = self.doubtful || movable;
             return false;
         }
         self.suspect = Some(rows);
+        // In a list that has shown no order, a boundary may hide what comes later.
+        self.doubtful = self.doubtful || (movable && self.unsorted);
+        // A row that is repeated on the page counts once in the list.
+        let ids: HashSet<&str> = page.alerts.iter().map(|alert| &*alert.id).collect();
+        let passed = self.skip + ids.len() + page.unreadable.len();
         match sorting {
-            Sorting::Descending(_, oldest) => self.bound(self.from, Some(oldest)),
-            Sorting::Ascending(newest) => self.bound(newest, self.until),
-            Sorting::Tied(_) | Sorting::Unknown if self.skip + rows <= limits::ODATA_SKIP_MAX => {
-                self.skip += rows;
+            Sorting::Descending(_, oldest) => {
+                self.bound(self.from, Some(self.not_above(oldest.rounded_up())));
             }
-            // More rows of one time than can be skipped: go past them.
+            Sorting::Ascending(newest) => self.bound(newest.rounded_down(), self.until),
+            Sorting::Tied(_) | Sorting::Unknown if passed <= limits::ODATA_SKIP_MAX => {
+                self.skip = passed;
+            }
+            // More rows of one second than can be skipped: go past them.
             Sorting::Tied(time) => {
                 self.doubtful = true;
                 match self.property {
@@ -322,23 +419,41 @@ impl Pager {
         self.skip = 0;
     }
 
-    fn sorting(&self, page: &Page) -> Sorting {
-        let times = page.alerts.iter().filter_map(|alert| self.property.time_of(alert));
-        let times: Vec<Timestamp> = times.collect();
-        let (Some(first), Some(last)) = (times.first(), times.last()) else {
+    fn sorting(&self, rows: &[&Alert]) -> Sorting {
+        let times: Vec<Timestamp> =
+            rows.iter().filter_map(|alert| self.property.time_of(alert)).collect();
+        let (Some(oldest), Some(newest)) = (times.iter().min(), times.iter().max()) else {
             return Sorting::Unknown;
         };
-        match (times.is_sorted(), times.is_sorted_by(|a, b| a >= b)) {
-            (true, true) => Sorting::Tied(*first),
-            (true, false) => Sorting::Ascending(*last),
-            (false, true) => Sorting::Descending(*first, *last),
-            (false, false) => Sorting::Unknown,
+        let (up, down) =
+            (|time: &Timestamp| time.rounded_up(), |time: &Timestamp| time.rounded_down());
+        if up(oldest) == up(newest) || down(oldest) == down(newest) {
+            return Sorting::Tied(match self.property {
+                Property::Created => *oldest,
+                Property::Updated => *newest,
+            });
+        }
+        if times.is_sorted_by(|a, b| up(a) >= up(b)) {
+            Sorting::Descending(*newest, *oldest)
+        } else if times.is_sorted_by_key(down) {
+            Sorting::Ascending(*newest)
+        } else {
+            Sorting::Unknown
         }
     }
 }
 
-/// Services cut their pages at round numbers: 100 here by default, 1,000 at
-/// most.
+/// Returns the alerts that are on the page once, or one if there are none: of a repeated alert, it is
+/// not known which of its rows is in its place.
+fn unrepeated(alerts: &[Alert]) -> Vec<&Alert> {
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    alerts.iter().for_each(|alert| *times.entry(&alert.id).or_default() += 1);
+    let once = |alert: &&Alert| times.get(&*alert.id) == Some(&1);
+    let rows: Vec<&Alert> = alerts.iter().filter(once).collect();
+    if rows.is_empty() { alerts.iter().take(1).collect() } else { rows }
+}
+
+/// Services cut their pages at round numbers: 100 here by default, 1,000 at most.
 const ROUND: usize = 50;
 
 /// The smallest step between two times.

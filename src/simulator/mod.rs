@@ -244,6 +244,7 @@ impl Simulator {
         };
         let id = format!("00000000-0000-0000-0000-{:012}", world.requests);
         response.headers.push(("request-id".to_owned(), id));
+        response.headers.push(("date".to_owned(), now.http()));
         response
     }
 }

@@ -1,7 +1,8 @@
 //! Keeps each tenant's index up to date: one full crawl, then refreshes of what changed. One sync
-//! runs at a time, on a thread of its own.
+//! runs at a time, on a thread of its own. When all alerts are due to be read again, that thread goes
+//! on to do so, and nobody waits for it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::graph;
 use crate::graph::alerts_v2::Page;
 use crate::graph::client::session::TenantSession;
 use crate::graph::pager::Property;
-use crate::sources::crawl::Crawl;
+use crate::sources::crawl::{self, Crawl};
 use crate::sources::sync_state::SyncState;
 use crate::sources::tenants::TenantPermits;
 use crate::sources::warning::Warning;
@@ -89,10 +90,13 @@ pub(crate) struct TenantIndex {
     session: TenantSession,
     settings: SyncSettings,
     index: RwLock<AlertIndex>,
-    /// How often the index has been cleared.
-    forgotten: AtomicUsize,
+    /// Numbers crawls and pages in the order in which they begin.
+    numbers: AtomicU64,
+    /// The number at which the index was last cleared. What was begun before is void.
+    cleared: AtomicU64,
     state: Mutex<SyncState>,
     flight: SingleFlight,
+    recrawling: SingleFlight,
     permits: TenantPermits,
 }
 
@@ -106,9 +110,11 @@ impl TenantIndex {
             session,
             settings,
             index: RwLock::new(AlertIndex::new(settings.max_alerts)),
-            forgotten: AtomicUsize::new(0),
+            numbers: AtomicU64::new(1),
+            cleared: AtomicU64::new(0),
             state: Mutex::default(),
             flight: SingleFlight::default(),
+            recrawling: SingleFlight::default(),
             permits,
         }
     }
@@ -137,12 +143,12 @@ impl TenantIndex {
         read: impl Fn(&AlertIndex) -> T,
     ) -> Result<(T, Vec<Warning>), Error> {
         loop {
-            let forgotten = self.forgotten.load(Ordering::SeqCst);
+            let cleared = self.cleared.load(Ordering::SeqCst);
             let warnings = self.refresh_if_stale(deadline)?;
             let index = self.index();
             // If rejected credentials cleared the index meanwhile, an empty result would look like
             // a clean one. The next iteration returns the rejection.
-            if self.forgotten.load(Ordering::SeqCst) == forgotten {
+            if self.cleared.load(Ordering::SeqCst) == cleared {
                 return Ok((read(&index), warnings));
             }
         }
@@ -186,17 +192,17 @@ impl TenantIndex {
     /// Returns how long ago the last successful sync began.
     fn age(&self) -> Option<Duration> {
         let now = self.session.upstream().now();
-        lock(&self.state).as_of.map(|as_of| now.since(as_of))
+        lock(&self.state).as_of.map(|as_of| now.since(as_of.here))
     }
 
     /// Starts or joins a sync and waits for it.
     fn wait_for_sync(self: &Arc<Self>, deadline: Deadline) -> Result<Option<Warning>, Error> {
         let ended = self.sync_until_fresh(deadline);
         let now = self.session.upstream().now().wall;
-        let window = now.minus(self.settings.lookback);
+        let window = self.window();
         let alerts = self.indexed();
         let state = lock(&self.state);
-        let (as_of, complete_since) = (state.as_of.map(|as_of| as_of.wall), state.complete_since);
+        let (as_of, complete_since) = (state.as_of.map(|as_of| as_of.there), state.complete_since);
         drop(state);
         let answerable = self.session.is_valid(now) && (as_of.is_some() || alerts > 0);
         match (ended, as_of) {
@@ -231,7 +237,8 @@ impl TenantIndex {
             let ended = self.flight.wait(ticket, patience)?;
             // A sync that began before this request may be too old when it ends; one that began
             // after it is as fresh as possible.
-            let is_own = lock(&self.state).as_of.is_some_and(|began| asked.since(began).is_zero());
+            let is_own =
+                lock(&self.state).as_of.is_some_and(|as_of| asked.since(as_of.here).is_zero());
             let is_old = self.age().is_some_and(|age| age > self.settings.fresh_for * 2);
             if ended.is_err() || is_own || !is_old {
                 return Some(ended);
@@ -241,12 +248,10 @@ impl TenantIndex {
 
     /// Returns the error of the last sync, if it failed within the retry delay.
     fn just_failed(&self) -> Option<Error> {
-        let now = self.session.upstream().now().monotonic;
+        let now = self.session.upstream().now();
         let state = lock(&self.state);
-        let (_, why) = state
-            .failed
-            .as_ref()
-            .filter(|(at, _)| now.saturating_sub(*at) < limits::SYNC_RETRY_DELAY)?;
+        let (_, why) =
+            state.failed.as_ref().filter(|(at, _)| now.since(*at) < limits::SYNC_RETRY_DELAY)?;
         Some(why.clone())
     }
 
@@ -259,19 +264,7 @@ impl TenantIndex {
             warnings.push(Warning::IndexFull { kept, complete_since });
         }
         drop(index);
-        let state = lock(&self.state);
-        if let Some(incompleteness) = &state.incompleteness {
-            warnings.extend(incompleteness.paging.then_some(Warning::PagingInconsistent));
-            let (since, providers) =
-                (incompleteness.since.wall, incompleteness.silent.iter().cloned().collect());
-            warnings.extend(
-                incompleteness.partial.then_some(Warning::ProvidersFailed { since, providers }),
-            );
-        }
-        if !state.unreadable.is_empty() {
-            let alerts = state.unreadable.len();
-            warnings.push(Warning::AlertsUnparsable { alerts });
-        }
+        warnings.extend(lock(&self.state).warnings());
         warnings
     }
 
@@ -297,7 +290,7 @@ impl TenantIndex {
 
     fn run_sync(&self, lead: Leader) {
         let result = self.sync();
-        let now = self.session.upstream().now().monotonic;
+        let now = self.session.upstream().now();
         if let Err(error) = &result {
             let event = Record::new(Level::Warn, "sync_failed");
             let event = event.with("tenant", self.session.credentials().tenant.as_str());
@@ -306,16 +299,36 @@ impl TenantIndex {
                 self.clear();
             }
         }
+        let is_fresh = result.is_ok();
         lock(&self.state).failed = result.clone().err().map(|error| (now, error));
         lead.end(result);
+        if is_fresh {
+            self.recrawl_if_due();
+        }
     }
 
     /// Clears the index: data fetched with credentials that are now rejected must not be returned.
     fn clear(&self) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         *index = AlertIndex::new(self.settings.max_alerts);
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.cleared.store(self.number(), Ordering::SeqCst);
         *lock(&self.state) = SyncState::default();
+    }
+
+    /// Returns the next number for a crawl or page.
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Returns the beginning of the look-back window by Microsoft's clock. Without a `Date` from
+    /// Microsoft, it is the local clock's or that of the newest alert, whichever reaches further
+    /// back: a wrong local clock must not discard alerts.
+    fn window(&self) -> Timestamp {
+        let now = self.session.upstream().server_now().unwrap_or_else(|| {
+            let local = self.session.upstream().now().wall;
+            self.index().newest().map_or(local, |newest| newest.min(local))
+        });
+        now.minus(self.settings.lookback)
     }
 
     /// Crawls the whole window, or only what changed since the last sync. An interrupted crawl is
@@ -324,135 +337,176 @@ impl TenantIndex {
     /// # Errors
     /// When the index is no fresher than before.
     fn sync(&self) -> Result<(), Error> {
+        if self.session.upstream().server_now().is_none() {
+            // The response tells Microsoft's time, by which the window is measured.
+            let token = crawl::call(&self.session, |deadline| self.session.acquire_token(deadline));
+            token.inspect_err(|_| self.count("crawl", "failed"))?;
+        }
         let unfinished = lock(&self.state).unfinished.take();
         let now = self.session.upstream().now();
-        if let Some(walk) = unfinished.filter(|walk| walk.age(now) < limits::CRAWL_RESUME_WINDOW) {
-            self.walk(walk)?;
+        if let Some(crawl) =
+            unfinished.filter(|crawl| crawl.idle(now) < limits::CRAWL_RESUME_WINDOW)
+        {
+            self.finish(crawl)?;
         }
-        self.walk(self.plan())?;
-        self.recrawl_in_background();
-        Ok(())
+        self.finish(self.plan())
     }
 
     /// Decides between a full crawl and a refresh.
     fn plan(&self) -> Crawl {
-        let now = self.session.upstream().now();
-        let window = now.wall.minus(self.settings.lookback);
+        let window = self.window();
         let state = lock(&self.state);
-        let (property, from) = match (state.as_of, state.watermark) {
-            (Some(_), Some(watermark)) => {
-                (Property::Updated, watermark.minus(limits::OVERLAP).max(window))
-            }
-            _ => (Property::Created, window),
-        };
-        self.begin(property, from, state.full_page)
+        let refresh = state.as_of.and(state.watermark).map(|time| time.minus(state.overlap));
+        drop(state);
+        match refresh {
+            Some(from) => self.begin(Property::Updated, from),
+            None => self.begin(Property::Created, window),
+        }
     }
 
-    fn begin(&self, property: Property, from: Timestamp, full_page: Option<usize>) -> Crawl {
-        Crawl::new(&self.session, property, from, full_page, self.settings.max_alerts)
+    fn begin(&self, property: Property, from: Timestamp) -> Crawl {
+        let full_page = lock(&self.state).full_page;
+        let (number, room) = (self.number(), self.settings.max_alerts);
+        Crawl::new(&self.session, property, from, number, full_page, room)
     }
 
-    fn walk(&self, mut walk: Crawl) -> Result<(), Error> {
-        while !walk.has_ended() {
+    /// Reads the rest of `crawl`. If an error interrupts it, the next sync resumes it.
+    fn finish(&self, mut crawl: Crawl) -> Result<(), Error> {
+        while !crawl.has_ended() {
             let mut state = lock(&self.state);
-            state.complete_since = walk.complete_since();
-            let width = if state.sequential { 1 } else { walk.width() };
+            state.complete_since = crawl.complete_since();
+            let width = if state.sequential { 1 } else { crawl.width() };
             drop(state);
             let others = self.permits.calls(width - 1);
-            if let Err(error) = self.step(&mut walk, 1 + others.len()) {
-                self.count(&walk, "failed");
+            if let Err(error) = self.step(&mut crawl, 1 + others.len()) {
+                self.count(kind(&crawl), "failed");
                 let mut state = lock(&self.state);
-                state.complete_since = walk.complete_since();
-                if walk.is_resumable(&error) {
-                    state.unfinished = Some(walk);
+                state.complete_since = crawl.complete_since();
+                if crawl.is_resumable(&error) {
+                    state.unfinished = Some(crawl);
                 } else {
-                    state.sequential = state.sequential || walk.is_cut();
+                    state.sequential = state.sequential || crawl.is_split();
                 }
                 return Err(error);
             }
         }
-        self.record(walk);
+        self.record(&crawl);
         Ok(())
     }
 
-    /// Continues the background crawl of all alerts, or starts one when it is due. It finds what a
-    /// crawl may have missed and what appeared too late for a refresh. A failure only delays it.
-    fn recrawl_in_background(&self) {
+    /// Reads all alerts again, one page after the other, when that is due. It finds what a crawl may
+    /// have missed, what appeared too late for a refresh, and what was deleted. If an error
+    /// interrupts it, it is resumed after the next sync.
+    fn recrawl_if_due(&self) {
+        let Role::Leader(_leader) = self.recrawling.join() else { return };
         let now = self.session.upstream().now();
-        let window = now.wall.minus(self.settings.lookback);
-        let begin = |state: &SyncState| {
-            let due = now.monotonic >= state.recrawl_due;
-            due.then(|| self.begin(Property::Created, window, state.full_page))
-        };
         let mut state = lock(&self.state);
-        let walk = state.sweep.take().or_else(|| begin(&state));
+        let interrupted = state.recrawl.take();
+        let is_due = state.is_recrawl_due(now);
         drop(state);
-        let Some(mut walk) = walk else { return };
-        for _ in 0..limits::RECRAWL_PAGES_PER_REFRESH {
-            match self.step(&mut walk, 1) {
-                Ok(()) if walk.has_ended() => return self.record(walk),
-                Ok(()) => {}
-                Err(error) if walk.is_resumable(&error) => break,
-                Err(_) => {
-                    self.count(&walk, "failed");
-                    lock(&self.state).recrawl_due = now.monotonic + limits::RECRAWL_INTERVAL;
-                    return;
-                }
+        let interrupted = interrupted.filter(|crawl| crawl.idle(now) < limits::CRAWL_RESUME_WINDOW);
+        let begin = || is_due.then(|| self.begin(Property::Created, self.window()));
+        let Some(mut crawl) = interrupted.or_else(begin) else { return };
+        while !crawl.has_ended() {
+            let Err(error) = self.step(&mut crawl, 1) else { continue };
+            self.count(kind(&crawl), "failed");
+            let mut state = lock(&self.state);
+            match crawl.is_resumable(&error) {
+                // The state is as new as the index.
+                _ if self.is_void(&crawl) => {}
+                true => state.recrawl = Some(crawl),
+                false => state.unsettle(now),
             }
+            return;
         }
-        lock(&self.state).sweep = Some(walk);
+        self.record(&crawl);
     }
 
     /// Fetches one page, or up to `width` pages in parallel.
-    fn step(&self, walk: &mut Crawl, width: usize) -> Result<(), Error> {
-        let step = walk.step(&self.session, width);
-        let window = walk.begun.wall.minus(self.settings.lookback);
+    fn step(&self, crawl: &mut Crawl, width: usize) -> Result<(), Error> {
+        let asked = self.number();
+        let round = crawl.step(&self.session, width);
+        let window = self.window();
         // Keep what has arrived even if a page failed. The index is locked for one page at a time,
         // so that requests wait no longer than that.
-        step.pages.into_iter().for_each(|alerts| self.keep(alerts, window));
-        let cut = self.index().cut().filter(|_| walk.property == Property::Created);
+        for alerts in round.pages {
+            self.keep(alerts, window, asked)?;
+        }
+        let cut = self.index().cut().filter(|_| crawl.property == Property::Created);
         if let Some(cut) = cut {
             // The index is full, and further pages are older still.
-            walk.truncate_before(cut);
+            crawl.truncate_before(cut);
         }
-        step.failed.map_or(Ok(()), Err)
+        round.failed.map_or(Ok(()), Err)
     }
 
-    /// Adds `alerts` to the index, as far as there is room.
-    fn keep(&self, alerts: Vec<Alert>, window: Timestamp) {
+    /// Returns whether the index was cleared since `crawl` began.
+    fn is_void(&self, crawl: &Crawl) -> bool {
+        crawl.number < self.cleared.load(Ordering::SeqCst)
+    }
+
+    /// Adds `alerts` of a page with the number `asked` to the index, as far as there is room.
+    ///
+    /// # Errors
+    /// When the index was cleared meanwhile.
+    fn keep(&self, alerts: Vec<Alert>, window: Timestamp, asked: u64) -> Result<(), Error> {
         let dropped = &self.session.upstream().metrics().alerts_dropped;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if asked < self.cleared.load(Ordering::SeqCst) {
+            return Err(Error::Internal { what: "use alerts read with rejected credentials" });
+        }
         let evicted = index.evicted();
         for alert in alerts {
             if alert.time().is_none_or(|time| time >= window) {
-                index.insert(alert);
+                index.insert_as_of(alert, asked);
             } else {
                 dropped.add(&["window"], 1);
             }
         }
         dropped.add(&["memory"], index.evicted() - evicted);
+        Ok(())
     }
 
     /// Records a finished crawl.
-    fn record(&self, walk: Crawl) {
-        let window = walk.begun.wall.minus(self.settings.lookback);
-        self.count(&walk, "ok");
+    fn record(&self, crawl: &Crawl) {
+        let window = self.window();
+        let now = self.session.upstream().now();
         let dropped = &self.session.upstream().metrics().alerts_dropped;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if self.is_void(crawl) {
+            return;
+        }
+        self.count(kind(crawl), "ok");
         dropped.add(&["window"], index.expire(window));
-        let event = walk.event(self.session.upstream().now());
+        let mut state = lock(&self.state);
+        dropped.add(&["unreadable"], state.record(crawl));
+        if crawl.property == Property::Created && crawl.doubts().is_empty() {
+            let since = index.cut().max(Some(crawl.from)).unwrap_or(crawl.from);
+            // An alert that two crawls in succession did not list has been deleted. One may miss an
+            // alert: where pages are linked by position, a deletion moves others past the next page.
+            let before = state.record_listing(crawl.number);
+            for id in before.map(|before| index.unlisted(since, before)).unwrap_or_default() {
+                index.remove(&id);
+            }
+            if !index.unlisted(since, crawl.number).is_empty() {
+                state.unsettle(now);
+            }
+        }
+        drop(state);
+        let event = crawl.event(now);
         let event = event.with("tenant", self.session.credentials().tenant.as_str());
         self.session.upstream().log(&event.with("indexed", index.len()));
-        drop(index);
-        let mut state = lock(&self.state);
-        let known = &state.unreadable;
-        let fresh = walk.unreadable.iter().filter(|digest| !known.contains_key(digest)).count();
-        dropped.add(&["unreadable"], fresh);
-        state.record(walk, window);
     }
 
-    fn count(&self, walk: &Crawl, outcome: &str) {
-        let kind = if walk.property == Property::Created { "crawl" } else { "refresh" };
+    fn count(&self, kind: &str, outcome: &str) {
         self.session.upstream().metrics().syncs.add(&[kind, outcome], 1);
+    }
+}
+
+/// Returns the kind of a sync as a metric label.
+fn kind(crawl: &Crawl) -> &'static str {
+    match crawl.property {
+        Property::Updated => "refresh",
+        _ => "crawl",
     }
 }

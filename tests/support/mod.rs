@@ -40,17 +40,38 @@ pub(crate) const NOW: &str = "2026-11-21T00:00:00Z";
 
 /// A clock that is moved by hand.
 #[derive(Clone)]
-pub(crate) struct TestClock(Arc<Mutex<Now>>);
+pub(crate) struct TestClock(Arc<Mutex<Now>>, Arc<Mutex<LocalError>>);
+
+/// How far the relay's own clock is ahead, and how far it is behind.
+type LocalError = (Duration, Duration);
 
 impl TestClock {
     pub(crate) fn new() -> Self {
         let wall = Timestamp::parse(NOW).unwrap();
-        Self(Arc::new(Mutex::new(Now { wall, monotonic: Duration::from_secs(1_000) })))
+        let now = Now { wall, monotonic: Duration::from_secs(1_000) };
+        Self(Arc::new(Mutex::new(now)), Arc::default())
     }
 
+    /// The relay's clock, which may be wrong.
     pub(crate) fn clock(&self) -> Clock {
-        let (shared, passing) = (Arc::clone(&self.0), self.clone());
-        Clock::new(move || *shared.lock().unwrap(), move |span| passing.advance(span))
+        let (reading, passing) = (self.clone(), self.clone());
+        let read = move || {
+            let (now, (ahead, behind)) = (*reading.0.lock().unwrap(), *reading.1.lock().unwrap());
+            Now { wall: now.wall.plus(ahead).minus(behind), ..now }
+        };
+        Clock::new(read, move |span| passing.advance(span))
+    }
+
+    /// Microsoft's clock, which is right.
+    pub(crate) fn microsoft(&self) -> Clock {
+        let (reading, passing) = (self.clone(), self.clone());
+        Clock::new(move || *reading.0.lock().unwrap(), move |span| passing.advance(span))
+    }
+
+    fn set_error(&self, ahead: i64) {
+        let span = Duration::from_secs(ahead.unsigned_abs());
+        let none = Duration::ZERO;
+        *self.1.lock().unwrap() = if ahead < 0 { (none, span) } else { (span, none) };
     }
 
     pub(crate) fn pass(&self, seconds: u64) {
@@ -111,7 +132,11 @@ pub(crate) struct FaultyTransport {
     seen: Mutex<Vec<http::Request>>,
     holding: AtomicUsize,
     script: Mutex<Vec<(Kind, Step)>>,
+    serve: Mutex<Option<Arc<Serve>>>,
 }
+
+/// Answers a request for alerts, with the simulator's help.
+type Serve = dyn Fn(&http::Request, &Simulator) -> Result<Response, TransportError> + Send + Sync;
 
 impl FaultyTransport {
     pub(crate) fn new(simulator: Simulator) -> Self {
@@ -121,7 +146,19 @@ impl FaultyTransport {
             seen: Mutex::default(),
             holding: AtomicUsize::new(0),
             script: Mutex::default(),
+            serve: Mutex::default(),
         }
+    }
+
+    /// From now on, `serve` answers the requests for alerts.
+    pub(crate) fn serve(
+        &self,
+        serve: impl Fn(&http::Request, &Simulator) -> Result<Response, TransportError>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        *self.serve.lock().unwrap() = Some(Arc::new(serve));
     }
 
     /// The next request of `kind` meets `step`.
@@ -233,7 +270,11 @@ impl Transport for FaultyTransport {
             Step::Fail(error) => return Err(error),
             Step::Forward => {}
         }
-        self.simulator.send(request, timeout)
+        let serve = self.serve.lock().unwrap().clone().filter(|_| kind == Kind::List);
+        serve.map_or_else(
+            || self.simulator.send(request, timeout),
+            |serve| serve(request, &self.simulator),
+        )
     }
 }
 
@@ -294,8 +335,8 @@ impl Setup {
 
     pub(crate) fn build(self) -> TestRelay {
         let clock = TestClock::new();
-        let simulator =
-            Simulator::new(self.behaviour, clock.clock()).with_tenant(credentials(), self.alerts);
+        let simulator = Simulator::new(self.behaviour, clock.microsoft())
+            .with_tenant(credentials(), self.alerts);
         let wire = Arc::new(FaultyTransport::new(simulator));
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
@@ -364,6 +405,11 @@ impl TestRelay {
         };
         let deadline = Deadline::after(span, self.api.relay().now());
         self.api.handle_up_to(room, request, deadline).body
+    }
+
+    /// Sets this machine's clock so many seconds ahead of Microsoft's, or behind if negative.
+    pub(crate) fn set_own_clock(&self, ahead: i64) {
+        self.clock.set_error(ahead);
     }
 
     pub(crate) fn health(&self) -> Value {

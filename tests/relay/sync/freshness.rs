@@ -39,8 +39,8 @@ fn a_stale_index_costs_one_list_request() {
     world.wire.requests();
     world.clock.pass(61);
     assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
-    // From the last change seen, less the overlap of 15 minutes.
-    let expected = "$filter=lastUpdateDateTime ge 2026-11-20T11:55:00.0000000Z\
+    // From the last change seen, less the overlap of an hour.
+    let expected = "$filter=lastUpdateDateTime ge 2026-11-20T11:10:00.0000000Z\
                     &$top=1000&$orderby=lastUpdateDateTime asc";
     assert_eq!(world.wire.requests(), [expected]);
 }

@@ -1,11 +1,14 @@
 //! How the index of a tenant is kept up to date, and what is said when it is
 //! not.
 
+mod clock;
+mod contradictions;
 mod credentials;
 mod failures;
 mod freshness;
 mod paging;
 mod recrawl;
+mod slow;
 
 use crate::support::*;
 use serde_json::Value;
