@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use graph_relay::base::http::{Action, Request, Response};
 use graph_relay::{
-    Clock, Credentials, Kind, Logger, Observable, ObserveRequest, Relay, Secret, Settings,
+    ClientSecret, Clock, Credentials, Kind, Logger, Observable, ObserveRequest, Relay, Settings,
     TenantId, Transport, TransportError,
 };
 use serde_json::json;
@@ -53,7 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let relay = Relay::new(Settings::default(), transport, clock, Logger::none());
 
     let tenant = TenantId::parse("harbourside.example").ok_or("no tenant")?;
-    let credentials = Credentials::new(tenant, "application-id", Secret::new("client-secret"));
+    let credentials =
+        Credentials::new(tenant, "application-id", ClientSecret::new("client-secret"));
     let ip = Observable::new(Kind::Ip, "203.0.113.77").ok_or("no address")?;
     let deadline = relay.deadline(relay.now());
     let reply = relay.observe(ObserveRequest::new(vec![ip]), &credentials, None, deadline)?;

@@ -3,26 +3,26 @@
 //!
 //! The program of the same name is built on this library. To embed it, create a [`Relay`]
 //! with a [`Transport`], a [`Clock`] and a log ([`Logger`]). What an embedder needs is
-//! re-exported here; types that may grow are `#[non_exhaustive]`, with a constructor or
-//! `with_…`.
+//! re-exported here; types that may grow are `#[non_exhaustive]`, and are built by their
+//! constructor and `with_…` methods.
 //!
-//! With `default-features = false` the edges are left out: no HTTP library, no TLS, and no
+//! With `default-features = false` all I/O is left out: no HTTP library, no TLS, and no
 //! code that opens a socket or reads the environment. `examples/embed.rs`:
 //!
 //! ```
 #![doc = include_str!("../examples/embed.rs")]
 //! ```
 //!
-//! Nine rooms, each of which imports only from those above it here:
+//! Nine modules; each imports only from modules that are listed before it:
 //!
-//! * [`base`]: what every room may use: time, errors, limits, credentials, HTTP as data, the log, metrics
+//! * [`base`]: what every module may use: time, errors, limits, credentials, HTTP as data, the log, metrics
 //! * `simulator`: a Microsoft in memory, for the demo and the tests (feature `simulator`)
 //! * [`alerts`]: the alert, the observable, when one mentions the other, and the index in memory
 //! * [`ctim`]: CTIM documents, and how an alert becomes a sighting
 //! * [`graph`]: Microsoft Graph: requests and answers as values, and the client
 //! * [`sources`]: three ways to find alerts: `alerts_v2`, hunting, legacy
-//! * [`relay`]: the relay protocol: who asks, what is asked, the answer
-//! * `server`: ways in: tiny_http and its front end, admin endpoints, AWS Lambda (feature `server`)
+//! * [`relay`]: the relay protocol: authentication, request body, answer
+//! * `server`: inbound: tiny_http and its front end, admin endpoints, AWS Lambda (feature `server`)
 //! * `cli`: the program (feature `cli`)
 //!
 //! Sockets, the environment, files and clocks are touched only in `server`, `cli`,
@@ -50,7 +50,7 @@ pub mod sources;
 // What an embedder needs.
 pub use alerts::observable::{Kind, Observable};
 pub use base::cloud::Cloud;
-pub use base::credentials::{Credentials, Secret, TenantId};
+pub use base::credentials::{AccessToken, ClientSecret, Credentials, Secret, TenantId};
 pub use base::error::{Error, TransportError};
 pub use base::http::Transport;
 pub use base::log::Logger;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use graph_relay::base::credentials::{Credentials, Secret, TenantId};
+use graph_relay::base::credentials::{ClientSecret, Credentials, Secret, TenantId};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{Request, Response, Transport};
 use graph_relay::base::log::{Level, Logger};
@@ -31,7 +31,7 @@ pub(crate) const KEY: &str = "a-key-that-signs-nothing-but-figures";
 
 pub(crate) fn credentials() -> Credentials {
     let tenant = TenantId::parse("5b1c7a52-3f0e-4c1d-9a77-2d6f0e8b9c10").unwrap();
-    let secret = Secret::new("client-secret");
+    let secret = ClientSecret::new("client-secret");
     Credentials::new(tenant, "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40", secret)
 }
 

@@ -102,7 +102,7 @@ def prove_alone(program, folder):
     port = serve_microsoft(keys)
     environment = {
         "AZURE_TENANT_ID": "prove.test",
-        "AZURE_CLIENT_ID": "nobody",
+        "AZURE_CLIENT_ID": "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40",
         "AZURE_CLIENT_SECRET": "nothing",
         "RELAY_LOGIN_URL": f"https://{BY_HOSTS}:{port}",
         "RELAY_GRAPH_URL": f"https://{BY_DNS}:{port}",

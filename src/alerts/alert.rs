@@ -1,12 +1,13 @@
 //! An alert in one form, whichever API it came from.
 //!
-//! Field names follow Microsoft's `microsoft.graph.security.alert`. The 48 types of evidence are
-//! reduced to the values that can be searched and those that a sighting shows.
+//! Field names follow Microsoft's `microsoft.graph.security.alert`. Evidence of any type is reduced
+//! to the values that can be searched and those that a sighting shows.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alerts::names;
 use crate::base::time::Timestamp;
 
 /// One alert. Any text may be missing. Times that CTIM cannot represent are `None`.
@@ -70,6 +71,8 @@ pub struct Alert {
     pub last_activity: Option<Timestamp>,
     /// The evidence.
     pub evidence: Vec<Evidence>,
+    /// What stands in the evidence that could not be read: the type of the first such piece.
+    pub unread: Option<Arc<str>>,
 }
 
 impl Alert {
@@ -94,8 +97,8 @@ pub enum Severity {
     Unknown,
 }
 
-/// One piece of evidence.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// One thing that a piece of evidence describes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The provider's verdict.
     pub verdict: Verdict,
@@ -133,7 +136,7 @@ pub enum Remediation {
 }
 
 /// The entity that a piece of evidence describes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Entity {
     /// A file, or only its hash.
@@ -179,13 +182,8 @@ pub enum Entity {
         /// The URLs requested (legacy API only).
         urls: Vec<Arc<str>>,
     },
-    /// Malware, with the files and processes it was found in.
-    Malware {
-        /// The files.
-        files: Vec<File>,
-        /// The processes.
-        processes: Vec<Process>,
-    },
+    /// Malware. The files and processes it was found in are entities of their own.
+    Malware,
     /// Active Directory domains.
     Directory(Vec<Arc<str>>),
     /// A registry key or value, with its hive.
@@ -198,10 +196,7 @@ pub enum Entity {
         account: Option<Account>,
     },
     /// Any other named thing: a cloud resource, a container, an application, a repository.
-    Resource(Box<Resource>),
-    /// A type of evidence unknown to this program.
-    #[default]
-    Unknown,
+    Resource(Arc<str>),
 }
 
 /// A file.
@@ -261,8 +256,39 @@ pub struct Device {
     pub macs: Vec<Arc<str>>,
     /// The operating system, as text.
     pub os: Option<Arc<str>>,
-    /// The portal page of an IoT device.
-    pub url: Option<Arc<str>>,
+}
+
+impl Device {
+    /// Creates a device from the names that a product gives it. A full name counts as the DNS name
+    /// even where the host name belongs, and an address is an address wherever it stands.
+    pub fn named(
+        host_name: Option<&str>,
+        dns_name: Option<&str>,
+        dns_domain: Option<Arc<str>>,
+    ) -> Self {
+        let mut device = Self { dns_domain, ..Self::default() };
+        let [host, dns] = [host_name, dns_name].map(|name| {
+            let name = names::host(name?);
+            if names::is_address(name) {
+                device.addresses.push(name.into());
+                return None;
+            }
+            (!name.is_empty()).then_some(name)
+        });
+        device.host_name = host.map(Into::into);
+        device.dns_name = dns.map(Into::into);
+        match (host, dns, &device.dns_domain) {
+            (Some(full), None, _) if full.contains('.') => {
+                device.host_name = full.split('.').next().map(Into::into);
+                device.dns_name = Some(full.into());
+            }
+            (Some(short), None, Some(domain)) => {
+                device.dns_name = Some(format!("{short}.{domain}").into());
+            }
+            _ => {}
+        }
+        device
+    }
 }
 
 /// A user.
@@ -283,9 +309,9 @@ pub struct Message {
     pub id: Option<Arc<str>>,
     /// The subject.
     pub subject: Option<Arc<str>>,
-    /// The sender addresses that the message gives.
+    /// The addresses of its senders.
     pub senders: Vec<Arc<str>>,
-    /// The domains of the senders.
+    /// Domains of senders that are given by themselves.
     pub sender_domains: Vec<Arc<str>>,
     /// The IP address it was sent from.
     pub sender_ip: Option<Arc<str>>,
@@ -294,19 +320,6 @@ pub struct Message {
     /// URLs in the message.
     pub urls: Vec<Arc<str>>,
     /// Attachments.
-    pub files: Vec<File>,
-}
-
-/// A named thing of any other type.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resource {
-    /// The resource id or name.
-    pub name: Option<Arc<str>>,
-    /// Its IP addresses.
-    pub addresses: Vec<Arc<str>>,
-    /// Its URLs.
-    pub urls: Vec<Arc<str>>,
-    /// The file in a blob.
     pub files: Vec<File>,
 }
 

@@ -28,6 +28,8 @@ pub struct AlertIndex {
     hasher: RandomState,
     cut: Option<Timestamp>,
     evicted: usize,
+    /// How many alerts have evidence that could not be read.
+    unread: usize,
     texts: Texts,
 }
 
@@ -54,6 +56,7 @@ impl AlertIndex {
             hasher: RandomState::new(),
             cut: None,
             evicted: 0,
+            unread: 0,
             texts: Texts::default(),
         }
     }
@@ -88,21 +91,30 @@ impl AlertIndex {
         self.evicted
     }
 
-    /// Inserts `alert`, replacing an older version of it. A full index evicts its oldest alert;
-    /// returns false if that is `alert` itself.
+    /// Returns how many alerts have evidence that could not be read.
+    pub const fn unread(&self) -> usize {
+        self.unread
+    }
+
+    /// Inserts `alert`, replacing an older version of it. If none of its evidence could be read,
+    /// the older version's evidence stays. A full index evicts its oldest alert; returns false if
+    /// that is `alert` itself.
     pub fn insert(&mut self, alert: Alert) -> bool {
         self.insert_as_of(alert, u64::MAX)
     }
 
     /// Inserts `alert` as [`AlertIndex::insert`] does, unless the version in the index is from a
     /// page that was requested later. `page` numbers pages in the order in which they are requested.
-    pub fn insert_as_of(&mut self, alert: Alert, page: u64) -> bool {
-        if let Some(slot) = self.slot(&alert.id) {
-            if self.page(slot) > page {
-                return true;
-            }
-            self.vacate(slot);
+    pub fn insert_as_of(&mut self, mut alert: Alert, page: u64) -> bool {
+        let older = self.slot(&alert.id);
+        if older.is_some_and(|slot| self.page(slot) > page) {
+            return true;
         }
+        let older = older.and_then(|slot| self.vacate(slot));
+        if alert.unread.is_some() && alert.evidence.is_empty() {
+            alert.evidence = older.map(|older| older.evidence).unwrap_or_default();
+        }
+        self.unread += usize::from(alert.unread.is_some());
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.as_of.push(0);
@@ -200,9 +212,7 @@ impl AlertIndex {
 
     /// Removes the alert with this id.
     pub fn remove(&mut self, id: &str) {
-        if let Some(slot) = self.slot(id) {
-            self.vacate(slot);
-        }
+        self.slot(id).and_then(|slot| self.vacate(slot));
     }
 
     fn slot(&self, id: &str) -> Option<Slot> {
@@ -214,15 +224,16 @@ impl AlertIndex {
         usize::try_from(slot).ok().and_then(|at| self.as_of.get(at)).copied().unwrap_or_default()
     }
 
-    fn vacate(&mut self, slot: Slot) {
-        let Some(packed) = self.place(slot).and_then(Option::take) else { return };
-        let alert = packed.unpack();
+    fn vacate(&mut self, slot: Slot) -> Option<Alert> {
+        let alert = self.place(slot)?.take()?.unpack();
+        self.unread -= usize::from(alert.unread.is_some());
         for key in self.keys(&alert) {
             self.mentions.remove(key, slot);
         }
         self.ids.remove(self.id_key(&alert.id), slot);
         self.by_time.remove(&(alert.time(), slot));
         self.free.push(slot);
+        Some(alert)
     }
 
     fn at(&self, slot: Slot) -> Option<&PackedAlert> {

@@ -3,10 +3,9 @@
 //! The index is filled from this table and every hit is checked against it, so the two cannot
 //! disagree.
 
-use crate::alerts::alert::{
-    Account, Alert, Device, Entity, Evidence, File, Message, Process, Resource,
-};
-use crate::alerts::observable::{Kind, Observable, url_domain};
+use crate::alerts::alert::{Account, Alert, Device, Entity, Evidence, File, Message, Process};
+use crate::alerts::names::{is_address, mail_domain, parent_domain};
+use crate::alerts::observable::{Kind, Observable, url_address, url_domain};
 
 impl Evidence {
     /// Calls `each` with every searchable value in this evidence. Values are as Microsoft sent
@@ -28,42 +27,31 @@ impl Evidence {
             Entity::File(file) => mention_file(file, visit),
             Entity::Process(process) => mention_process(process, visit),
             Entity::Device(device) => mention_device(device, visit),
-            Entity::User(account) => {
-                mention_client_ips(account, visit);
-                // The principal name ends in a DNS domain; `domain` is a NetBIOS name.
-                visit.all(Kind::Domain, account.principal_name.as_deref().and_then(mail_domain));
+            Entity::User(account) => mention_account(account, visit),
+            Entity::Mailbox { address, account } => {
+                mention_account(account, visit);
+                mention_names(address.as_deref().and_then(mail_domain), visit);
             }
-            Entity::Mailbox { account, .. } => mention_client_ips(account, visit),
             Entity::Message(message) => mention_message(message, visit),
             Entity::Ip(address) => visit.one(Kind::Ip, address),
             Entity::Url(url) => mention_url(url, visit),
             Entity::Dns { name, server, host, addresses } => {
-                visit.all(Kind::Domain, name.as_deref());
+                mention_names(name.as_deref(), visit);
                 let asked = [server, host].into_iter().flatten();
                 visit.all(Kind::Ip, asked.chain(addresses).map(AsRef::as_ref));
             }
             Entity::Connection { source, destination, domain, urls } => {
                 let ends = [source, destination].into_iter().flatten();
                 visit.all(Kind::Ip, ends.map(AsRef::as_ref));
-                visit.all(Kind::Domain, domain.as_deref());
+                mention_names(domain.as_deref(), visit);
                 urls.iter().for_each(|url| mention_url(url, visit));
             }
-            Entity::Malware { files, processes } => {
-                files.iter().for_each(|file| mention_file(file, visit));
-                processes.iter().for_each(|process| mention_process(process, visit));
-            }
-            Entity::Directory(names) => visit.all(Kind::Domain, names.iter().map(AsRef::as_ref)),
+            Entity::Directory(names) => mention_names(names.iter().map(AsRef::as_ref), visit),
             Entity::Logon { host, account } => {
-                if let Some(host) = host {
-                    mention_names(host, visit);
-                    mention_addresses(host, visit);
-                }
-                if let Some(account) = account {
-                    mention_client_ips(account, visit);
-                }
+                host.iter().for_each(|host| mention_device(host, visit));
+                account.iter().for_each(|account| mention_account(account, visit));
             }
-            Entity::Resource(resource) => mention_resource(resource, visit),
-            Entity::Registry(_) | Entity::Unknown => {}
+            Entity::Registry(_) | Entity::Malware | Entity::Resource(_) => {}
         }
     }
 }
@@ -113,56 +101,51 @@ fn mention_process(process: &Process, visit: &mut Matcher<'_>) {
     if let Some(parent) = &process.parent {
         mention_file(parent, visit);
     }
-    if let Some(account) = &process.account {
-        mention_client_ips(account, visit);
-    }
+    process.account.iter().for_each(|account| mention_account(account, visit));
 }
 
 fn mention_device(device: &Device, visit: &mut Matcher<'_>) {
-    mention_names(device, visit);
-    mention_addresses(device, visit);
-    visit.all(Kind::Domain, device.dns_name.as_deref());
-    visit.all(Kind::Domain, device.dns_domain.as_deref());
-    visit.all(Kind::Url, device.url.as_deref());
-}
-
-fn mention_names(device: &Device, visit: &mut Matcher<'_>) {
-    visit.all(Kind::Hostname, device.host_name.as_deref());
-    if let Some(name) = device.dns_name.as_deref() {
+    for name in [&device.host_name, &device.dns_name].into_iter().flatten() {
         visit.one(Kind::Hostname, name);
-        // A name without a dot matches the host in any domain.
-        visit.all(Kind::Hostname, name.split('.').next());
+        if let Some((short, _)) = name.split_once('.') {
+            // A name without a dot matches the host in any domain.
+            visit.one(Kind::Hostname, short);
+            visit.one(Kind::Domain, name);
+            visit.all(Kind::Domain, parent_domain(name));
+        }
     }
-}
-
-fn mention_addresses(device: &Device, visit: &mut Matcher<'_>) {
+    visit.all(Kind::Domain, device.dns_name.as_deref().filter(|name| !name.contains('.')));
+    visit.all(Kind::Domain, device.dns_domain.as_deref());
     let own = device.addresses.iter().chain(&device.external_address);
     visit.all(Kind::Ip, own.chain(&device.client_ips).map(AsRef::as_ref));
 }
 
-fn mention_client_ips(account: &Account, visit: &mut Matcher<'_>) {
+fn mention_account(account: &Account, visit: &mut Matcher<'_>) {
     visit.all(Kind::Ip, account.client_ips.iter().map(AsRef::as_ref));
+    let names = [&account.principal_name, &account.name].into_iter().flatten();
+    mention_names(names.filter_map(|name| mail_domain(name)), visit);
+    // One without a dot is a NetBIOS name.
+    mention_names(account.domain.as_deref().filter(|domain| domain.contains('.')), visit);
 }
 
 fn mention_message(message: &Message, visit: &mut Matcher<'_>) {
     visit.all(Kind::Ip, message.sender_ip.as_deref());
     message.urls.iter().for_each(|url| mention_url(url, visit));
-    visit.all(Kind::Domain, message.sender_domains.iter().map(AsRef::as_ref));
+    mention_names(message.sender_domains.iter().map(AsRef::as_ref), visit);
+    let people = message.senders.iter().chain(&message.recipients);
+    mention_names(people.filter_map(|address| mail_domain(address)), visit);
     message.files.iter().for_each(|file| mention_file(file, visit));
 }
 
 fn mention_url(url: &str, visit: &mut Matcher<'_>) {
     visit.one(Kind::Url, url);
-    visit.all(Kind::Domain, std::iter::once(url).filter_map(url_domain));
+    visit.all(Kind::Domain, url_domain(url));
+    visit.all(Kind::Ip, url_address(url));
 }
 
-fn mention_resource(resource: &Resource, visit: &mut Matcher<'_>) {
-    visit.all(Kind::Ip, resource.addresses.iter().map(AsRef::as_ref));
-    visit.all(Kind::Url, resource.urls.iter().map(AsRef::as_ref));
-    resource.files.iter().for_each(|file| mention_file(file, visit));
-}
-
-/// Returns the part after the `@` of a mail address or principal name.
-pub fn mail_domain(address: &str) -> Option<&str> {
-    address.rsplit_once('@').map(|(_, domain)| domain)
+/// Mentions what stands where a domain name belongs, and may be an address.
+fn mention_names<'a>(names: impl IntoIterator<Item = &'a str>, visit: &mut Matcher<'_>) {
+    for name in names {
+        visit.one(if is_address(name) { Kind::Ip } else { Kind::Domain }, name);
+    }
 }

@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod index;
 pub mod matching;
+pub mod names;
 pub mod observable;
 
 pub(crate) mod packed;

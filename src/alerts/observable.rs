@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::alerts::names::is_address;
+
 /// An observable type that the relay answers for. CTIM has 63; the others are ignored, as in the
 /// original application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -188,6 +190,13 @@ pub fn url_domain(url: &str) -> Option<&str> {
     // Cheap first check: an IPv4 address begins with a digit.
     let is_address = host.starts_with(|c: char| c.is_ascii_digit()) && address(host).is_some();
     (is_host(host) && !is_address && !host.starts_with('[')).then_some(host)
+}
+
+/// Returns the host of `url` if it is an address.
+pub fn url_address(url: &str) -> Option<&str> {
+    let host = UrlParts::parse(trim(url)).host;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    is_address(bare).then_some(bare)
 }
 
 fn lower(value: &str) -> Cow<'_, str> {

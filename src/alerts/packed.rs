@@ -140,7 +140,8 @@ mod tests {
         let host =
             Some(Box::new(Device { macs: vec!["a".into(), "".into()], ..Device::default() }));
         let entities = [
-            Entity::Malware { files: vec![file, File::default()], processes: vec![process] },
+            Entity::File(file),
+            Entity::Process(Box::new(process)),
             Entity::Logon { host, account: None },
             Entity::Connection {
                 source: text("10.0.0.1"),
@@ -148,7 +149,8 @@ mod tests {
                 domain: text("bad.example"),
                 urls: vec!["u".into(); 200],
             },
-            Entity::Unknown,
+            Entity::Malware,
+            Entity::Resource("".into()),
         ];
         let evidence = entities.map(|entity| Evidence {
             verdict: Verdict::Suspicious,
@@ -165,6 +167,7 @@ mod tests {
             updated: Some(Timestamp::from_unix_seconds(i64::MAX)),
             links: vec!["https://a.example/".into()],
             evidence: evidence.into(),
+            unread: text("#microsoft.graph.security.newEvidence"),
             ..Alert::default()
         };
         [Alert::default(), Alert { id: "é".into(), title: text(""), ..Alert::default() }, full]

@@ -7,29 +7,51 @@ use sha2::{Digest, Sha256};
 
 use crate::base::cloud::Cloud;
 
-/// Text that must never be logged: it has no `Display`, no `Serialize`, and its
-/// `Debug` reveals nothing, not even the length.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<str>);
+/// Defines a type for one kind of secret: it has no `Display`, no `Serialize`, and its `Debug`
+/// reveals nothing, not even the length.
+macro_rules! secret {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $name(Box<str>);
 
-impl Secret {
-    /// Wraps `text`.
-    pub fn new(text: impl Into<Box<str>>) -> Self {
-        Self(text.into())
-    }
+        impl $name {
+            /// Wraps `text`.
+            pub fn new(text: impl Into<Box<str>>) -> Self {
+                Self(text.into())
+            }
 
-    /// Returns the text, to be sent, signed with or hashed.
-    ///
-    /// `tests/architecture.rs` lists the files that may call this.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
+            /// Returns the text, to be sent, signed with or hashed.
+            ///
+            /// `tests/architecture.rs` lists the files that may call this.
+            pub fn expose(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("[secret]")
+            }
+        }
+    };
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
+secret! {
+    /// Text that must never be logged, such as a key, a caller's token or a form that holds a
+    /// secret. A client secret and an access token have types of their own, so that neither can be
+    /// sent in the other's place.
+    Secret
+}
+
+secret! {
+    /// An application's client secret. It goes to the token endpoint alone.
+    ClientSecret
+}
+
+secret! {
+    /// An access token, sent as `Authorization: Bearer`.
+    AccessToken
 }
 
 /// A tenant's GUID or domain name. Anything else could change the path of the token
@@ -54,7 +76,8 @@ impl TenantId {
     }
 }
 
-fn is_guid(text: &str) -> bool {
+/// Returns whether `text` is a GUID as Entra writes one.
+pub(crate) fn is_guid(text: &str) -> bool {
     let lengths = text.split('-').map(str::len);
     lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
 }
@@ -78,12 +101,12 @@ pub struct Credentials {
     /// The application (client) ID, as registered in Entra.
     pub application: String,
     /// The application's client secret.
-    pub secret: Secret,
+    pub secret: ClientSecret,
 }
 
 impl Credentials {
     /// Those of `application` in `tenant`, which `secret` proves.
-    pub fn new(tenant: TenantId, application: impl Into<String>, secret: Secret) -> Self {
+    pub fn new(tenant: TenantId, application: impl Into<String>, secret: ClientSecret) -> Self {
         Self { tenant, application: application.into(), secret }
     }
 
@@ -151,7 +174,7 @@ mod tests {
         let make = |tenant: &str, application: &str, secret: &str| Credentials {
             tenant: TenantId::parse(tenant).unwrap(),
             application: application.to_owned(),
-            secret: Secret::new(secret),
+            secret: ClientSecret::new(secret),
         };
         let base = make("a.com", "ab", "c").key(&cloud);
         assert_eq!(base, make("A.com", "ab", "c").key(&cloud));
@@ -166,7 +189,7 @@ mod tests {
         let credentials = Credentials {
             tenant: TenantId::parse("a.com").unwrap(),
             application: "app".to_owned(),
-            secret: Secret::new("hunter2"),
+            secret: ClientSecret::new("hunter2"),
         };
         assert!(!format!("{credentials:?}").contains("hunter2"));
     }

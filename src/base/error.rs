@@ -39,13 +39,19 @@ pub enum Error {
     Graph(GraphError),
     /// The legacy alerts API returned an error that suggests it has been switched off.
     Retired(GraphError),
+    /// A hunting query did not finish in Microsoft's time.
+    HuntingUnfinished(GraphError),
     /// Calls to Microsoft are paused.
     Throttled {
         /// When they resume.
         until: Timestamp,
-        /// The status that caused it; 429 also for the relay's own rate limit.
-        status: u16,
+        /// The status with which Microsoft demanded it; `None` for the relay's own rate limit.
+        status: Option<u16>,
     },
+    /// The relay has too many requests that need Microsoft, and this one's turn did not come.
+    Busy,
+    /// Something on the way answered in Microsoft's place.
+    Intercepted(ForeignAnswer),
     /// No response was received.
     Transport(TransportError),
     /// Microsoft's response does not have the expected form.
@@ -144,13 +150,12 @@ pub enum AuthorizationError {
 pub struct TokenError {
     /// The HTTP status.
     pub status: u16,
-    /// Whether it is an OAuth error document; anything else comes from a proxy or
-    /// gateway in between.
-    pub is_document: bool,
     /// The number after `AADSTS`, if any.
     pub code: Option<u32>,
-    /// The first sentence of the description, truncated.
+    /// The first sentence of the description without its code, truncated.
     pub message: String,
+    /// The IDs by which Microsoft's support finds the request; may be empty.
+    pub ids: String,
     /// The tenant in the request.
     pub tenant: TenantId,
 }
@@ -164,6 +169,15 @@ pub struct GraphError {
     pub code: String,
     /// Graph's `error.message`, truncated; may be empty.
     pub message: String,
+}
+
+/// A response that is not Microsoft's: no JSON object where one belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// What came, such as its media type and a page's title; truncated.
+    pub what: String,
 }
 
 /// Why no response was received.
@@ -230,10 +244,6 @@ pub enum UnexpectedAnswer {
 }
 
 impl Error {
-    /// No permit was left to wait for Microsoft.
-    pub const BUSY: Self =
-        Self::Deadline { waiting_for: "answering other requests that wait for Microsoft" };
-
     /// Returns the error as an item of `errors`, for a response without data.
     pub fn wire(&self) -> WireError {
         WireError { kind: "fatal", code: self.code(), message: self.message() }
@@ -248,6 +258,16 @@ impl Error {
         }
     }
 
+    /// Returns whether the caller's time ran out, so that another caller may have enough.
+    pub(crate) const fn is_out_of_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Deadline { .. }
+                | Self::Throttled { .. }
+                | Self::Transport(TransportError::Timeout { .. })
+        )
+    }
+
     /// Returns Cisco's code for the error.
     pub fn code(&self) -> &'static str {
         match self {
@@ -256,15 +276,17 @@ impl Error {
             Self::Login(problem) => status_code(problem.status, "authorization error"),
             Self::Graph(problem) => status_code(problem.status, "unknown"),
             Self::Retired(_) => "not found",
-            Self::Throttled { status, .. } => status_code(*status, "unknown"),
+            Self::Throttled { status: Some(status), .. } => status_code(*status, "unknown"),
+            Self::Throttled { status: None, .. } => "too many requests",
+            Self::Busy => "service unavailable",
             Self::Transport(TransportError::Tls { .. } | TransportError::TooLarge { .. }) => {
                 "unknown"
             }
-            Self::Transport(TransportError::Timeout { .. }) | Self::Deadline { .. } => {
-                "gateway timeout"
-            }
+            Self::Transport(TransportError::Timeout { .. })
+            | Self::Deadline { .. }
+            | Self::HuntingUnfinished(_) => "gateway timeout",
             Self::Transport(_) => "connection error",
-            Self::UnexpectedAnswer(_) => "unknown",
+            Self::UnexpectedAnswer(_) | Self::Intercepted(_) => "unknown",
             Self::Internal { .. } => "internal error",
         }
     }
@@ -288,7 +310,12 @@ fn status_code(status: u16, client_error: &'static str) -> &'static str {
 impl TokenError {
     /// Returns whether Microsoft rejected the credentials, rather than failing itself.
     pub const fn is_refusal(&self) -> bool {
-        self.is_document && matches!(self.status, 400..=499) && self.status != 429
+        matches!(self.status, 400..=499) && self.status != 429 && !self.is_transient()
+    }
+
+    /// Returns whether Microsoft says that the request may succeed in a moment.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self.code, Some(90_033))
     }
 }
 
@@ -316,6 +343,11 @@ impl GraphError {
     pub fn is_missing_licence(&self) -> bool {
         let text = self.message.to_lowercase();
         matches!(self.status, 401 | 403 | 404) && UNLICENSED.iter().any(|word| text.contains(word))
+    }
+
+    /// Returns whether Graph gave up without a reason, as it does when it takes too long.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        matches!(self.status, 500 | 504) && self.code.eq_ignore_ascii_case("UnknownError")
     }
 
     /// Returns Graph's message, or else its code; Graph sometimes sends neither.

@@ -5,8 +5,8 @@ use std::error::Error as StdError;
 use std::fmt::{Display, Formatter, Result};
 
 use crate::base::error::{
-    AuthorizationError, Error, GraphError, InvalidArgument, TokenError, TransportError,
-    UnexpectedAnswer,
+    AuthorizationError, Error, ForeignAnswer, GraphError, InvalidArgument, TokenError,
+    TransportError, UnexpectedAnswer,
 };
 use crate::base::limits;
 use crate::base::time::render_duration;
@@ -18,8 +18,18 @@ impl Display for Error {
             Self::Authorization(error) => write!(f, "token refused: {error}"),
             Self::Login(problem) => problem.fmt(f),
             Self::Graph(problem) | Self::Retired(problem) => problem.fmt(f),
-            Self::Throttled { until, status } => {
+            Self::HuntingUnfinished(problem) => {
+                write!(f, "the hunting query did not finish: {problem}")
+            }
+            Self::Throttled { until, status: Some(status) } => {
                 write!(f, "calls to Microsoft are paused until {until} (HTTP {status})")
+            }
+            Self::Throttled { until, status: None } => {
+                write!(f, "the relay's rate limit is reached until {until}")
+            }
+            Self::Busy => f.write_str("too many requests wait for Microsoft"),
+            Self::Intercepted(ForeignAnswer { status, what }) => {
+                write!(f, "not Microsoft's response: {what} (HTTP {status})")
             }
             Self::Transport(error) => write!(f, "no response: {error}"),
             Self::UnexpectedAnswer(what) => write!(f, "unexpected response: {what}"),
@@ -76,9 +86,10 @@ impl Display for AuthorizationError {
 
 impl Display for TokenError {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { status, code, message, .. } = self;
+        let Self { status, code, message, ids, .. } = self;
         let code = code.map(|code| format!(" AADSTS{code}")).unwrap_or_default();
-        write!(f, "the token endpoint returned {status}{code}: {message}")
+        write!(f, "the token endpoint returned {status}{code}: {message}")?;
+        if ids.is_empty() { Ok(()) } else { write!(f, " ({ids})") }
     }
 }
 

@@ -5,7 +5,8 @@
 
 use crate::base::cloud::Cloud;
 use crate::base::error::{
-    AuthorizationError, Error, GraphError, InvalidArgument, TokenError, TransportError,
+    AuthorizationError, Error, ForeignAnswer, GraphError, InvalidArgument, TokenError,
+    TransportError,
 };
 use crate::base::limits;
 
@@ -20,10 +21,24 @@ impl Error {
             Self::Retired(problem) => {
                 format!("{RETIRED} It answered: {} (HTTP {}).", problem.text(), problem.status)
             }
-            Self::Throttled { until, status } => {
+            Self::HuntingUnfinished(problem) => format!(
+                "Microsoft's advanced hunting did not finish in time (HTTP {}). Please look up \
+                 fewer observables at once.",
+                problem.status
+            ),
+            Self::Throttled { until, status: Some(status) } => {
                 let what = if *status == 429 { TOO_MANY } else { UNAVAILABLE };
                 format!("{what} Please try again after {until}.")
             }
+            Self::Throttled { until, status: None } => format!(
+                "The relay keeps to Microsoft's limit of calls per minute, and the turn of this \
+                 one would have come too late. Please look up fewer observables at once, or try \
+                 again after {until}."
+            ),
+            Self::Busy => "The relay is busy: too many requests are waiting for Microsoft, and \
+                           the turn of this one did not come. Please try again later."
+                .to_owned(),
+            Self::Intercepted(answer) => answer.message(),
             Self::Transport(error) => error.message(),
             Self::UnexpectedAnswer(what) => {
                 format!("Unexpected response from Microsoft Graph Security: {what}")
@@ -105,11 +120,9 @@ impl TokenError {
         match self.status {
             429 => return TOO_MANY.to_owned() + LATER,
             500.. => return UNAVAILABLE.to_owned() + LATER,
-            status if !self.is_document => {
-                return format!(
-                    "Unexpected response from Microsoft's token endpoint or from a proxy in \
-                     between (HTTP {status})."
-                );
+            _ if self.is_transient() => {
+                let evidence = self.evidence().unwrap_or_default();
+                return format!("{UNAVAILABLE}{LATER} (AADSTS{evidence})");
             }
             _ => {}
         }
@@ -119,6 +132,22 @@ impl TokenError {
             Some(700_016) => {
                 format!("The application_id is not registered in the tenant {tenant}")
             }
+            Some(50_034) => format!(
+                "The account does not exist in the tenant {tenant}. Make sure tenant_id and \
+                 application_id belong together"
+            ),
+            Some(53_003 | 530_084) => "A Conditional Access policy blocks the application. Allow \
+                                       the application, or the relay's public address, in Entra"
+                .to_owned(),
+            Some(65_001) => "Admin consent is missing. Grant it to the application's permissions \
+                             in Entra"
+                .to_owned(),
+            Some(700_024) => "The client assertion is not valid at this time. Make sure the \
+                              relay's clock is right"
+                .to_owned(),
+            Some(700_027) => "The client assertion's signature is wrong. Make sure the \
+                              certificate is registered with the application in Entra"
+                .to_owned(),
             Some(7_000_112) => format!("The application is disabled in the tenant {tenant}"),
             Some(7_000_215) => format!(
                 "The client secret is wrong. Make sure client_secret is the secret's value, not \
@@ -134,10 +163,27 @@ impl TokenError {
             }
             _ => self.message.clone(),
         };
-        match self.code {
-            Some(code) => format!("Authorization failed: {hint} (AADSTS{code})."),
+        match self.evidence() {
+            Some(evidence) => format!("Authorization failed: {hint} (AADSTS{evidence})."),
             None => format!("Authorization failed: {hint}"),
         }
+    }
+
+    /// Returns Microsoft's code and the IDs of the request, if there is a code.
+    fn evidence(&self) -> Option<String> {
+        let ids = if self.ids.is_empty() { "" } else { "; " };
+        self.code.map(|code| format!("{code}{ids}{}", self.ids))
+    }
+}
+
+impl ForeignAnswer {
+    fn message(&self) -> String {
+        let Self { status, what } = self;
+        format!(
+            "Something between the relay and Microsoft, such as a proxy or a sign-in page, \
+             answered in Microsoft's place: {what} (HTTP {status}). Please have Microsoft's hosts \
+             allowed there."
+        )
     }
 }
 
@@ -163,7 +209,10 @@ impl GraphError {
                 "Microsoft Graph Security rejected the relay's query. This is a fault, not a \
                  clean result: {text} (HTTP 400)."
             ),
-            401 => format!("Authorization failed: {text}"),
+            401 => format!(
+                "Microsoft Graph did not accept the access token. Make sure that RELAY_CLOUD and \
+                 RELAY_GRAPH_URL are those of the tenant: {text} (HTTP 401)."
+            ),
             403 => format!(
                 "Microsoft Graph Security denied access to this tenant's alerts, although the \
                  credentials are valid: {text} (HTTP 403)."

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::base::credentials::Secret;
+use crate::base::credentials::{AccessToken, Secret};
 use crate::base::error::TransportError;
 use crate::base::time::Timestamp;
 
@@ -13,7 +13,7 @@ pub struct Request {
     /// The full URL, percent-encoded.
     pub url: String,
     /// The access token, sent as `Authorization: Bearer`.
-    pub bearer: Option<Secret>,
+    pub bearer: Option<AccessToken>,
     /// Further headers, names in lower case. None is secret.
     pub headers: Vec<(String, String)>,
     /// The method and body.
@@ -115,6 +115,28 @@ pub trait Transport: Send + Sync {
     fn send(&self, request: &Request, timeout: Duration) -> Result<Response, TransportError>;
 }
 
+impl dyn Transport {
+    /// Sends `request` and returns the response without the byte order mark that some proxies and
+    /// gateways put before JSON.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    pub(crate) fn exchange(
+        &self,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Response, TransportError> {
+        let mut response = self.send(request, timeout)?;
+        if response.body.starts_with(BYTE_ORDER_MARK) {
+            response.body.drain(..BYTE_ORDER_MARK.len());
+        }
+        Ok(response)
+    }
+}
+
+/// The byte order mark in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Returns the reason phrase of a status that the relay sends (RFC 9110 section 15).
 #[cfg(feature = "server")]
 pub(crate) const fn reason(status: u16) -> &'static str {
@@ -197,7 +219,7 @@ mod tests {
     fn neither_request_nor_response_shows_what_it_carries() {
         let request = Request {
             url: "https://login.example/token".to_owned(),
-            bearer: Some(Secret::new("hunter2")),
+            bearer: Some(AccessToken::new("hunter2")),
             headers: Vec::new(),
             action: Action::PostForm(Secret::new("client_secret=hunter2")),
         };

@@ -64,15 +64,15 @@ pub const STALE_SOCKET_AGE: Duration = Duration::from_secs(60);
 pub const BACKLOG: i32 = 4_096;
 
 /// Most client connections, and so threads for them. XDR uses a handful. With the
-/// usual limit of 1,024 open files and 16 workers, there are 384.
+/// usual limit of 1,024 open files and 16 workers, there are 352.
 pub const CONNECTIONS: usize = 512;
 
 /// The fewest client connections allowed when the limit of open files is low.
 pub const CONNECTIONS_LEAST: usize = 16;
 
 /// File descriptors for other uses than clients and calls: standard streams,
-/// listeners, crawls, and some to spare.
-pub const DESCRIPTORS: usize = 64;
+/// listeners, crawls, [`REJECTIONS`], and some to spare.
+pub const DESCRIPTORS: usize = 96;
 
 /// Threads besides workers and those of clients: the front end, the probe, signals, the
 /// watchdog and five of tiny_http; and four that come and go, as for a crawl, a name
@@ -104,6 +104,20 @@ pub const UNSENT: usize = 32 * 1024 * 1024;
 
 /// The largest response, in bytes: [`SIGHTINGS`] of over twice the usual size.
 pub const RESPONSE_BYTES: usize = 128 * 1024 * 1024;
+
+/// Rejected clients whose connections linger at once. An older one is closed, which resets it
+/// only if its client still sends.
+pub const REJECTIONS: usize = 32;
+
+/// Attempts to start a thread, the first included.
+pub const THREAD_ATTEMPTS: u32 = 5;
+
+/// Pause between them: a thread that ends counts for a few milliseconds longer.
+pub const THREAD_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long to wait until the threads that were started to count them are gone. They need to be
+/// scheduled once.
+pub const THREADS_GONE: Duration = Duration::from_secs(2);
 
 /// Pause after a failed accept: without free descriptors, an immediate retry would
 /// fail again.
@@ -342,12 +356,24 @@ pub const ATTEMPTS: u32 = 4;
 /// doubles with each further attempt.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Longest wait for the rate limit within one request. For a longer one the request
-/// reports when to try again: XDR gives a module little time.
-pub const RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Longest wait within one request for the end of a pause that Microsoft demands. For a longer
+/// one the request reports when to try again: XDR gives a module little time.
+pub const HOLD_WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// The longest `Retry-After` that is honoured.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How long the relay asks in a simpler way after Microsoft refused the better one: one odd answer
+/// may have been the cause, and asking again costs one call.
+pub const DOWNGRADE: Duration = Duration::from_secs(3_600);
+
+/// How many values in a row must be refused in the legacy API's wide filter before only simple
+/// filters are used: fewer may be odd values.
+pub const LEGACY_REFUSALS: usize = 3;
+
+/// Requests that may wait for their turn to call Microsoft, or for an index, besides those whose
+/// turn it is. Each has a thread, which costs little while it waits. As many as [`QUEUE`].
+pub const WAITING_REQUESTS: usize = 128;
 
 /// How long rejected credentials are remembered. Entra treats a repeated failing request
 /// as a loop (AADSTS50196), and a dashboard asks a dozen times at once.

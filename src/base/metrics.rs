@@ -145,6 +145,9 @@ metrics! {
     index_alerts: Gauge, "graph_relay_index_alerts",
         "Alerts in memory, for all tenants.",
         &[];
+    index_alerts_unread: Gauge, "graph_relay_index_alerts_unread",
+        "Alerts in memory, for all tenants, of which some evidence could not be read.",
+        &[];
     index_age: Histogram(AGES), "graph_relay_index_age_seconds",
         "Age of the alerts used to answer a look-up.",
         &[];

@@ -18,3 +18,4 @@ pub(crate) mod parallel;
 pub(crate) mod semaphore;
 pub(crate) mod single_flight;
 pub(crate) mod system_clock;
+pub(crate) mod thread;

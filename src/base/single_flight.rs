@@ -1,9 +1,12 @@
 //! Single flight: concurrent callers share the fetch that is in progress.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::error::Error;
+use crate::base::log::RequestId;
+use crate::base::thread;
 
 /// A task that runs at most once at a time.
 #[derive(Clone, Debug, Default)]
@@ -51,10 +54,7 @@ impl SingleFlight {
         if std::mem::replace(&mut state.under_way, true) {
             return Role::Follow(Waiter(state.ended));
         }
-        Role::Leader(Leader {
-            shared: Arc::clone(&self.0),
-            result: Err(Error::Internal { what: "complete a task because of an internal fault" }),
-        })
+        Role::Leader(Leader { shared: Arc::clone(&self.0), result: Err(INTERRUPTED) })
     }
 
     /// Waits until the run of `ticket` has ended; returns `None` if that takes longer
@@ -77,6 +77,21 @@ impl Leader {
         Waiter(lock(&self.shared.state).ended)
     }
 
+    /// Runs the task on a thread of its own, which logs the id of the request that started it. If
+    /// no thread can be started, the run has ended with an error that says so.
+    pub(crate) fn spawn(
+        mut self,
+        name: &'static str,
+        task: impl FnOnce(Self) + Send + 'static,
+    ) -> io::Result<()> {
+        self.result = Err(NO_THREAD);
+        let run = move || {
+            self.result = Err(INTERRUPTED);
+            task(self);
+        };
+        thread::spawn(name, None, RequestId::carry(run))
+    }
+
     /// Ends the run with `result` and wakes all waiting callers.
     pub(crate) fn end(mut self, result: Result<(), Error>) {
         self.result = result;
@@ -93,6 +108,14 @@ impl Drop for Leader {
         self.shared.landed.notify_all();
     }
 }
+
+/// The result of a run that reported none.
+const INTERRUPTED: Error = Error::Internal { what: "complete a task because of an internal fault" };
+
+/// The result of a run for which there was no thread.
+const NO_THREAD: Error = Error::Internal {
+    what: "start a thread because its limit is too low (TasksMax=, ulimit -u or ulimit -v)",
+};
 
 /// Locks `mutex`, ignoring poisoning. Data is consistent after a panic, since no
 /// update has more than one step in which a panic is possible.

@@ -298,7 +298,7 @@ impl fmt::Debug for Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skew {
     /// This clock is behind the other by this much, which may be zero.
-    Handler(Duration),
+    Behind(Duration),
     /// This clock is ahead of the other by this much, which may be zero.
     Ahead(Duration),
 }
@@ -307,7 +307,7 @@ impl Skew {
     /// Returns the difference.
     pub const fn span(self) -> Duration {
         match self {
-            Self::Handler(span) | Self::Ahead(span) => span,
+            Self::Behind(span) | Self::Ahead(span) => span,
         }
     }
 }

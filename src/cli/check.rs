@@ -63,7 +63,7 @@ fn clock(skew: Option<Skew>) -> Result<ExitCode, Failure> {
     let seconds = skew.span().as_secs();
     let how = match skew {
         _ if seconds < 2 => "agrees with Microsoft's".to_owned(),
-        Skew::Handler(_) => format!("is {seconds} s behind Microsoft's"),
+        Skew::Behind(_) => format!("is {seconds} s behind Microsoft's"),
         Skew::Ahead(_) => format!("is {seconds} s ahead of Microsoft's"),
     };
     print(&format!("Clock: {how}\n"))?;
@@ -81,9 +81,9 @@ fn code(error: &Error) -> u8 {
     match error {
         Error::Transport(TransportError::Tls { .. }) => 5,
         Error::Transport(TransportError::TooLarge { .. }) => 10,
-        Error::Retired(_) | Error::UnexpectedAnswer(_) => 10,
+        Error::Retired(_) | Error::UnexpectedAnswer(_) | Error::Intercepted(_) => 10,
         Error::Transport(_) | Error::Deadline { .. } => 4,
-        Error::Throttled { .. } => 9,
+        Error::Throttled { .. } | Error::HuntingUnfinished(_) => 9,
         Error::Login(problem) if problem.is_refusal() => 6,
         Error::Login(TokenError { status: 429 | 502..=504, .. }) => 9,
         Error::Login(_) => 10,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::alerts::alert::{Alert, Entity, Evidence};
 use crate::alerts::observable::{Kind, Observable};
-use crate::base::credentials::{Credentials, Secret, TenantId};
+use crate::base::credentials::{ClientSecret, Credentials, Secret, TenantId};
 use crate::base::time::{Clock, Now};
 use crate::cli::args::Demo;
 use crate::cli::config::{Config, DEMO_KEY as SECRET_KEY, Environment, Purpose};
@@ -147,7 +147,7 @@ fn examples(alerts: &[Value], source: AlertSource) -> Vec<Observable> {
 
 fn credentials() -> Result<Credentials, Failure> {
     let tenant = TenantId::parse(TENANT).ok_or_else(|| Failure::new("the demo has no tenant"))?;
-    Ok(Credentials::new(tenant, APPLICATION, Secret::new(CLIENT_SECRET)))
+    Ok(Credentials::new(tenant, APPLICATION, ClientSecret::new(CLIENT_SECRET)))
 }
 
 /// The configuration that a user would write, by the same rules.

@@ -4,9 +4,10 @@
 //! that it needs. Limits on tasks, processes and address space differ in where they
 //! are and whom they count; trying to start threads meets them all.
 
+use std::fs;
 use std::sync::RwLock;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::base::limits;
 use crate::server::ServeSettings;
@@ -75,17 +76,29 @@ fn fit(usual: Bounded, fixed: usize, threads: usize) -> Result<Bounded, usize> {
     Ok(Bounded { relay, admin })
 }
 
-/// How many threads can be started now, up to `most`. All have ended when it returns.
+/// How many threads can be started now, up to `most`. All are gone when it returns.
 fn available(most: usize) -> usize {
+    let before = running();
     let gate = RwLock::new(());
     let closed = gate.write();
-    thread::scope(|scope| {
+    let started = thread::scope(|scope| {
         let wait = || drop(gate.read());
         let start = |_: &usize| thread::Builder::new().spawn_scoped(scope, wait).is_ok();
         let started = (0..most).take_while(start).count();
         drop(closed);
         started
-    })
+    });
+    // The kernel still counts a thread that has done its work, until it has removed it.
+    let deadline = Instant::now() + limits::THREADS_GONE;
+    while running() > before && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    started
+}
+
+/// How many threads the kernel counts.
+fn running() -> usize {
+    fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::base::credentials::{Credentials, Secret, TenantId};
+use crate::base::credentials::{ClientSecret, Credentials, TenantId};
 use crate::base::time::Clock;
 use crate::cli::args::SignArgs;
 use crate::cli::config::{self, Config, Environment, Purpose};
@@ -34,6 +34,8 @@ pub(crate) fn sign(environment: &Environment, sign: SignArgs) -> Result<ExitCode
     let tenant = TenantId::parse(&tenant)
         .ok_or_else(|| Failure::usage("the tenant ID must be a GUID or a domain name"))?;
     let application = given(sign.application, "AZURE_CLIENT_ID")?;
+    let application = config::application_id(&application)
+        .map_err(|rule| Failure::usage(format!("the application ID {rule}")))?;
     let named = environment.secret("AZURE_CLIENT_SECRET");
     let named = named.map_err(Failure::usage)?;
     let secret = match (sign.secret_file, named) {
@@ -44,7 +46,7 @@ pub(crate) fn sign(environment: &Environment, sign: SignArgs) -> Result<ExitCode
                     .map_err(|problem| Failure::new(format!("--client-secret-file: {problem}")))?,
             )?
         }
-        (None, Some(secret)) => secret,
+        (None, Some(named)) => ClientSecret::new(named.expose()),
         _ => {
             let mut text = String::new();
             let read = io::stdin().lock().read_to_string(&mut text);
@@ -59,12 +61,12 @@ pub(crate) fn sign(environment: &Environment, sign: SignArgs) -> Result<ExitCode
     print_secret(&format!("{}\n", token.expose()))
 }
 
-fn secret(text: &str) -> Result<Secret, Failure> {
-    let text = text.trim();
+fn secret(text: &str) -> Result<ClientSecret, Failure> {
+    let text = config::secret_of(text);
     if text.is_empty() {
         return Err(Failure::usage("the client secret is empty"));
     }
-    Ok(Secret::new(text))
+    Ok(ClientSecret::new(text))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Failure> {

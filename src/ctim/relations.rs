@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::alerts::alert::{Alert, Entity, Evidence, File, Message, Process};
-use crate::alerts::observable::{self, Kind, url_domain};
+use crate::alerts::observable::{self, Kind, url_address, url_domain};
 use crate::base::limits;
 use crate::ctim::schema::{Observable, ObservableType as T, Relation};
 use crate::ctim::targets::{Host, host_name, user};
@@ -100,10 +100,6 @@ impl<'a> RelationBuilder<'_, 'a> {
         match &evidence.entity {
             Entity::File(file) => self.file(file),
             Entity::Process(process) => self.process(process),
-            Entity::Malware { files, processes } => {
-                files.iter().for_each(|file| self.file(file));
-                processes.iter().for_each(|process| self.process(process));
-            }
             Entity::User(account) => {
                 let host = self.only_host();
                 self.add(user(account), "Related_To", host);
@@ -128,24 +124,23 @@ impl<'a> RelationBuilder<'_, 'a> {
             }
             Entity::Dns { name, addresses, .. } => {
                 for address in addresses {
-                    let name = node(T::Domain, name.as_ref());
-                    self.add(name, "Resolved_To", node(T::Ip, Some(address)));
+                    self.add(place(name.as_ref()), "Resolved_To", node(T::Ip, Some(address)));
                 }
             }
             Entity::Connection { source, destination, domain, urls } => {
                 let source = || node(T::Ip, source.as_ref());
                 self.add(source(), "Connected_To", node(T::Ip, destination.as_ref()));
-                self.add(source(), "Connected_To", node(T::Domain, domain.as_ref()));
+                self.add(source(), "Connected_To", place(domain.as_ref()));
                 for url in urls {
                     self.url(url);
                     self.add(source(), "Connected_To", node(T::Url, Some(url)));
                 }
             }
-            Entity::Resource(resource) => {
-                resource.urls.iter().for_each(|url| self.url(url));
-                resource.files.iter().for_each(|file| self.file(file));
-            }
-            Entity::Device(_) | Entity::Directory(_) | Entity::Registry(_) | Entity::Unknown => {}
+            Entity::Device(_)
+            | Entity::Directory(_)
+            | Entity::Registry(_)
+            | Entity::Malware
+            | Entity::Resource(_) => {}
         }
     }
 
@@ -215,7 +210,8 @@ impl<'a> RelationBuilder<'_, 'a> {
 
     fn url(&mut self, url: &'a str) {
         let domain = url_domain(url).and_then(|domain| Observable::new(T::Domain, domain));
-        self.add(Observable::new(T::Url, url), "Contains", domain);
+        let host = domain.or_else(|| Observable::new(T::Ip, url_address(url)?));
+        self.add(Observable::new(T::Url, url), "Contains", host);
     }
 
     /// Adds registry keys. If the alert has exactly one process, it is taken to have modified them.
@@ -269,6 +265,11 @@ fn is_peer(evidence: &Evidence) -> bool {
 
 fn node(kind: T, value: Option<&Arc<str>>) -> Option<Observable<'_>> {
     Observable::new(kind, value?)
+}
+
+/// Returns what stands where a domain name belongs, and may be an address.
+fn place(name: Option<&Arc<str>>) -> Option<Observable<'_>> {
+    node(T::Ip, name).or_else(|| node(T::Domain, name))
 }
 
 /// Returns the full path of a file. Some providers send it in place of the directory; a directory

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::slice;
 use std::sync::Arc;
 
-use crate::alerts::alert::{Account, Alert, Device, Entity, File, Process};
+use crate::alerts::alert::{Account, Alert, Device, Entity, File};
 use crate::base::credentials::TenantId;
 use crate::base::limits;
 use crate::ctim::schema::{Observable, ObservableType as T, ObservedTime, Target};
@@ -67,15 +67,13 @@ pub(crate) fn hosts(alert: &Alert) -> Vec<Host<'_>> {
 
 /// Returns the files that a piece of evidence mentions.
 fn files(entity: &Entity) -> impl Iterator<Item = &File> {
-    let (files, processes): (&[File], &[Process]) = match entity {
-        Entity::File(file) => (slice::from_ref(file), &[]),
-        Entity::Process(process) => (&[], slice::from_ref(process)),
-        Entity::Malware { files, processes } => (files, processes),
-        Entity::Message(message) => (&message.files, &[]),
-        Entity::Resource(resource) => (&resource.files, &[]),
-        _ => (&[], &[]),
+    let files = match entity {
+        Entity::File(file) => slice::from_ref(file),
+        Entity::Process(process) => slice::from_ref(&process.image),
+        Entity::Message(message) => &message.files,
+        _ => &[],
     };
-    files.iter().chain(processes.iter().map(|process| &process.image))
+    files.iter()
 }
 
 impl<'a> Host<'a> {
@@ -234,10 +232,7 @@ fn bystander(entity: &Entity) -> Option<Parts<'_>> {
             let domain = name.and_then(|name| Observable::new(T::Domain, name));
             ("process.directory-service", domain)
         }
-        Entity::Resource(resource) => {
-            let name = resource.name.as_ref();
-            ("process", name.and_then(|name| Observable::new(T::Device, name)))
-        }
+        Entity::Resource(name) => ("process", Observable::new(T::Device, name)),
         _ => return None,
     };
     Some((kind, None, vec![observable?]))

@@ -1,6 +1,7 @@
 //! `GET /v1.0/security/alerts_v2`: the request, the response page, and the wire form of an alert.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -70,10 +71,10 @@ impl Page {
     }
 
     fn parse_rows(body: &[u8], read: fn(&str) -> Option<Alert>) -> Result<Self, UnexpectedAnswer> {
-        // Tolerate a byte order mark and bytes that are not UTF-8.
+        // Tolerate bytes that are not UTF-8.
         Self::parse_text(body, read).or_else(|error| {
             let text = String::from_utf8_lossy(body);
-            let text = text.strip_prefix('\u{feff}').unwrap_or(&text).as_bytes();
+            let text = text.as_bytes();
             if text == body { Err(error) } else { Self::parse_text(text, read) }
         })
     }
@@ -123,19 +124,13 @@ fn digest(row: &str) -> u64 {
 /// Parses one alert. Returns `None` if it is not an object or has no id: it could neither be linked
 /// to nor told from another.
 pub fn parse_alert(json: &str) -> Option<Alert> {
-    let read = |json: &str| serde_json::from_str::<WireAlert>(json).ok();
-    let wire = read(json).or_else(|| {
-        // The derived parser rejects duplicate fields and lone surrogates. Both are repaired (of
-        // duplicates the last counts) and the text is re-serialised, so that there is one parser
-        // for alerts.
-        let value: Value = serde_json::from_str(&without_lone_surrogates(json)).ok()?;
-        read(&value.to_string())
-    })?;
+    read_alert(json).or_else(|| read_alert(&repair(json)?))
+}
+
+fn read_alert(json: &str) -> Option<Alert> {
+    let wire: WireAlert<'_> = serde_json::from_str(json).ok()?;
     let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
-    let objects = wire.evidence.0.into_iter().filter_map(|object| object.0);
-    let mut evidence: Vec<Evidence> = objects.map(|wire| (*wire).into()).collect();
-    // The evidence is kept for as long as the alert.
-    evidence.shrink_to_fit();
+    let (evidence, unread) = evidence(wire.evidence.map_or("null", RawValue::get));
     Some(Alert {
         id: wire.id.0?,
         provider_alert_id: wire.provider_alert_id.0,
@@ -163,7 +158,62 @@ pub fn parse_alert(json: &str) -> Option<Alert> {
         first_activity: time(wire.first_activity_date_time),
         last_activity: time(wire.last_activity_date_time),
         evidence,
+        unread,
         ..Alert::default()
+    })
+}
+
+/// Writes `json` anew without duplicate fields (the last counts) and lone surrogates, both of which
+/// the derived parsers reject.
+fn repair(json: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(&without_lone_surrogates(json)).ok()?;
+    Some(value.to_string())
+}
+
+/// Reads the field `evidence`: a list, an object alone, or either as JSON text. Returns also the
+/// type of the first piece that could not be read, if there is one.
+fn evidence(json: &str) -> (Vec<Evidence>, Option<Arc<str>>) {
+    let text: Option<String> = serde_json::from_str(json).ok();
+    let json = text.as_deref().unwrap_or(json);
+    let list = serde_json::from_str::<Vec<&RawValue>>(json);
+    let pieces = match &list {
+        Ok(list) => list.iter().map(|piece| piece.get()).filter(|piece| *piece != "null").collect(),
+        Err(_) => vec![json],
+    };
+    let mut evidence = Vec::new();
+    let mut unread = None;
+    for piece in pieces {
+        let known = evidence.len();
+        let wire = parse_evidence(piece);
+        evidence.extend(wire.iter().flat_map(|wire| wire.read()));
+        if evidence.len() == known && wire.as_ref().is_none_or(|_| says_anything(piece)) {
+            let kind = wire.and_then(|wire| wire.odata_type.0);
+            unread = unread.or(kind).or_else(|| Some("none".into()));
+        }
+    }
+    // The evidence is kept for as long as the alert.
+    evidence.shrink_to_fit();
+    (evidence, unread)
+}
+
+/// Parses one piece of evidence. Returns `None` if it is not an object.
+fn parse_evidence(json: &str) -> Option<Box<WireEvidence>> {
+    let read = |json: &str| serde_json::from_str::<Object<WireEvidence>>(json).ok();
+    read(json).or_else(|| read(&repair(json)?))?.0
+}
+
+/// Returns whether a piece of evidence says more than what all evidence has in common, and so may
+/// hold an observable under a name that is not known.
+fn says_anything(json: &str) -> bool {
+    let value: Value = serde_json::from_str(&without_lone_surrogates(json)).unwrap_or_default();
+    value.as_object().into_iter().flatten().any(|(name, value)| {
+        let is_empty = match value {
+            Value::String(text) => text.trim().is_empty(),
+            Value::Array(list) => list.is_empty(),
+            Value::Object(object) => object.values().all(Value::is_null),
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        };
+        !is_empty && !COMMON.contains(&name.as_str())
     })
 }
 
@@ -180,7 +230,7 @@ pub(super) fn severity(word: &Text) -> Severity {
 /// The fields of `microsoft.graph.security.alert` that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct WireAlert {
+struct WireAlert<'a> {
     id: Text,
     provider_alert_id: Text,
     incident_id: Text,
@@ -208,8 +258,22 @@ struct WireAlert {
     last_update_date_time: Text,
     first_activity_date_time: Text,
     last_activity_date_time: Text,
-    evidence: List<Object<WireEvidence>>,
+    #[serde(borrow)]
+    evidence: Option<&'a RawValue>,
 }
+
+/// What all types of evidence have, and the only field of a logon request, which nobody looks up.
+const COMMON: [&str; 9] = [
+    "@odata.type",
+    "createdDateTime",
+    "detailedRoles",
+    "remediationStatus",
+    "remediationStatusDetails",
+    "requestId",
+    "roles",
+    "tags",
+    "verdict",
+];
 
 /// 206: a provider behind Graph did not respond.
 const PARTIAL: u16 = 206;
@@ -220,8 +284,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_costs_itself_and_not_the_alert_or_the_page() {
-        let bodies: [&[u8]; 5] = [
-            b"\xef\xbb\xbf{\"value\":[{\"id\":\"a\"}]}",
+        let bodies: [&[u8]; 4] = [
             b"{\"value\":[{\"id\":\"a\",\"title\":\"\xff\"}]}",
             br#"{"value":[{"id":"a","title":"cut \ud83d"}]}"#,
             br#"{"value":[{"id":"b","title":"x","id":"a"}]}"#,

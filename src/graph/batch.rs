@@ -14,7 +14,7 @@ use super::lenient::Text;
 use super::{HEADERS, post};
 use crate::alerts::alert::Alert;
 use crate::base::cloud::BaseUrl;
-use crate::base::credentials::Secret;
+use crate::base::credentials::AccessToken;
 use crate::base::error::UnexpectedAnswer;
 use crate::base::http::{Request, Response, percent_encode};
 
@@ -39,7 +39,7 @@ pub fn path(id: &str) -> String {
 
 /// Creates the request for `urls`, which are relative to the API version; at most
 /// [`limits::BATCH`](crate::base::limits::BATCH) of them.
-pub fn request(graph: &BaseUrl, urls: &[String], token: Secret) -> Request {
+pub fn request(graph: &BaseUrl, urls: &[String], token: AccessToken) -> Request {
     let headers: HashMap<&str, &str> = HEADERS.into_iter().collect();
     let part = |(number, url): (usize, &String)| json!({"id": number.to_string(), "method": "GET", "url": url, "headers": headers});
     let parts: Vec<_> = urls.iter().enumerate().map(part).collect();

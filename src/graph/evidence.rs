@@ -1,26 +1,42 @@
-//! Converts each type of evidence from its wire form to an [`Entity`].
+//! Converts evidence from its wire form to [`Entity`] values.
+//!
+//! Evidence is read by the fields that it has, whatever its type is called: a type that is unknown,
+//! missing or misspelt costs nothing. One piece of evidence may say several things.
 
 use std::sync::Arc;
 
 use super::evidence_wire::{WireAccount, WireEvidence, WireFile};
-use super::lenient::{List, Object, Text};
+use super::lenient::{Inner, List, Object, Text};
 use crate::alerts::alert::{
-    Account, Device, Entity, Evidence, File, Message, Process, Remediation, Resource, Verdict,
+    Account, Device, Entity, Evidence, File, Message, Process, Remediation, Verdict,
 };
-use crate::alerts::matching::mail_domain;
-
-impl From<WireEvidence> for Evidence {
-    fn from(wire: WireEvidence) -> Self {
-        Self {
-            verdict: wire.verdict(),
-            remedy: wire.remedy(),
-            entity: wire.kind().map_or(Entity::Unknown, |kind| kind(&wire)),
-            roles: wire.roles.texts(),
-        }
-    }
-}
+use crate::alerts::names;
+use crate::alerts::observable::is_hex;
 
 impl WireEvidence {
+    /// Returns what this evidence says; nothing if it has no field that is known.
+    pub(super) fn read(&self) -> impl Iterator<Item = Evidence> {
+        let (verdict, remedy) = (self.verdict(), self.remedy());
+        let roles: Vec<Arc<str>> = self.roles.0.iter().filter_map(|text| text.0.clone()).collect();
+        let mut entities = self.parts();
+        if self.is_a("malwareEvidence") {
+            entities.push(Entity::Malware);
+        }
+        let is_unnamed = |entity: &Entity| {
+            matches!(entity, Entity::File(_) | Entity::Ip(_) | Entity::Url(_) | Entity::Dns { .. })
+        };
+        if entities.iter().all(is_unnamed) {
+            entities.extend(self.resource_name().map(Entity::Resource));
+        }
+        let evidence = move |entity| Evidence { verdict, remedy, roles: roles.clone(), entity };
+        entities.into_iter().map(evidence)
+    }
+
+    fn is_a(&self, kind: &str) -> bool {
+        let name = self.odata_type.0.as_deref().and_then(|name| name.rsplit('.').next());
+        name.is_some_and(|name| name.eq_ignore_ascii_case(kind))
+    }
+
     fn verdict(&self) -> Verdict {
         match self.verdict.0.as_deref() {
             Some("malicious") => Verdict::Malicious,
@@ -45,68 +61,99 @@ impl WireEvidence {
         }
     }
 
-    /// Returns the converter for this type of evidence, or `None` if it is unknown.
-    fn kind(&self) -> Option<Reading> {
-        let name = self.odata_type.0.as_deref()?;
-        let name = name.rsplit_once('.').map_or(name, |(_, name)| name);
-        let row = KINDS.iter().find(|(known, _)| *known == name);
-        row.map(|(_, kind)| *kind)
+    /// Returns all that this evidence and what is nested in it says.
+    fn parts(&self) -> Vec<Entity> {
+        let mut all: Vec<Entity> = Vec::new();
+        if self.file_details.0.is_some() {
+            all.push(Entity::File(file(&self.file_details, &self.mde_device_id)));
+        }
+        let message = self.message();
+        let process = self.process();
+        let mut nested = vec![&self.pod, &self.image, &self.digest_image, &self.blob_container];
+        let containers = self.containers.0.iter().chain(&self.init_containers.0);
+        nested.extend(containers.chain(&self.ephemeral_containers.0).chain(&self.processes.0));
+        if message.is_none() {
+            nested.extend(&self.files.0);
+        }
+        if process.is_none() {
+            all.extend(self.person());
+        }
+        all.extend(message.map(|message| Entity::Message(Box::new(message))));
+        all.extend(process.map(|process| Entity::Process(Box::new(process))));
+        all.extend(self.place());
+        all.extend(self.dns());
+        all.extend(self.connection());
+        all.extend(self.directory());
+        all.extend(self.registry_key());
+        all.extend(self.hashes().map(Entity::File));
+        self.addresses_and_urls(&mut all);
+        let nested = nested.into_iter().filter_map(|evidence| evidence.0.as_deref());
+        all.extend(nested.flat_map(Self::parts));
+        all
     }
 
-    fn file(&self) -> Entity {
-        Entity::File(file(&self.file_details, &self.mde_device_id))
-    }
-
-    /// `sha256ac` is ignored: the Authenticode hash is a different value.
-    fn hash(&self) -> Entity {
-        let mut file = File::default();
-        set_hash(&mut file, &self.algorithm, &self.value);
-        Entity::File(file)
-    }
-
-    fn process(&self) -> Entity {
-        Entity::Process(Box::new(self.to_process()))
-    }
-
-    fn to_process(&self) -> Process {
+    fn process(&self) -> Option<Process> {
+        let has_image = self.image_file.0.is_some() || self.parent_process_image_file.0.is_some();
         let parent = file(&self.parent_process_image_file, &self.mde_device_id);
-        Process {
+        has_image.then(|| Process {
             image: file(&self.image_file, &self.mde_device_id),
             parent: self.parent_process_image_file.0.is_some().then_some(parent),
             account: self.user_account.0.as_deref().map(account),
             device_id: self.mde_device_id.0.clone(),
+        })
+    }
+
+    /// Returns the hashes that stand by themselves, those of a blob, and the digest of an image.
+    fn hashes(&self) -> impl Iterator<Item = File> {
+        let mut hash = File::default();
+        set_hash(&mut hash, &self.algorithm, &self.value);
+        let mut blob = File::default();
+        for hash in self.file_hashes.0.iter().filter_map(|hash| hash.0.as_deref()) {
+            set_hash(&mut blob, &hash.algorithm, &hash.value);
         }
+        if blob != File::default() || self.is_a("blobEvidence") {
+            blob.name = self.name.0.clone();
+        }
+        let digest = self.image_id.0.as_deref().and_then(|id| id.rsplit(':').next());
+        let digest = digest.filter(|digest| is_hex(digest, 64)).map(Into::into);
+        let image = File { sha256: digest, ..File::default() };
+        [hash, blob, image].into_iter().filter(|file| *file != File::default())
     }
 
-    fn device(&self) -> Entity {
-        Entity::Device(Box::new(self.to_device()))
+    /// Returns the device, or the logon to it.
+    fn place(&self) -> Option<Entity> {
+        let host = self.host.0.as_deref().and_then(Self::device).or_else(|| self.device());
+        let host = host.map(Box::new);
+        if self.account.0.is_none() && self.host.0.is_none() {
+            return host.map(Entity::Device);
+        }
+        let user = self.account.0.as_deref().and_then(|user| user.user_account.0.as_deref());
+        Some(Entity::Logon { host, account: user.map(account) })
     }
 
-    fn to_device(&self) -> Device {
+    fn device(&self) -> Option<Device> {
+        let name = first([&self.host_name, &self.device_name]);
+        let dns_name = self.device_dns_name.0.as_deref();
+        let mut device = Device::named(name.as_deref(), dns_name, self.dns_domain.0.clone());
         let interfaces = self.ip_interfaces.0.iter().filter_map(|text| text.0.clone());
         let nics = self.nics.0.iter().filter_map(|nic| nic.0.as_deref());
-        let own = self.last_ip_address.0.iter().chain(&self.ip_address.0).cloned();
-        Device {
-            id: self.mde_device_id.0.clone(),
-            host_name: first([&self.host_name, &self.device_name]),
-            dns_name: self.device_dns_name.0.clone(),
-            dns_domain: self.dns_domain.0.clone(),
-            addresses: own
-                .chain(interfaces)
-                .chain(nics.clone().filter_map(|nic| nic.ip_address.0.clone()))
-                .collect(),
-            external_address: self.last_external_ip_address.0.clone(),
-            client_ips: addresses(&self.resource_access_events),
-            macs: self
-                .mac_address
-                .0
-                .iter()
-                .cloned()
-                .chain(nics.filter_map(|nic| nic.mac_address.0.clone()))
-                .collect(),
-            os: self.os(),
-            url: self.source_ref.0.as_ref().and_then(|link| link.url.0.clone()),
-        }
+        let nic_addresses = nics.clone().filter_map(|nic| nic.ip_address.0.clone());
+        let own = self.ip_address.0.iter().filter(|_| self.has_own_address());
+        let addresses = self.last_ip_address.0.iter().chain(own).cloned();
+        device.addresses.extend(addresses.chain(interfaces).chain(nic_addresses));
+        device.external_address = self.last_external_ip_address.0.clone();
+        device.client_ips = texts(&self.resource_access_events);
+        let nic_macs = nics.filter_map(|nic| nic.mac_address.0.clone());
+        device.macs = self.mac_address.0.iter().cloned().chain(nic_macs).collect();
+        let is_known = device != Device::default() || self.is_a("deviceEvidence");
+        device.id = self.mde_device_id.0.clone();
+        device.os = self.os();
+        is_known.then_some(device)
+    }
+
+    /// Returns whether `ipAddress` is that of a network card or of the device that has it.
+    fn has_own_address(&self) -> bool {
+        self.mac_address.0.is_some() || self.device_name.0.is_some() || !self.nics.0.is_empty()
     }
 
     /// Returns the operating system as text: `WindowsServer2022` and `21H2` become `Windows Server
@@ -130,138 +177,130 @@ impl WireEvidence {
         Some(words.into())
     }
 
-    fn user(&self) -> Entity {
-        Entity::User(self.user_account.0.as_deref().map(account).unwrap_or_default())
-    }
-
-    fn mailbox(&self) -> Entity {
-        let mut account = self.user_account.0.as_deref().map(account).unwrap_or_default();
-        account.principal_name = account.principal_name.or_else(|| self.upn.0.clone());
-        Entity::Mailbox {
-            address: first([&self.primary_address, &self.mailbox_primary_address]),
-            account,
+    /// Returns the user or the mailbox.
+    fn person(&self) -> Option<Entity> {
+        let account = self.user_account.0.as_deref().map(account);
+        let address = first([&self.primary_address, &self.mailbox_primary_address]);
+        if address.is_none() && self.upn.0.is_none() {
+            return account.map(Entity::User);
         }
+        let mut account = account.unwrap_or_default();
+        account.principal_name = account.principal_name.or_else(|| self.upn.0.clone());
+        Some(Entity::Mailbox { address: address.map(mail), account })
     }
 
-    /// Converts an e-mail, reported by a user or analysed by Microsoft, or a chat message. Only
-    /// analysed mail has sender domains.
-    fn message(&self) -> Entity {
-        let senders = [&self.p1_sender, &self.p2_sender];
-        let senders = senders.into_iter().filter_map(|sender| sender.0.as_deref());
-        let said = senders.clone().filter_map(|sender| sender.domain_name.0.clone());
-        let from = senders.filter_map(|sender| sender.email_address.0.clone());
-        let domains = from.clone().filter_map(|from| mail_domain(&from).map(Into::into));
+    /// Returns the e-mail, reported by a user or analysed by Microsoft, the chat message, or what
+    /// the messages of a cluster have in common.
+    fn message(&self) -> Option<Message> {
+        let Message { subject, senders, sender_domains, sender_ip, urls, files, .. } =
+            self.cluster();
+        let parties = [&self.p1_sender, &self.p2_sender];
+        let from = parties.into_iter().filter_map(|sender| sender.address.clone());
         let other = [&self.sender, &self.sender_from_address];
         let other = other.into_iter().filter_map(|sender| sender.0.clone());
+        let domains = parties.into_iter().filter_map(|sender| sender.domain.clone());
         let to = [&self.recipient, &self.recipient_email_address];
         let to = to.into_iter().chain(&self.recipients.0).filter_map(|text| text.0.clone());
-        Entity::Message(Box::new(Message {
+        let message = Message {
             id: self.internet_message_id.0.clone(),
-            subject: self.subject.0.clone(),
-            sender_domains: said.chain(domains).collect(),
-            senders: from.chain(other).collect(),
-            sender_ip: first([&self.sender_ip, &self.sender_ip_of_teams]),
-            recipients: to.collect(),
-            urls: self.urls.0.iter().filter_map(|link| link.0.clone()).collect(),
-            files: self.files(),
-        }))
-    }
-
-    fn ip(&self) -> Entity {
-        self.ip_address.0.clone().map_or_else(nothing, Entity::Ip)
-    }
-
-    fn url(&self) -> Entity {
-        self.url.0.clone().map_or_else(nothing, Entity::Url)
-    }
-
-    fn dns(&self) -> Entity {
-        Entity::Dns {
-            name: self.domain_name.0.clone(),
-            server: ip_of(&self.dns_server_ip),
-            host: ip_of(&self.host_ip_address),
-            addresses: addresses(&self.ip_addresses),
+            subject: self.subject.0.clone().or(subject),
+            senders: from.chain(other).chain(senders).map(mail).collect(),
+            sender_domains: domains.chain(sender_domains).collect(),
+            sender_ip: first([&self.sender_ip, &self.sender_ip_of_teams]).or(sender_ip),
+            recipients: to.map(mail).collect(),
+            urls: texts(&self.urls).into_iter().chain(urls).collect(),
+            files,
+        };
+        if message == Message::default() {
+            return None;
         }
+        let files = self.files.0.iter().filter_map(|wire| wire.0.as_deref());
+        let files = files.map(|wire| file(&wire.file_details, &wire.mde_device_id));
+        Some(Message { files: message.files.into_iter().chain(files).collect(), ..message })
     }
 
-    fn connection(&self) -> Entity {
-        Entity::Connection {
-            source: ip_of(&self.source_address),
-            destination: ip_of(&self.destination_address),
+    /// Returns what the messages of a cluster have in common: `clusterByValue` has the values of
+    /// the names in `clusterBy`.
+    fn cluster(&self) -> Message {
+        let mut message = Message::default();
+        let names = self.cluster_by.0.as_deref().unwrap_or_default();
+        let values = self.cluster_by_value.0.as_deref().unwrap_or_default();
+        for (name, value) in cluster_pairs(names, values) {
+            let value: Arc<str> = value.into();
+            match name.to_ascii_lowercase() {
+                name if name.ends_with("subject") => message.subject = Some(value),
+                name if name.ends_with("senderip") => message.sender_ip = Some(value),
+                name if name.ends_with("senderdomain") => message.sender_domains.push(value),
+                name if name.ends_with("sender") => message.senders.push(value),
+                name if name.ends_with("url") => message.urls.push(value),
+                name if name.ends_with("hash") => {
+                    let mut file = File::default();
+                    set_hash(&mut file, &Text(None), &Text(Some(value)));
+                    message.files.push(file);
+                }
+                _ => {}
+            }
+        }
+        message
+    }
+
+    fn dns(&self) -> Option<Entity> {
+        let (server, host) = (self.dns_server_ip.0.clone(), self.host_ip_address.0.clone());
+        let addresses = texts(&self.ip_addresses);
+        let name = self.domain_name.0.clone();
+        let is_known = name.is_some() || server.is_some() || host.is_some();
+        (is_known || !addresses.is_empty()).then_some(Entity::Dns { name, server, host, addresses })
+    }
+
+    fn connection(&self) -> Option<Entity> {
+        let source = self.source_address.0.clone();
+        let destination = self.destination_address.0.clone();
+        (source.is_some() || destination.is_some()).then_some(Entity::Connection {
+            source,
+            destination,
             domain: None,
             urls: Vec::new(),
-        }
+        })
     }
 
-    fn malware(&self) -> Entity {
-        let processes = self.processes.0.iter().filter_map(|process| process.0.as_deref());
-        Entity::Malware {
-            files: self.files(),
-            processes: processes.map(Self::to_process).collect(),
-        }
-    }
-
-    fn files(&self) -> Vec<File> {
-        let files = self.files.0.iter().filter_map(|wire| wire.0.as_deref());
-        files.map(|wire| file(&wire.file_details, &wire.mde_device_id)).collect()
-    }
-
-    fn directory(&self) -> Entity {
+    fn directory(&self) -> Option<Entity> {
         let trusted = self.trusted_domains.0.iter().filter_map(|domain| domain.0.as_deref());
         let names = std::iter::once(self).chain(trusted);
         let names = names.filter_map(|domain| domain.active_directory_domain_name.0.clone());
-        Entity::Directory(names.collect())
+        let names: Vec<Arc<str>> = names.collect();
+        (!names.is_empty()).then_some(Entity::Directory(names))
     }
 
-    fn registry(&self) -> Entity {
+    fn registry_key(&self) -> Option<Entity> {
         let parts = [&self.registry_hive, &self.registry_key];
         let parts: Vec<&str> = parts.into_iter().filter_map(|text| text.0.as_deref()).collect();
-        Entity::Registry(parts.join("\\").into())
+        (!parts.is_empty()).then(|| Entity::Registry(parts.join("\\").into()))
     }
 
-    fn host_logon(&self) -> Entity {
-        self.logon(self.host.0.as_deref().map(|host| Box::new(host.to_device())))
+    /// Adds the addresses and URLs that stand by themselves, and the hosts of images.
+    fn addresses_and_urls(&self, all: &mut Vec<Entity>) {
+        let own = self.ip_address.0.iter().filter(|_| !self.has_own_address());
+        let cluster = [&self.pod_ip, &self.cluster_ip].into_iter().chain(&self.external_ips.0);
+        let addresses = cluster.filter_map(|inner| inner.0.as_ref()).chain(own);
+        all.extend(addresses.chain(&self.allowed_ip_addresses.0).cloned().map(Entity::Ip));
+        let urls = [&self.url, &self.web_url, &self.base_url];
+        let urls = urls.into_iter().filter_map(|url| url.0.as_ref()).chain(&self.source_ref.0);
+        all.extend(urls.cloned().map(Entity::Url));
+        // `registry.example:5000/name:tag`: without a registry, the part before the slash has no dot.
+        let image = self.image_id.0.as_deref().and_then(|id| id.split_once('/'));
+        let registry = self.registry.0.as_deref().and_then(|text| text.split('/').next());
+        let hosts = image.map(|(host, _)| host).into_iter().chain(registry).map(names::host);
+        all.extend(hosts.filter(|host| host.contains('.')).map(|host| Entity::Dns {
+            name: Some(host.into()),
+            server: None,
+            host: None,
+            addresses: Vec::new(),
+        }));
     }
 
-    fn cloud_logon(&self) -> Entity {
-        self.logon(self.device_name.0.is_some().then(|| Box::new(self.to_device())))
-    }
-
-    fn logon(&self, host: Option<Box<Device>>) -> Entity {
-        let account_of = |user: &Self| user.user_account.0.as_deref().map(account);
-        Entity::Logon { host, account: self.account.0.as_deref().and_then(account_of) }
-    }
-
-    fn blob(&self) -> Entity {
-        let mut file = File { name: self.name.0.clone(), ..File::default() };
-        for hash in self.file_hashes.0.iter().filter_map(|hash| hash.0.as_deref()) {
-            set_hash(&mut file, &hash.algorithm, &hash.value);
-        }
-        let container = self.blob_container.0.as_ref().map(|blob| blob.to_resource());
-        let container = container.unwrap_or_default();
-        let mut resource = self.to_resource();
-        resource.name = container.name.or(resource.name);
-        resource.urls.extend(container.urls);
-        resource.files.push(file);
-        Entity::Resource(Box::new(resource))
-    }
-
-    fn container(&self) -> Entity {
-        let mut resource = self.to_resource();
-        resource.addresses.extend(self.pod.0.as_ref().and_then(|pod| ip_of(&pod.pod_ip)));
-        Entity::Resource(Box::new(resource))
-    }
-
-    fn resource(&self) -> Entity {
-        Entity::Resource(Box::new(self.to_resource()))
-    }
-
-    fn to_resource(&self) -> Resource {
-        let storage =
-            self.storage_resource.0.as_ref().and_then(|store| store.resource_id.0.clone());
-        let own =
-            [ip_of(&self.pod_ip), ip_of(&self.cluster_ip), self.allowed_ip_addresses.0.clone()];
-        let links = [&self.url, &self.web_url, &self.base_url];
+    fn resource_name(&self) -> Option<Arc<str>> {
+        let container = self.blob_container.0.as_ref().and_then(|blob| blob.resource_name());
+        let storage = self.storage_resource.0.as_ref().and_then(|it| it.resource_id.0.clone());
         let names = [
             &self.resource_id,
             &self.amazon_resource_id,
@@ -273,34 +312,43 @@ impl WireEvidence {
             &self.login,
             &self.instance_name,
             &self.image_id,
-            &self.registry,
             &self.app_id,
         ];
-        Resource {
-            // A stored object is named by its storage account, which analysts can act on.
-            name: storage.or_else(|| first(names)),
-            addresses: own.into_iter().flatten().chain(addresses(&self.external_ips)).collect(),
-            urls: links.into_iter().filter_map(|link| link.0.clone()).collect(),
-            files: Vec::new(),
-        }
+        // A stored object is named by its storage account, which analysts can act on.
+        container.or(storage).or_else(|| first(names)).or_else(|| self.registry.0.clone())
     }
 }
 
-/// Converts evidence of a known type that has nothing to search or show.
-fn nothing() -> Entity {
-    Entity::Resource(Box::default())
+/// Returns the names in a cluster's `clusterBy` with their values. A URL or a subject may have
+/// semicolons of its own; other values have none.
+fn cluster_pairs<'n>(names: &'n str, values: &str) -> Vec<(&'n str, String)> {
+    let names: Vec<&str> = names.split(';').map(str::trim).collect();
+    let mut values = values.split(';');
+    let mut surplus = values.clone().count().saturating_sub(names.len());
+    let mut pairs = Vec::new();
+    for name in names {
+        let is_free = ["url", "subject"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+        let parts = 1 + if is_free { std::mem::take(&mut surplus) } else { 0 };
+        let value: Vec<&str> = values.by_ref().take(parts).collect();
+        if !value.is_empty() {
+            pairs.push((name, value.join(";")));
+        }
+    }
+    pairs
 }
 
 fn first<const N: usize>(texts: [&Text; N]) -> Option<Arc<str>> {
     texts.into_iter().find_map(|text| text.0.clone())
 }
 
-fn ip_of(nested: &Object<WireEvidence>) -> Option<Arc<str>> {
-    nested.0.as_ref().and_then(|evidence| evidence.ip_address.0.clone())
+fn texts(list: &List<Inner>) -> Vec<Arc<str>> {
+    list.0.iter().filter_map(|inner| inner.0.clone()).collect()
 }
 
-fn addresses(nested: &List<Object<WireEvidence>>) -> Vec<Arc<str>> {
-    nested.0.iter().filter_map(ip_of).collect()
+/// Returns the mail address in `text`.
+fn mail(text: Arc<str>) -> Arc<str> {
+    let address = names::mail_address(&text);
+    if address.len() == text.len() { text } else { address.into() }
 }
 
 fn file(wire: &Object<WireFile>, device_id: &Text) -> File {
@@ -317,11 +365,15 @@ fn file(wire: &Object<WireFile>, device_id: &Text) -> File {
     }
 }
 
+/// Sets the hash of `file` by its algorithm, or by its length if that is not named. `sha256ac`, the
+/// Authenticode hash, is a different value.
 pub(super) fn set_hash(file: &mut File, algorithm: &Text, value: &Text) {
-    match algorithm.0.as_deref() {
-        Some("sha256") => file.sha256.clone_from(&value.0),
-        Some("sha1") => file.sha1.clone_from(&value.0),
-        Some("md5") => file.md5.clone_from(&value.0),
+    let algorithm = algorithm.0.as_deref().map(str::to_ascii_lowercase);
+    let length = value.0.as_deref().map(str::len).unwrap_or_default();
+    match (algorithm.as_deref().unwrap_or("unknown"), length) {
+        ("sha256", _) | ("unknown", 64) => file.sha256.clone_from(&value.0),
+        ("sha1", _) | ("unknown", 40) => file.sha1.clone_from(&value.0),
+        ("md5", _) | ("unknown", 32) => file.md5.clone_from(&value.0),
         _ => {}
     }
 }
@@ -331,61 +383,6 @@ fn account(wire: &WireAccount) -> Account {
         name: wire.account_name.0.clone(),
         domain: wire.domain_name.0.clone(),
         principal_name: wire.user_principal_name.0.clone(),
-        client_ips: addresses(&wire.resource_access_events),
+        client_ips: texts(&wire.resource_access_events),
     }
 }
-
-/// Converts one type of evidence.
-type Reading = fn(&WireEvidence) -> Entity;
-
-/// The 48 types of v1.0 and their converters.
-const KINDS: [(&str, Reading); 48] = [
-    ("activeDirectoryDomainEvidence", WireEvidence::directory),
-    ("aiAgentEvidence", WireEvidence::resource),
-    ("amazonResourceEvidence", WireEvidence::resource),
-    ("analyzedMessageEvidence", WireEvidence::message),
-    ("azureResourceEvidence", WireEvidence::resource),
-    ("blobContainerEvidence", WireEvidence::resource),
-    ("blobEvidence", WireEvidence::blob),
-    ("cloudApplicationEvidence", WireEvidence::resource),
-    ("cloudLogonRequestEvidence", WireEvidence::resource),
-    ("cloudLogonSessionEvidence", WireEvidence::cloud_logon),
-    ("containerEvidence", WireEvidence::container),
-    ("containerImageEvidence", WireEvidence::resource),
-    ("containerRegistryEvidence", WireEvidence::resource),
-    ("deviceEvidence", WireEvidence::device),
-    ("dnsEvidence", WireEvidence::dns),
-    ("fileEvidence", WireEvidence::file),
-    ("fileHashEvidence", WireEvidence::hash),
-    ("gitHubOrganizationEvidence", WireEvidence::resource),
-    ("gitHubRepoEvidence", WireEvidence::resource),
-    ("gitHubUserEvidence", WireEvidence::resource),
-    ("googleCloudResourceEvidence", WireEvidence::resource),
-    ("hostLogonSessionEvidence", WireEvidence::host_logon),
-    ("ioTDeviceEvidence", WireEvidence::device),
-    ("ipEvidence", WireEvidence::ip),
-    ("kubernetesClusterEvidence", WireEvidence::resource),
-    ("kubernetesControllerEvidence", WireEvidence::resource),
-    ("kubernetesNamespaceEvidence", WireEvidence::resource),
-    ("kubernetesPodEvidence", WireEvidence::resource),
-    ("kubernetesSecretEvidence", WireEvidence::resource),
-    ("kubernetesServiceAccountEvidence", WireEvidence::resource),
-    ("kubernetesServiceEvidence", WireEvidence::resource),
-    ("mailClusterEvidence", WireEvidence::resource),
-    ("mailboxConfigurationEvidence", WireEvidence::mailbox),
-    ("mailboxEvidence", WireEvidence::mailbox),
-    ("malwareEvidence", WireEvidence::malware),
-    ("networkConnectionEvidence", WireEvidence::connection),
-    ("nicEvidence", WireEvidence::device),
-    ("oauthApplicationEvidence", WireEvidence::resource),
-    ("processEvidence", WireEvidence::process),
-    ("registryKeyEvidence", WireEvidence::registry),
-    ("registryValueEvidence", WireEvidence::registry),
-    ("sasTokenEvidence", WireEvidence::resource),
-    ("securityGroupEvidence", WireEvidence::resource),
-    ("servicePrincipalEvidence", WireEvidence::resource),
-    ("submissionMailEvidence", WireEvidence::message),
-    ("teamsMessageEvidence", WireEvidence::message),
-    ("urlEvidence", WireEvidence::url),
-    ("userEvidence", WireEvidence::user),
-];

@@ -1,12 +1,12 @@
-//! The wire form of evidence: 48 types that share one struct and differ by `@odata.type` (v1.0
-//! schema of 2026-08-20). Parsed leniently, field by field.
+//! The wire form of evidence: one struct for all types (48 in the v1.0 schema of 2026-08-20).
+//! Parsed leniently, field by field.
 
 use serde::Deserialize;
 
-use super::lenient::{Inner, List, Object, Text};
+use super::lenient::{Inner, List, Object, Sender, Text};
 
-/// All properties used, of all types. No two types use one name for different things, except
-/// `ipAddress` and `urls`, which are text in some and objects in others.
+/// All properties used, of all types. No two types use one name for different things, except a few
+/// that are text in some and objects in others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct WireEvidence {
@@ -17,7 +17,7 @@ pub(crate) struct WireEvidence {
     pub(super) detection_status: Text,
     pub(super) roles: List<Text>,
     pub(super) mde_device_id: Text,
-    // file, process, hash, blob
+    // file, process, hash, blob, container
     pub(super) file_details: Object<WireFile>,
     pub(super) image_file: Object<WireFile>,
     pub(super) parent_process_image_file: Object<WireFile>,
@@ -25,6 +25,14 @@ pub(crate) struct WireEvidence {
     pub(super) value: Text,
     pub(super) file_hashes: List<Object<WireHash>>,
     pub(super) blob_container: Object<Self>,
+    pub(super) pod: Object<Self>,
+    pub(super) containers: List<Object<Self>>,
+    pub(super) init_containers: List<Object<Self>>,
+    pub(super) ephemeral_containers: List<Object<Self>>,
+    pub(super) image: Object<Self>,
+    pub(super) digest_image: Object<Self>,
+    pub(super) image_id: Text,
+    pub(super) registry: Inner,
     // device, IoT device, network card
     pub(super) host_name: Text,
     pub(super) device_dns_name: Text,
@@ -33,13 +41,13 @@ pub(crate) struct WireEvidence {
     pub(super) last_ip_address: Text,
     pub(super) last_external_ip_address: Text,
     pub(super) ip_interfaces: List<Text>,
-    pub(super) resource_access_events: List<Object<Self>>,
+    pub(super) resource_access_events: List<Inner>,
     pub(super) mac_address: Text,
     pub(super) nics: List<Object<Self>>,
     pub(super) os_platform: Text,
     pub(super) version: Text,
     pub(super) operating_system: Text,
-    pub(super) source_ref: Object<Self>,
+    pub(super) source_ref: Inner,
     // user, mailbox, logon
     pub(super) user_account: Object<WireAccount>,
     pub(super) account: Object<Self>,
@@ -52,18 +60,18 @@ pub(crate) struct WireEvidence {
     pub(super) url: Text,
     pub(super) urls: List<Inner>,
     pub(super) domain_name: Text,
-    pub(super) dns_server_ip: Object<Self>,
-    pub(super) host_ip_address: Object<Self>,
-    pub(super) ip_addresses: List<Object<Self>>,
-    pub(super) source_address: Object<Self>,
-    pub(super) destination_address: Object<Self>,
+    pub(super) dns_server_ip: Inner,
+    pub(super) host_ip_address: Inner,
+    pub(super) ip_addresses: List<Inner>,
+    pub(super) source_address: Inner,
+    pub(super) destination_address: Inner,
     pub(super) active_directory_domain_name: Text,
     pub(super) trusted_domains: List<Object<Self>>,
     // message
     pub(super) internet_message_id: Text,
     pub(super) subject: Text,
-    pub(super) p1_sender: Object<WireSender>,
-    pub(super) p2_sender: Object<WireSender>,
+    pub(super) p1_sender: Sender,
+    pub(super) p2_sender: Sender,
     pub(super) sender: Text,
     pub(super) sender_from_address: Text,
     pub(super) sender_ip: Text,
@@ -72,6 +80,8 @@ pub(crate) struct WireEvidence {
     pub(super) recipient: Text,
     pub(super) recipient_email_address: Text,
     pub(super) recipients: List<Text>,
+    pub(super) cluster_by: Text,
+    pub(super) cluster_by_value: Text,
     // malware, message
     pub(super) files: List<Object<Self>>,
     pub(super) processes: List<Object<Self>>,
@@ -88,19 +98,16 @@ pub(crate) struct WireEvidence {
     pub(super) agent_name: Text,
     pub(super) login: Text,
     pub(super) instance_name: Text,
-    pub(super) image_id: Text,
-    pub(super) registry: Text,
     pub(super) service_principal_name: Text,
     pub(super) storage_resource: Object<Self>,
     pub(super) web_url: Text,
     pub(super) base_url: Text,
     pub(super) allowed_ip_addresses: Text,
-    pub(super) pod: Object<Self>,
-    pub(super) pod_ip: Object<Self>,
+    pub(super) pod_ip: Inner,
     #[serde(rename = "clusterIP")]
-    pub(super) cluster_ip: Object<Self>,
+    pub(super) cluster_ip: Inner,
     #[serde(rename = "externalIPs")]
-    pub(super) external_ips: List<Object<Self>>,
+    pub(super) external_ips: List<Inner>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -126,12 +133,5 @@ pub(super) struct WireAccount {
     pub(super) account_name: Text,
     pub(super) domain_name: Text,
     pub(super) user_principal_name: Text,
-    pub(super) resource_access_events: List<Object<WireEvidence>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct WireSender {
-    pub(super) domain_name: Text,
-    pub(super) email_address: Text,
+    pub(super) resource_access_events: List<Inner>,
 }

@@ -4,7 +4,7 @@
 //! That table has fewer fields than the alerts themselves, and usually only SHA-1 hashes. So the
 //! query matches broadly, and every alert that it names is read and matched again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::error_body;
 use super::kql::{Literal, let_list};
 use super::lenient::{Object, Text};
 use super::post;
 use crate::alerts::alert::{Account, Alert, Device, Entity, Evidence, File, Remediation, Verdict};
 use crate::alerts::observable::{Kind, Observable, address};
 use crate::base::cloud::BaseUrl;
-use crate::base::credentials::Secret;
+use crate::base::credentials::AccessToken;
 use crate::base::error::UnexpectedAnswer;
 use crate::base::http::{Request, Response};
 use crate::base::limits;
@@ -37,7 +38,7 @@ pub struct Query {
 pub(crate) const PATH: &str = "/v1.0/security/runHuntingQuery";
 
 /// Creates the request that runs `query`.
-pub fn request(graph: &BaseUrl, query: &str, token: Secret) -> Request {
+pub fn request(graph: &BaseUrl, query: &str, token: AccessToken) -> Request {
     post(graph.join(PATH), &json!({"Query": query}), token)
 }
 
@@ -141,13 +142,13 @@ fn spellings(observable: &Observable) -> Vec<String> {
     spellings
 }
 
-/// The candidate alerts that hunting found, merged from its rows.
+/// What hunting found.
 #[derive(Debug, Default)]
 pub struct Rows {
-    alerts: HashMap<Arc<str>, Alert>,
+    /// Each row, as an alert that holds what the row says.
+    rows: Vec<Alert>,
     /// SHA-256 by SHA-1 of the same file, both in lower case.
     pub sha1_to_sha256: HashMap<Arc<str>, Arc<str>>,
-    hashes: HashSet<Arc<str>>,
     /// The number of rows without an alert id.
     pub unreadable: usize,
     /// If a response reached the row limit, the time of its oldest row.
@@ -177,14 +178,14 @@ impl Rows {
         Ok(())
     }
 
-    /// Returns whether a row has the SHA-256 `hash`, in lower case.
-    pub fn has_hash(&self, hash: &str) -> bool {
-        self.hashes.contains(hash)
+    /// Returns whether a row has the SHA-1 of the file with the SHA-256 `hash`, in lower case.
+    pub fn has_sha1_of(&self, hash: &str) -> bool {
+        self.sha1_to_sha256.values().any(|sha256| **sha256 == *hash)
     }
 
-    /// Returns an alert for each id, holding only what its rows say.
-    pub fn into_alerts(self) -> impl Iterator<Item = Alert> {
-        self.alerts.into_values()
+    /// Returns each row as an alert that holds only what the row says.
+    pub fn into_rows(self) -> Vec<Alert> {
+        self.rows
     }
 
     fn add(&mut self, row: Row, last: Option<Timestamp>) {
@@ -195,17 +196,14 @@ impl Rows {
         if let (Some(sha1), Some(twin)) = (&row.sha1.0, &row.twin.0) {
             self.sha1_to_sha256.insert(sha1.to_lowercase().into(), twin.to_lowercase().into());
         }
-        let hash = row.sha256.0.as_ref().or(row.twin.0.as_ref());
-        self.hashes.extend(hash.map(|hash| hash.to_lowercase().into()));
-        let alert =
-            self.alerts.entry(id.clone()).or_insert_with(|| Alert { id, ..Alert::default() });
-        alert.updated = alert.updated.max(last);
-        alert.evidence.extend(row.evidence().into_iter().map(|entity| Evidence {
+        let evidence = row.evidence().into_iter().map(|entity| Evidence {
             verdict: Verdict::Unknown,
             remedy: Remediation::None,
             roles: Vec::new(),
             entity,
-        }));
+        });
+        let evidence = evidence.collect();
+        self.rows.push(Alert { id, updated: last, evidence, ..Alert::default() });
     }
 }
 
@@ -230,6 +228,7 @@ struct Row {
     remote_url: Text,
     device_name: Text,
     account_upn: Text,
+    account_domain: Text,
 }
 
 impl Row {
@@ -243,18 +242,17 @@ impl Row {
             ..File::default()
         }));
         if let Some(name) = self.device_name.0 {
-            let domain = name.split_once('.').map(|(_, domain)| domain.into());
-            entities.push(Entity::Device(Box::new(Device {
-                dns_name: Some(name),
-                dns_domain: domain,
-                ..Device::default()
-            })));
+            let device = Device::named(None, Some(&name), None);
+            entities.push(Entity::Device(Box::new(device)));
         }
         entities.extend(self.remote_url.0.map(Entity::Url));
-        // In rows of other evidence the user is not the subject.
-        if self.entity_type.0.as_deref() == Some("User") {
-            let principal_name = self.account_upn.0;
-            entities.push(Entity::User(Account { principal_name, ..Account::default() }));
+        // In rows of other evidence the alert does not name the account.
+        if let Some("User" | "Process" | "Mailbox") = self.entity_type.0.as_deref() {
+            entities.push(Entity::User(Account {
+                principal_name: self.account_upn.0,
+                domain: self.account_domain.0,
+                ..Account::default()
+            }));
         }
         entities
     }
@@ -279,14 +277,14 @@ fn files(entity: &mut Entity) -> Vec<&mut File> {
         Entity::Process(process) => {
             std::iter::once(&mut process.image).chain(&mut process.parent).collect()
         }
-        Entity::Malware { files, processes } => {
-            let images = processes.iter_mut().map(|process| &mut process.image);
-            files.iter_mut().chain(images).collect()
-        }
         Entity::Message(message) => message.files.iter_mut().collect(),
-        Entity::Resource(resource) => resource.files.iter_mut().collect(),
         _ => Vec::new(),
     }
+}
+
+/// Returns whether Graph gave up on a query, as it does after three minutes.
+pub fn is_unfinished(response: &Response) -> bool {
+    error_body::parse(response).is_unfinished()
 }
 
 /// Returns how long to wait after a 429 without `Retry-After`: until the next quarter of an hour if
@@ -319,12 +317,13 @@ near
  or Name in (names)
  or Folder in (paths) or strcat(Folder, "\\", Name) in (paths) or strcat(Folder, "/", Name) in (paths)
  or tolower(RemoteIP) in (addresses) or tolower(LocalIP) in (addresses)
+ or tostring(parse_url(Url).Host) in (addresses) or extract(@"//\[([0-9a-f:.]+)\]", 1, Url) in (addresses)
  or Device in (hosts) or tostring(split(Device, ".")[0]) in (hosts)
  or Device in (domains) or substring(Device, indexof(Device, ".") + 1) in (domains)
  or tostring(parse_url(Url).Host) in (domains) or tostring(split(Url, "/")[0]) in (domains)
- or EntityType == "User" and tostring(split(tolower(AccountUpn), "@")[1]) in (domains)
+ or EntityType in ("User", "Process", "Mailbox") and (tolower(AccountDomain) in (domains) or tostring(split(tolower(AccountUpn), "@")[1]) in (domains))
  or Url in (urls)
-| summarize Last = max(Timestamp) by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin, RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn
+| summarize Last = max(Timestamp) by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin, RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn, AccountDomain
 "#;
 
 /// Finds rows with the SHA-1 of a file whose SHA-256 was requested.

@@ -288,7 +288,7 @@ impl WireState {
             file.path = Some(folder.into());
         }
         if let Some(hash) = self.file_hash.0.as_deref() {
-            set_hash(&mut file, &hash.algorithm(), &hash.hash_value);
+            set_hash(&mut file, &hash.hash_type, &hash.hash_value);
         }
         file
     }
@@ -301,14 +301,12 @@ impl WireState {
     }
 
     fn device(&self) -> Entity {
-        Entity::Device(Box::new(Device {
-            host_name: self.net_bios_name.0.clone(),
-            dns_name: self.fqdn.0.clone(),
-            addresses: self.private_ip_address.0.iter().cloned().collect(),
-            external_address: self.public_ip_address.0.clone(),
-            os: self.os.0.clone(),
-            ..Device::default()
-        }))
+        let (host_name, fqdn) = (self.net_bios_name.0.as_deref(), self.fqdn.0.as_deref());
+        let mut device = Device::named(host_name, fqdn, None);
+        device.addresses.extend(self.private_ip_address.0.clone());
+        device.external_address = self.public_ip_address.0.clone();
+        device.os = self.os.0.clone();
+        Entity::Device(Box::new(device))
     }
 
     fn connection(&self) -> Entity {
@@ -345,20 +343,8 @@ impl WireState {
     }
 }
 
-impl WireHash {
-    /// Returns the algorithm as named, or else by the hash's length.
-    fn algorithm(&self) -> Text {
-        match (self.hash_type.0.as_deref(), self.hash_value.0.as_deref().map(str::len)) {
-            (None | Some("unknown"), Some(64)) => Text(Some("sha256".into())),
-            (None | Some("unknown"), Some(40)) => Text(Some("sha1".into())),
-            (None | Some("unknown"), Some(32)) => Text(Some("md5".into())),
-            _ => self.hash_type.clone(),
-        }
-    }
-}
-
 /// The fields that can hold each type of observable: collection and properties.
-const PLACES: [(Kind, &str, &[&str]); 14] = [
+const PLACES: [(Kind, &str, &[&str]); 16] = [
     (Kind::Sha256, "fileStates", &["tolower(x/fileHash/hashValue)"]),
     (Kind::Sha256, "processes", &["tolower(x/fileHash/hashValue)"]),
     (Kind::FileName, "fileStates", &["tolower(x/name)"]),
@@ -366,11 +352,14 @@ const PLACES: [(Kind, &str, &[&str]); 14] = [
     (Kind::FilePath, "fileStates", &["tolower(x/path)"]),
     (Kind::FilePath, "processes", &["tolower(x/path)"]),
     (Kind::Ip, "networkConnections", &["x/sourceAddress", "x/destinationAddress"]),
+    // The host of a URL, if that is an address.
+    (Kind::Ip, "networkConnections", &["tolower(x/destinationDomain)"]),
     (Kind::Ip, "hostStates", &["x/privateIpAddress", "x/publicIpAddress"]),
     (Kind::Ip, "userStates", &["x/logonIp"]),
     (Kind::Domain, "networkConnections", &["tolower(x/destinationDomain)"]),
     (Kind::Domain, "hostStates", &["tolower(x/fqdn)"]),
     (Kind::Domain, "uriClickSecurityStates", &["tolower(x/uriDomain)"]),
+    (Kind::Domain, "userStates", &["tolower(x/domainName)"]),
     (Kind::Hostname, "hostStates", &["tolower(x/netBiosName)", "tolower(x/fqdn)"]),
     (Kind::Url, "networkConnections", &["tolower(x/destinationUrl)"]),
 ];

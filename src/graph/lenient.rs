@@ -10,18 +10,28 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess,
+    Visitor,
+};
 
 /// A non-empty string, or nothing.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Text(pub(crate) Option<Arc<str>>);
 
-/// A string, or the string under `ipAddress` or `url` in an object: some types of evidence nest
-/// another piece of evidence where others have text.
+/// A string, or the string that matters in an object: some types of evidence nest another piece of
+/// evidence where others have text.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Inner(pub(crate) Option<Arc<str>>);
 
-/// The elements of an array; empty for any other value.
+/// The sender of a message: an object with an address and a domain, or only the address.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Sender {
+    pub(crate) address: Option<Arc<str>>,
+    pub(crate) domain: Option<Arc<str>>,
+}
+
+/// The elements of an array. A string or an object is an array of one; any other value is empty.
 #[derive(Debug)]
 pub(crate) struct List<T>(pub(crate) Vec<T>);
 
@@ -112,7 +122,7 @@ impl<'de> Visitor<'de> for InnerVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Inner, A::Error> {
         let mut found = None;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if matches!(key.as_ref(), "ipAddress" | "url") {
+            if matches!(key.as_ref(), "ipAddress" | "url" | "registry") {
                 found = map.next_value::<Text>()?.0;
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -128,13 +138,50 @@ impl<'de> Deserialize<'de> for Inner {
     }
 }
 
+struct SenderVisitor;
+
+impl<'de> Visitor<'de> for SenderVisitor {
+    type Value = Sender;
+    nothing!(Sender::default();
+             visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+    nothing_inside!(seq);
+
+    fn visit_str<E>(self, text: &str) -> Result<Sender, E> {
+        Ok(Sender { address: Some(text.into()), domain: None })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Sender, A::Error> {
+        let mut sender = Sender::default();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match key.as_ref() {
+                "emailAddress" => sender.address = map.next_value::<Text>()?.0,
+                "domainName" => sender.domain = map.next_value::<Text>()?.0,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(sender)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sender {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SenderVisitor)
+    }
+}
+
 struct ListVisitor<T>(PhantomData<T>);
 
 impl<'de, T: DeserializeOwned> Visitor<'de> for ListVisitor<T> {
     type Value = List<T>;
-    nothing!(List(Vec::new()); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64,
-             visit_str: &str);
-    nothing_inside!(map);
+    nothing!(List(Vec::new()); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<List<T>, E> {
+        T::deserialize(text.into_deserializer()).map(|one| List(vec![one]))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|one| List(vec![one]))
+    }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
         let mut list = Vec::new();
@@ -221,7 +268,12 @@ mod tests {
                 format!(r#"{{"text":{value},"list":{value},"object":{value},"other":{value}}}"#);
             let probe: Probe = serde_json::from_str(&json).unwrap();
             assert_eq!(probe.text.0.is_some(), value == "\"s\"", "{value}");
-            assert_eq!(probe.list.0.len(), if value == "[1,[2],{}]" { 3 } else { 0 }, "{value}");
+            let items = match value {
+                "[1,[2],{}]" => 3,
+                "\"s\"" | "\"\"" | "{}" => 1,
+                _ => 0,
+            };
+            assert_eq!(probe.list.0.len(), items, "{value}");
             assert_eq!(probe.object.0.is_some(), value == "{}", "{value}");
         }
     }

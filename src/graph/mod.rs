@@ -20,7 +20,7 @@ mod quoting_tests;
 use serde_json::Value;
 
 use crate::base::cloud::BaseUrl;
-use crate::base::credentials::Secret;
+use crate::base::credentials::AccessToken;
 use crate::base::http::{Action, Request};
 
 /// Headers of every request to Graph. Without `Prefer`, names of newer products arrive as
@@ -29,16 +29,16 @@ const HEADERS: [(&str, &str); 2] =
     [("accept", "application/json"), ("prefer", "include-unknown-enum-members")];
 
 /// Creates a `GET` request for `url`, authorised by `token`.
-pub fn get(url: String, token: Secret) -> Request {
+pub fn get(url: String, token: AccessToken) -> Request {
     request(url, Action::Get, token)
 }
 
 /// Creates a `POST` request that sends `json` to `url`, authorised by `token`.
-pub(crate) fn post(url: String, json: &Value, token: Secret) -> Request {
+pub(crate) fn post(url: String, json: &Value, token: AccessToken) -> Request {
     request(url, Action::PostReadOnly(json.to_string()), token)
 }
 
-fn request(url: String, action: Action, token: Secret) -> Request {
+fn request(url: String, action: Action, token: AccessToken) -> Request {
     Request {
         url,
         bearer: Some(token),

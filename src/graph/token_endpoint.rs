@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::error_body;
 use super::lenient::{List, Text};
 use crate::base::cloud::Cloud;
-use crate::base::credentials::{Credentials, Secret, TenantId};
+use crate::base::credentials::{AccessToken, Credentials, Secret, TenantId};
 use crate::base::error::{Error, TokenError, UnexpectedAnswer, sanitized};
 use crate::base::http::{Action, Request, Response, percent_encode};
 
@@ -15,7 +16,7 @@ use crate::base::http::{Action, Request, Response, percent_encode};
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The token.
-    pub token: Secret,
+    pub token: AccessToken,
     /// How long it is valid, counted from the request.
     pub lifetime: Duration,
 }
@@ -42,11 +43,16 @@ pub fn request(credentials: &Credentials, cloud: &Cloud) -> Request {
 /// Parses the response to a token request for `tenant`.
 ///
 /// # Errors
-/// [`Error::Login`] for an error response, [`Error::UnexpectedAnswer`] for anything else that is
-/// not a token.
+/// [`Error::Login`] for an error response, [`Error::Intercepted`] for what is not Microsoft's, and
+/// [`Error::UnexpectedAnswer`] for anything else that is not a token.
 pub fn grant(response: &Response, tenant: &TenantId) -> Result<Grant, Error> {
-    if response.status != 200 {
-        return Err(Error::Login(problem(response, tenant)));
+    match response.status {
+        200 if error_body::is_object(response) => {}
+        429 | 500.. => return Err(Error::Login(problem(response, tenant).0)),
+        400..=499 if let (problem, true) = problem(response, tenant) => {
+            return Err(Error::Login(problem));
+        }
+        _ => return Err(Error::Intercepted(error_body::foreign(response))),
     }
     #[derive(Deserialize)]
     struct Wire {
@@ -59,45 +65,90 @@ pub fn grant(response: &Response, tenant: &TenantId) -> Result<Grant, Error> {
         return Err(UnexpectedAnswer::Token.into());
     }
     Ok(Grant {
-        token: Secret::new(wire.access_token),
+        token: AccessToken::new(wire.access_token),
         lifetime: lifetime.map_err(|_| UnexpectedAnswer::Token)?,
     })
 }
 
-fn problem(response: &Response, tenant: &TenantId) -> TokenError {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Wire {
-        error: Text,
-        error_description: Text,
-        error_codes: List<u32>,
-    }
-    let wire: Wire = serde_json::from_slice(&response.body).unwrap_or_default();
-    let description = wire.error_description.0.unwrap_or_default();
-    let in_text = description
-        .strip_prefix("AADSTS")
-        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+/// Returns whether Microsoft asks to repeat a token request although it has a status that rejects
+/// it.
+pub fn is_transient(response: &Response) -> bool {
+    response.status == 400 && codes(&wire(response)).first() == Some(&90_033)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireError {
+    error: Text,
+    error_description: Text,
+    error_codes: List<u32>,
+    correlation_id: Text,
+    trace_id: Text,
+}
+
+fn wire(response: &Response) -> WireError {
+    serde_json::from_slice(&response.body).unwrap_or_default()
+}
+
+/// Returns the codes of an error, the one in its text first.
+fn codes(wire: &WireError) -> Vec<u32> {
+    let text = wire.error_description.0.as_deref().and_then(|text| text.strip_prefix(AADSTS));
+    let in_text = text.and_then(|text| text.split(|c: char| !c.is_ascii_digit()).next());
+    let in_text = in_text.and_then(|number| number.parse().ok());
+    in_text.into_iter().chain(wire.error_codes.0.iter().copied()).collect()
+}
+
+/// Returns the error that a response describes, and whether it is an OAuth error document at all.
+fn problem(response: &Response, tenant: &TenantId) -> (TokenError, bool) {
+    let wire = wire(response);
+    let code = codes(&wire).first().copied();
+    let description = wire.error_description.0.as_deref().unwrap_or_default();
     // The text after the first line or sentence identifies the request, not the cause.
     let sentence = description.lines().next().unwrap_or_default();
     let sentence = sentence.split(" Trace ID:").next().unwrap_or_default();
-    let is_document = wire.error.0.is_some();
-    let message = if sentence.is_empty() {
-        wire.error.0.unwrap_or_else(|| "no reason given".into())
-    } else {
-        sentence.into()
+    // The code has a place of its own.
+    let sentence = match code.map(|code| format!("{AADSTS}{code}:")) {
+        Some(prefix) => sentence.strip_prefix(prefix.as_str()).unwrap_or(sentence),
+        None => sentence,
     };
-    TokenError {
+    let message = match sentence.trim().trim_end_matches('.') {
+        "" => wire.error.0.as_deref().unwrap_or("no reason given"),
+        sentence => sentence,
+    };
+    let in_text = |name: &str| {
+        let (_, rest) = description.split_once(name)?;
+        rest.split_whitespace().next().map(str::to_owned)
+    };
+    let own = |text: &Text| text.0.as_deref().map(str::to_owned);
+    let correlation = own(&wire.correlation_id).or_else(|| in_text("Correlation ID:"));
+    let trace = own(&wire.trace_id).or_else(|| in_text("Trace ID:"));
+    let request = response.header("x-ms-request-id").map(str::to_owned);
+    let request = request.filter(|id| Some(id) != trace.as_ref());
+    let ids = [("correlation ID", correlation), ("trace ID", trace), ("x-ms-request-id", request)];
+    let ids = ids
+        .into_iter()
+        .filter_map(|(name, id)| Some(format!("{name} {}", id.filter(|id| is_id(id))?)));
+    let problem = TokenError {
         status: response.status,
-        is_document,
-        code: in_text.or_else(|| wire.error_codes.0.first().copied()),
-        message: sanitized(&message),
+        code,
+        message: sanitized(message),
+        ids: ids.collect::<Vec<_>>().join(", "),
         tenant: tenant.clone(),
-    }
+    };
+    (problem, wire.error.0.is_some())
 }
+
+/// Returns whether `id` is one of Microsoft's, which are GUIDs, and nothing longer or stranger.
+fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+const AADSTS: &str = "AADSTS";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::credentials::ClientSecret;
 
     fn answer(status: u16, body: &str) -> Response {
         Response { status, body: body.as_bytes().to_vec(), ..Response::default() }
@@ -129,7 +180,34 @@ mod tests {
             ),
             (401, "AADSTS7000215: Invalid client secret provided.", "secret is wrong"),
             (401, "AADSTS7000215: Invalid client secret provided.", "sign a new token with it"),
-            (400, "AADSTS99999: Something new.\r\nTrace ID: t", "AADSTS99999: Something new. (A"),
+            (
+                400,
+                "AADSTS99999: Something new.\r\nTrace ID: t",
+                "failed: Something new (AADSTS99999; ",
+            ),
+            (400, "AADSTS53003: Access has been blocked.", "Conditional Access policy blocks"),
+            (400, "AADSTS530084: Access has been blocked.", "or the relay's public address"),
+            (
+                400,
+                "AADSTS65001: Send an interactive authorization request.",
+                "Admin consent is missing",
+            ),
+            (
+                401,
+                "AADSTS700024: Client assertion is not within its valid time range.",
+                "clock is right",
+            ),
+            (
+                401,
+                "AADSTS700027: Client assertion contains an invalid signature.",
+                "certificate is registered",
+            ),
+            (400, "AADSTS50034: The user account does not exist.", "belong together (AADSTS50034)"),
+            (
+                400,
+                "AADSTS7000112: Application is disabled.",
+                "disabled in the tenant contoso.com (A",
+            ),
             (400, "", "invalid_request"),
         ];
         for (status, description, expected) in rows {
@@ -141,6 +219,8 @@ mod tests {
             assert!(message.starts_with("Authorization failed: "), "{message}");
             assert!(message.contains(expected.trim_end_matches('.')), "{message}");
             assert!(!message.contains("Trace ID"), "{message}");
+            assert!(!message.contains("interactive"), "{message}");
+            assert!(message.matches("AADSTS").count() <= 1, "{message}");
         }
     }
 
@@ -150,7 +230,9 @@ mod tests {
             (502, "<html>", "unknown"),
             (503, "", "service unavailable"),
             (429, "", "too many requests"),
-            (400, r#"{"error":{"a":1},"error_codes":"x"}"#, "authorization error"),
+            (400, r#"{"error":"x","error_codes":"x"}"#, "authorization error"),
+            (400, r#"{"error":{"a":1},"error_codes":"x"}"#, "unknown"),
+            (400, "<html>", "unknown"),
             (200, "", "unknown"),
             (200, r#"{"access_token":"","expires_in":3599}"#, "unknown"),
             (200, r#"{"access_token":"a\nb","expires_in":3599}"#, "unknown"),
@@ -165,7 +247,7 @@ mod tests {
         let credentials = Credentials {
             tenant: TenantId::parse("a.com").unwrap(),
             application: "app".to_owned(),
-            secret: Secret::new("a&b=c+d%~é"),
+            secret: ClientSecret::new("a&b=c+d%~é"),
         };
         let request = request(&credentials, &Cloud::global());
         assert_eq!(request.url, "https://login.microsoftonline.com/a.com/oauth2/v2.0/token");

@@ -158,7 +158,7 @@ impl Api {
         let dropped = &self.relay.metrics().sightings_dropped;
         for warning in warnings {
             match warning {
-                Warning::PerObservableLimit { limit, observables } => {
+                Warning::PerObservableLimit { limit, observables, .. } => {
                     let left_out =
                         observables.iter().map(|(_, total)| total.saturating_sub(*limit));
                     dropped.add(&["limit"], left_out.sum());

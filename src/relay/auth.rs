@@ -7,7 +7,6 @@
 //! Every token is verified on every request and none is kept: it holds a client secret.
 
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use crate::base::cloud::BaseUrl;
@@ -142,11 +141,9 @@ impl JwksHost {
         drop(state);
         let ticket = lead.ticket();
         let host = Arc::clone(self);
-        // If the thread cannot start, dropping the lead ends the fetch as failed.
-        let spawned =
-            thread::Builder::new().name("keys".to_owned()).spawn(move || host.fetch(lead));
-        if spawned.is_err() {
-            self.logger.log(&Record::new(Level::Error, "thread_spawn_failed").with("for", "keys"));
+        if let Err(error) = lead.spawn("keys", move |lead| host.fetch(lead)) {
+            let event = Record::new(Level::Error, "thread_spawn_failed").with("error", error);
+            self.logger.log(&event);
         }
         Some(ticket)
     }
@@ -180,7 +177,7 @@ impl JwksHost {
             headers: vec![("accept".to_owned(), "application/json".to_owned())],
             action: Action::Get,
         };
-        let response = self.transport.send(&request, limits::KEYS_TIMEOUT)?;
+        let response = self.transport.exchange(&request, limits::KEYS_TIMEOUT)?;
         // A redirect is rejected too: only the configured hosts are trusted.
         let is_answer = response.status == 200;
         let document = if is_answer { response.body.as_slice() } else { b"" };

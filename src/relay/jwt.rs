@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use crate::base::cloud::BaseUrl;
-use crate::base::credentials::{Credentials, Secret, TenantId};
+use crate::base::credentials::{ClientSecret, Credentials, Secret, TenantId};
 use crate::base::error::AuthorizationError;
 use crate::base::limits;
 use crate::base::time::Timestamp;
@@ -314,7 +314,7 @@ fn claims(payload: &Payload) -> Result<Claims, AuthorizationError> {
         credentials: Credentials {
             tenant: TenantId::parse(&tenant).ok_or(AuthorizationError::WrongTenant)?,
             application,
-            secret: Secret::new(secret),
+            secret: ClientSecret::new(secret),
         },
         entities_limit: payload.entities_limit.as_ref().and_then(entities_limit),
     })
@@ -436,7 +436,7 @@ mod tests {
         let credentials = claims.credentials();
         assert_eq!(credentials.application, "11111111-2222-3333-4444-555555555555");
         assert_eq!(credentials.tenant.as_str(), "66666666-7777-8888-9999-000000000000");
-        assert_eq!(credentials.secret, Secret::new("not-a-real-secret"));
+        assert_eq!(credentials.secret, ClientSecret::new("not-a-real-secret"));
         let signed = sign(credentials, None, None, &verifier().secrets[0]);
         assert_eq!(signed.expose(), VECTOR);
     }

@@ -229,9 +229,24 @@ impl Relay {
         }
         if !too_many.is_empty() {
             let observables = too_many;
-            reply.warnings.push(Warning::PerObservableLimit { limit, observables });
+            reply.warnings.push(Warning::PerObservableLimit { limit, sharing: None, observables });
+        }
+        if limit < self.asked_limit(entities_limit) {
+            let count = reply.hits.len();
+            reply.warnings.iter_mut().for_each(|warning| warning.note_sharing(count));
         }
         Ok(reply)
+    }
+
+    /// Returns how many requests are waiting for Microsoft.
+    pub fn waiting(&self) -> usize {
+        self.source.permits().waiting()
+    }
+
+    /// Calls `hook` whenever one more request begins to wait for Microsoft, on its thread. Only the
+    /// first hook counts.
+    pub fn on_wait(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.source.permits().on_wait(hook);
     }
 
     /// Checks that the credentials can read what the source needs, by reading it.
@@ -259,9 +274,13 @@ impl Relay {
         self.source.upstream().skew()
     }
 
+    fn asked_limit(&self, asked: Option<usize>) -> usize {
+        asked.unwrap_or(self.settings.entities_limit)
+    }
+
     /// Returns the limit of sightings for each of `count` observables.
     fn limit(&self, asked: Option<usize>, count: usize) -> usize {
         let fair_share = (limits::SIGHTINGS / count.max(1)).max(1);
-        asked.unwrap_or(self.settings.entities_limit).min(fair_share)
+        self.asked_limit(asked).min(fair_share)
     }
 }

@@ -70,6 +70,7 @@ fn mentions(query: &Query, row: &Row) -> bool {
     let url = url.trim_end_matches('/');
     let after_scheme = url.split_once("://").map(|(_, rest)| rest);
     let host = after_scheme.unwrap_or_default().split(['/', '?', '#', ':']).next();
+    let bracketed = after_scheme.and_then(|rest| rest.strip_prefix('[')?.split(']').next());
     let upn = lower(row, "AccountUpn");
     !cell(row, "Twin").is_empty()
         || is("hashes", &lower(row, "SHA256"))
@@ -79,14 +80,17 @@ fn mentions(query: &Query, row: &Row) -> bool {
         || is("paths", &format!("{folder}/{name}"))
         || is("addresses", &lower(row, "RemoteIP"))
         || is("addresses", &lower(row, "LocalIP"))
+        || is("addresses", host.unwrap_or_default())
+        || is("addresses", bracketed.unwrap_or_default())
         || is("hosts", &device)
         || is("hosts", device.split('.').next().unwrap_or_default())
         || is("domains", &device)
         || is("domains", device.split_once('.').map_or(&device, |(_, domain)| domain))
         || is("domains", host.unwrap_or_default())
         || is("domains", url.split('/').next().unwrap_or_default())
-        || (cell(row, "EntityType") == "User"
-            && is("domains", upn.split('@').nth(1).unwrap_or_default()))
+        || (matches!(cell(row, "EntityType"), "User" | "Process" | "Mailbox")
+            && (is("domains", &lower(row, "AccountDomain"))
+                || is("domains", upn.split('@').nth(1).unwrap_or_default())))
         || is("urls", url)
 }
 
@@ -186,7 +190,7 @@ fn twins(tenant: &Tenant) -> Vec<(String, String)> {
     both.collect()
 }
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "Timestamp",
     "AlertId",
     "EntityType",
@@ -200,6 +204,7 @@ const COLUMNS: [&str; 13] = [
     "RemoteUrl",
     "DeviceName",
     "AccountUpn",
+    "AccountDomain",
 ];
 
 const ENTITY_TYPES: [(&str, &str); 7] = [
@@ -213,7 +218,7 @@ const ENTITY_TYPES: [(&str, &str); 7] = [
 ];
 
 /// The sources of the columns; of several, the last that exists.
-const PATHS: [(&str, &str); 18] = [
+const PATHS: [(&str, &str); 19] = [
     ("FileName", "/fileDetails/fileName"),
     ("FolderPath", "/fileDetails/filePath"),
     ("SHA1", "/fileDetails/sha1"),
@@ -232,6 +237,7 @@ const PATHS: [(&str, &str); 18] = [
     ("LocalIP", "/lastIpAddress"),
     ("RemoteIP", "/lastExternalIpAddress"),
     ("AccountUpn", "/userAccount/userPrincipalName"),
+    ("AccountDomain", "/userAccount/domainName"),
 ];
 
 const PROBE: &str = "AlertEvidence | take 1";
@@ -255,17 +261,21 @@ near
     or strcat(Folder, "/", Name) in (paths)
     or tolower(RemoteIP) in (addresses)
     or tolower(LocalIP) in (addresses)
+    or tostring(parse_url(Url).Host) in (addresses)
+    or extract(@"//\[([0-9a-f:.]+)\]", 1, Url) in (addresses)
     or Device in (hosts)
     or tostring(split(Device, ".")[0]) in (hosts)
     or Device in (domains)
     or substring(Device, indexof(Device, ".") + 1) in (domains)
     or tostring(parse_url(Url).Host) in (domains)
     or tostring(split(Url, "/")[0]) in (domains)
-    or EntityType == "User" and tostring(split(tolower(AccountUpn), "@")[1]) in (domains)
+    or EntityType in ("User", "Process", "Mailbox")
+        and (tolower(AccountDomain) in (domains)
+            or tostring(split(tolower(AccountUpn), "@")[1]) in (domains))
     or Url in (urls)
 | summarize Last = max(Timestamp)
     by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin,
-       RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn
+       RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn, AccountDomain
 | top NUMBER by Last desc
 "#;
 

@@ -152,7 +152,10 @@ const CONNECTIONS: [(&str, Form); 4] = [
     ("urlEvidence", |e| {
         let url = e["url"].as_str().unwrap_or_default();
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let host = rest.split(['/', '?', '#', ':']).next().unwrap_or_default();
+        let host = match rest.strip_prefix('[') {
+            Some(rest) => rest.split(']').next(),
+            None => rest.split(['/', '?', '#', ':']).next(),
+        };
         json!({"destinationUrl": url, "destinationDomain": host})
     }),
 ];

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::base::credentials::Secret;
+use crate::base::credentials::{AccessToken, Secret};
 use crate::base::http::{Action, Request, Response, Transport};
 use crate::base::limits;
 use crate::base::time::Timestamp;
@@ -82,7 +82,7 @@ fn read(reader: &mut BufReader<&TcpStream>, address: SocketAddr) -> io::Result<O
         _ => Action::PostForm(Secret::new(body)),
     };
     let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let (url, bearer) = (format!("http://{address}{target}"), bearer.map(Secret::new));
+    let (url, bearer) = (format!("http://{address}{target}"), bearer.map(AccessToken::new));
     Ok(Some(Request { url, bearer, headers, action }))
 }
 

@@ -2,7 +2,6 @@
 //! fetched a moment ago are reused.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,13 +19,14 @@ use crate::graph::client::is_busy;
 use crate::graph::client::rate_limit::{RateLimiter, jittered_backoff};
 use crate::graph::client::session::TenantSession;
 use crate::graph::error_body;
+use crate::sources::downgrade::Downgrade;
 
 /// Fetches the alerts of one tenant.
 pub(crate) struct AlertFetcher {
     session: Arc<TenantSession>,
     pace: RateLimiter,
-    /// Whether Microsoft has rejected batches.
-    unbatched: AtomicBool,
+    /// In use after Microsoft has rejected batches.
+    unbatched: Downgrade,
     /// Recently fetched alerts, and when each was fetched.
     kept: Mutex<HashMap<Arc<str>, (Duration, Alert)>>,
 }
@@ -54,7 +54,7 @@ impl AlertFetcher {
         Self {
             session,
             pace: RateLimiter::new(limits::BURST_CALLS),
-            unbatched: AtomicBool::new(false),
+            unbatched: Downgrade::default(),
             kept: Mutex::default(),
         }
     }
@@ -90,7 +90,7 @@ impl AlertFetcher {
 
     /// Fetches the alerts with `ids` in one batch, or queues them to be fetched one by one.
     fn read_together(&self, ids: &[Arc<str>], deadline: Deadline, reading: &mut FetchOutcome) {
-        if self.unbatched.load(Ordering::SeqCst) {
+        if self.unbatched.lasts(self.session.upstream().now()) {
             reading.alone.extend_from_slice(ids);
             return;
         }
@@ -142,19 +142,19 @@ impl AlertFetcher {
     }
 
     /// Returns whether `why` is about batches rather than the alerts in them. Batches that were
-    /// rejected are not tried again.
+    /// rejected are not tried again for a while.
     fn refuses_batches(&self, why: &Error) -> bool {
         match why {
             Error::Graph(problem) => match problem.status {
                 401 | 429 | 502..=504 => return false,
                 400..=499 => {
-                    self.unbatched.store(true, Ordering::SeqCst);
+                    self.unbatched.begin(self.session.upstream().now());
                     let event = Record::new(Level::Warn, "batches_refused").with("error", why);
                     self.session.upstream().log(&event);
                 }
                 _ => {}
             },
-            Error::UnexpectedAnswer(UnexpectedAnswer::Batch) => {}
+            Error::UnexpectedAnswer(UnexpectedAnswer::Batch) | Error::Intercepted(_) => {}
             _ => return false,
         }
         true

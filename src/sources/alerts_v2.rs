@@ -4,14 +4,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::thread;
 use std::time::Duration;
 
 use crate::alerts::alert::Alert;
 use crate::alerts::index::AlertIndex;
 use crate::base::error::Error;
 use crate::base::limits;
-use crate::base::log::{Level, Record, RequestId};
+use crate::base::log::{Level, Record};
 use crate::base::single_flight::{Leader, Role, SingleFlight, Waiter, lock};
 use crate::base::time::{Deadline, Timestamp};
 use crate::graph;
@@ -97,14 +96,14 @@ pub(crate) struct TenantIndex {
     state: Mutex<SyncState>,
     flight: SingleFlight,
     recrawling: SingleFlight,
-    permits: TenantPermits,
+    permits: Arc<TenantPermits>,
 }
 
 impl TenantIndex {
     pub(crate) fn new(
         session: TenantSession,
         settings: SyncSettings,
-        permits: TenantPermits,
+        permits: Arc<TenantPermits>,
     ) -> Self {
         Self {
             session,
@@ -125,7 +124,6 @@ impl TenantIndex {
 
     /// Checks by one real read that the credentials work.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         let url = graph::probe_url(&self.session.upstream().cloud().graph);
         let response = self.session.get(|token| graph::get(url.clone(), token), deadline)?;
         Page::from_response(&response)?;
@@ -162,6 +160,11 @@ impl TenantIndex {
     /// Returns the number of alerts in memory.
     pub(crate) fn indexed(&self) -> usize {
         self.index().len()
+    }
+
+    /// Returns how many of them have evidence that could not be read.
+    pub(crate) fn unread(&self) -> usize {
+        self.index().unread()
     }
 
     /// Refreshes the index, as far as necessary and the deadline allows. Returns warnings about
@@ -222,18 +225,19 @@ impl TenantIndex {
         }
     }
 
-    /// Returns the result of the sync, or `None` if it takes too long or too many requests are
-    /// waiting already.
+    /// Returns the result of the sync, or `None` if it takes too long.
     fn sync_until_fresh(self: &Arc<Self>, deadline: Deadline) -> Option<Result<(), Error>> {
-        let permit = self.permits.permit();
+        let waiting = self.permits.wait();
         let asked = self.session.upstream().now();
         loop {
             if let Some(error) = self.just_failed() {
                 return Some(Err(error));
             }
-            let patience = self.session.upstream().remaining(deadline);
-            let patience = patience.filter(|_| permit.is_some()).unwrap_or_default();
             let ticket = self.spawn_sync();
+            if let Err(busy) = &waiting {
+                return Some(Err(busy.clone()));
+            }
+            let patience = self.session.upstream().remaining(deadline).unwrap_or_default();
             let ended = self.flight.wait(ticket, patience)?;
             // A sync that began before this request may be too old when it ends; one that began
             // after it is as fresh as possible.
@@ -263,6 +267,9 @@ impl TenantIndex {
             let kept = index.len();
             warnings.push(Warning::IndexFull { kept, complete_since });
         }
+        if index.unread() > 0 {
+            warnings.push(Warning::EvidenceUnparsable { alerts: index.unread() });
+        }
         drop(index);
         warnings.extend(lock(&self.state).warnings());
         warnings
@@ -276,14 +283,9 @@ impl TenantIndex {
         };
         let ticket = lead.ticket();
         let tenant = Arc::clone(self);
-        // If no thread can be started, dropping the lead ends the sync as failed.
-        let thread = thread::Builder::new().name("sync".to_owned());
-        // The sync serves other requests too, but logs the id of the one that started it.
-        let spawned = thread.spawn(RequestId::carry(move || tenant.run_sync(lead)));
-        if spawned.is_err() {
-            self.session
-                .upstream()
-                .log(&Record::new(Level::Error, "thread_spawn_failed").with("for", "sync"));
+        if let Err(error) = lead.spawn("sync", move |lead| tenant.run_sync(lead)) {
+            let event = Record::new(Level::Error, "thread_spawn_failed").with("error", error);
+            self.session.upstream().log(&event);
         }
         ticket
     }
@@ -339,7 +341,7 @@ impl TenantIndex {
     fn sync(&self) -> Result<(), Error> {
         if self.session.upstream().server_now().is_none() {
             // The response tells Microsoft's time, by which the window is measured.
-            let token = crawl::call(&self.session, |deadline| self.session.acquire_token(deadline));
+            let token = crawl::call(&self.session, |deadline| self.session.access_token(deadline));
             token.inspect_err(|_| self.count("crawl", "failed"))?;
         }
         let unfinished = lock(&self.state).unfinished.take();

@@ -2,10 +2,11 @@
 //! or several at a time, and can be interrupted and resumed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alerts::alert::{Alert, Entity, Evidence};
-use crate::base::error::{Error, UnexpectedAnswer};
+use crate::alerts::alert::Alert;
+use crate::base::error::{Error, UnexpectedAnswer, sanitized};
 use crate::base::http::Response;
 use crate::base::limits;
 use crate::base::log::{Level, Record};
@@ -34,7 +35,9 @@ pub(crate) struct Crawl {
     progressed: Now,
     /// Bytes of the largest page.
     largest: u64,
-    unknown_evidence: usize,
+    /// Alerts of which some evidence could not be read, and its type in the first of them.
+    unread_evidence: usize,
+    unread_type: Option<Arc<str>>,
     doubts: BTreeSet<Doubt>,
     latest: Option<Timestamp>,
 }
@@ -69,7 +72,8 @@ impl Crawl {
             begun_there: None,
             progressed: begun,
             largest: 0,
-            unknown_evidence: 0,
+            unread_evidence: 0,
+            unread_type: None,
             doubts: BTreeSet::new(),
             latest: None,
         }
@@ -117,10 +121,10 @@ impl Crawl {
     }
 
     fn count(&mut self, page: &Page) {
-        let unknown = |evidence: &&Evidence| evidence.entity == Entity::Unknown;
         let begun = *self.begun_there.get_or_insert(page.date.unwrap_or(self.begun.wall));
         for alert in page.alerts.iter().filter(|alert| !self.segments.has_seen(&alert.id)) {
-            self.unknown_evidence += alert.evidence.iter().filter(unknown).count();
+            self.unread_evidence += usize::from(alert.unread.is_some());
+            self.unread_type = self.unread_type.take().or_else(|| alert.unread.clone());
         }
         self.doubts.extend(page.unreadable.iter().copied().map(Doubt::Row));
         self.doubts.extend(page.silent.iter().cloned().map(Doubt::Provider));
@@ -202,17 +206,21 @@ impl Crawl {
     pub(crate) fn event(&self, now: Now) -> Record {
         let crawl = self.property == Property::Created;
         let unparsable = self.doubts.iter().filter(|doubt| matches!(doubt, Doubt::Row(_))).count();
-        let level = match (unparsable, crawl) {
+        let level = match (unparsable + self.unread_evidence, crawl) {
             (0, true) => Level::Info,
             (0, false) => Level::Debug,
             _ => Level::Warn,
         };
-        Record::new(level, if crawl { "crawl_finished" } else { "refresh_finished" })
+        let event = Record::new(level, if crawl { "crawl_finished" } else { "refresh_finished" })
             .with("pages", self.pages())
             .with("alerts", self.alerts())
             .with("unparsable", unparsable)
-            .with("unknown_evidence", self.unknown_evidence)
-            .with("ms", now.since(self.begun).as_millis())
+            .with("unread_evidence", self.unread_evidence)
+            .with("ms", now.since(self.begun).as_millis());
+        match &self.unread_type {
+            Some(kind) => event.with("unread_type", sanitized(kind)),
+            None => event,
+        }
     }
 }
 
@@ -256,6 +264,7 @@ fn is_transient(error: &Error) -> bool {
         Error::Graph(problem) => matches!(problem.status, 429 | 500..=599),
         Error::Login(problem) => !problem.is_refusal(),
         Error::UnexpectedAnswer(what) => *what != UnexpectedAnswer::NextLink,
+        Error::Busy | Error::Intercepted(_) | Error::HuntingUnfinished(_) => true,
         Error::InvalidArgument(_)
         | Error::Authorization(_)
         | Error::Retired(_)

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::alerts::alert::Alert;
@@ -18,8 +17,8 @@ use crate::graph::client::session::TenantSession;
 use crate::graph::hunting::{self, Query, Rows};
 use crate::graph::probe_url;
 use crate::sources::alert_fetcher::{AlertFetcher, FetchOutcome};
+use crate::sources::downgrade::Downgrade;
 use crate::sources::lookup::Lookup;
-use crate::sources::tenants::TenantPermits;
 use crate::sources::warning::Warning;
 
 /// The hunting source of one tenant.
@@ -29,21 +28,19 @@ pub(crate) struct HuntingSource {
     fetcher: AlertFetcher,
     /// How far back to search.
     lookback: Duration,
-    /// Whether Microsoft has rejected queries over the device tables.
-    unlicensed: AtomicBool,
-    permits: TenantPermits,
+    /// In use after Microsoft has rejected queries over the device tables.
+    unlicensed: Downgrade,
 }
 
 impl HuntingSource {
-    pub(crate) fn new(session: TenantSession, lookback: Duration, permits: TenantPermits) -> Self {
+    pub(crate) fn new(session: TenantSession, lookback: Duration) -> Self {
         let session = Arc::new(session);
         Self {
             fetcher: AlertFetcher::new(Arc::clone(&session)),
             session,
             pace: RateLimiter::with_pause(limits::HUNTING_CALLS, hunting::pause),
             lookback,
-            unlicensed: AtomicBool::new(false),
-            permits,
+            unlicensed: Downgrade::default(),
         }
     }
 
@@ -53,7 +50,6 @@ impl HuntingSource {
 
     /// Checks by a real query and a real read that the credentials work: each needs its own role.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         self.run(hunting::PROBE, &mut Rows::default(), deadline)?;
         let url = probe_url(&self.session.upstream().cloud().graph);
         let response = self.fetcher.get(&url, deadline)?;
@@ -71,14 +67,13 @@ impl HuntingSource {
         limit: usize,
         deadline: Deadline,
     ) -> Result<Lookup, Error> {
-        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         let mut warnings = Vec::new();
         let mut rows = self.hunt(observables, deadline, &mut warnings)?;
         self.query_by_sha1(observables, &mut rows, deadline, &mut warnings);
         warnings.extend(self.standing_warnings(&rows));
         let sha1_to_sha256 = std::mem::take(&mut rows.sha1_to_sha256);
-        let named = Candidates::new(observables, &index(rows.into_alerts()), limit);
-        let mut wanted = named.round_robin();
+        let named = Candidates::new(observables, rows.into_rows(), limit);
+        let mut wanted = named.in_turn();
         let beyond = wanted.len().saturating_sub(limits::HUNTING_ALERTS_MAX);
         wanted.truncate(limits::HUNTING_ALERTS_MAX);
         if beyond > 0 {
@@ -106,6 +101,9 @@ impl HuntingSource {
             warnings.push(Warning::MatchesNotConfirmed { alerts: doubtful });
         }
         let read = index(std::mem::take(&mut reading.alerts));
+        if read.unread() > 0 {
+            warnings.push(Warning::EvidenceUnparsable { alerts: read.unread() });
+        }
         warnings.extend(missing(reading));
         Ok(Lookup { hits: named.confirmed(&read, limit), warnings })
     }
@@ -140,8 +138,8 @@ impl HuntingSource {
         }
     }
 
-    /// Searches for hashes without a hit by their SHA-1, if the tenant has the device tables that
-    /// this needs.
+    /// Searches for hashes by their SHA-1, if the tenant has the device tables that this needs and
+    /// the rows do not name it: other alerts may have the SHA-1 alone.
     fn query_by_sha1(
         &self,
         observables: &[Observable],
@@ -149,12 +147,14 @@ impl HuntingSource {
         deadline: Deadline,
         warnings: &mut Vec<Warning>,
     ) {
-        let is_missing = |o: &&Observable| o.kind() == Kind::Sha256 && !rows.has_hash(o.normal());
+        let is_missing =
+            |o: &&Observable| o.kind() == Kind::Sha256 && !rows.has_sha1_of(o.normal());
         let missing: Vec<Observable> = observables.iter().filter(is_missing).cloned().collect();
         if missing.is_empty() {
             return;
         }
-        if !self.unlicensed.load(Ordering::SeqCst) {
+        let now = self.session.upstream().now();
+        if !self.unlicensed.lasts(now) {
             let queries = hunting::sha1_queries(&missing, self.reach());
             let (all, failed) = self.run_all(&missing, &queries, std::mem::take(rows), deadline);
             *rows = all;
@@ -166,7 +166,7 @@ impl HuntingSource {
                 warnings.extend(Warning::unanswered(failed));
                 return;
             }
-            self.unlicensed.store(true, Ordering::SeqCst);
+            self.unlicensed.begin(now);
             let why = failed.first().map(|(_, why)| why.to_string()).unwrap_or_default();
             let event = Record::new(Level::Warn, "device_tables_unavailable").with("error", why);
             let tenant = self.session.credentials().tenant.as_str();
@@ -201,8 +201,13 @@ impl HuntingSource {
     fn run(&self, query: &str, rows: &mut Rows, deadline: Deadline) -> Result<(), Error> {
         let graph = &self.session.upstream().cloud().graph;
         let request = |token| hunting::request(graph, query, token);
-        let response = self.session.send(&self.pace, request, deadline)?;
-        Ok(rows.read(&response.body)?)
+        match self.session.send(&self.pace, request, deadline) {
+            Ok(response) => Ok(rows.read(&response.body)?),
+            Err(Error::Graph(problem)) if problem.is_unfinished() => {
+                Err(Error::HuntingUnfinished(problem))
+            }
+            Err(why) => Err(why),
+        }
     }
 
     fn reach(&self) -> Duration {
@@ -237,52 +242,84 @@ fn index(alerts: impl IntoIterator<Item = Alert>) -> AlertIndex {
     index
 }
 
-/// The candidate alerts for each observable.
+/// The alerts that Microsoft's rows name.
 struct Candidates<'a> {
-    hits: Vec<Hits>,
     observables: &'a [Observable],
+    /// For each observable, the alerts whose rows mention it.
+    named: Vec<Named>,
     /// The observables that each alert is a candidate for.
     reasons: HashMap<Arc<str>, Vec<&'a Observable>>,
+    /// The alerts that have a row in which the relay finds none of the observables.
+    unexplained: Vec<Arc<str>>,
+}
+
+/// The newest alerts for one observable, and how many there are.
+struct Named {
+    ids: Vec<Arc<str>>,
+    total: usize,
 }
 
 impl<'a> Candidates<'a> {
-    /// Selects the newest `limit` candidates for each observable.
-    fn new(observables: &'a [Observable], rows: &AlertIndex, limit: usize) -> Self {
-        let hits = rows.find_each(observables, limit);
+    /// Matches `rows` and selects the newest `limit` alerts for each observable.
+    fn new(observables: &'a [Observable], rows: Vec<Alert>, limit: usize) -> Self {
+        let ids: Vec<Arc<str>> = rows.iter().map(|row| row.id.clone()).collect();
+        let numbered = rows.into_iter().enumerate();
+        let by_row = index(numbered.map(|(n, row)| Alert { id: n.to_string().into(), ..row }));
+        let hits = by_row.find_each(observables, usize::MAX);
+        let mut unexplained: Vec<Option<&Arc<str>>> = ids.iter().map(Some).collect();
         let mut reasons: HashMap<Arc<str>, Vec<&Observable>> = HashMap::new();
-        for (observable, hits) in observables.iter().zip(&hits) {
-            for alert in &hits.alerts {
-                reasons.entry(alert.id.clone()).or_default().push(observable);
+        let mut named = Vec::new();
+        for (observable, hits) in observables.iter().zip(hits) {
+            let mut newest: Vec<Arc<str>> = Vec::new();
+            let mut seen = HashSet::new();
+            for row in hits.alerts.iter().filter_map(|row| row.id.parse::<usize>().ok()) {
+                unexplained.get_mut(row).map(Option::take);
+                let id = ids.get(row).filter(|id| seen.insert(Arc::clone(id)));
+                newest.extend(id.cloned());
             }
+            newest.truncate(limit);
+            for id in &newest {
+                reasons.entry(id.clone()).or_default().push(observable);
+            }
+            named.push(Named { ids: newest, total: seen.len() });
         }
-        Self { hits, observables, reasons }
+        let mut seen = HashSet::new();
+        let unexplained = unexplained.into_iter().flatten().filter(|id| seen.insert(*id)).cloned();
+        Self { observables, named, reasons, unexplained: unexplained.collect() }
     }
 
-    /// Returns all ids round-robin: the newest of each observable, then the second newest of each,
-    /// and so on.
-    fn round_robin(&self) -> Vec<Arc<str>> {
-        let most = self.hits.iter().map(|hits| hits.alerts.len()).max().unwrap_or_default();
-        let rank = |rank: usize| self.hits.iter().filter_map(move |hits| hits.alerts.get(rank));
+    /// Returns all ids in turn: the newest of each observable, then the second newest of each, and
+    /// so on; at last those that may be for none.
+    fn in_turn(&self) -> Vec<Arc<str>> {
+        let most = self.named.iter().map(|named| named.ids.len()).max().unwrap_or_default();
+        let rank = |rank: usize| self.named.iter().filter_map(move |named| named.ids.get(rank));
         let mut seen = HashSet::new();
-        let ids = (0..most).flat_map(rank).map(|alert| alert.id.clone());
+        let ids = (0..most).flat_map(rank).chain(&self.unexplained).cloned();
         ids.filter(|id| seen.insert(id.clone())).collect()
     }
 
-    /// Returns whether `alert` mentions all observables that it is a candidate for.
+    /// Returns whether `alert` mentions all observables that it is a candidate for, and explains
+    /// all of its rows.
     fn confirms(&self, alert: &Alert) -> bool {
-        let reasons = self.reasons.get(&alert.id);
-        reasons.into_iter().flatten().all(|observable| alert.mentions(observable))
+        let reasons = self.reasons.get(&alert.id).map(Vec::as_slice).unwrap_or_default();
+        let has = |observable: &&Observable| alert.mentions(observable);
+        let is_other = |observable: &&Observable| !reasons.contains(observable);
+        let is_explained = || {
+            let mut others = self.observables.iter().filter(is_other).peekable();
+            (others.peek().is_none() && !reasons.is_empty()) || others.any(|other| has(&other))
+        };
+        reasons.iter().all(has) && (!self.unexplained.contains(&alert.id) || is_explained())
     }
 
     /// Returns the fetched alerts that do mention each observable.
     fn confirmed(&self, read: &AlertIndex, limit: usize) -> Vec<Hits> {
-        let each = |(observable, named): (&Observable, &Hits)| {
+        let each = |(observable, named): (&Observable, &Named)| {
             let hits = read.find(observable, limit);
             // Candidates beyond the limit were not fetched, but count.
-            let beyond = if named.total > named.alerts.len() { named.total } else { 0 };
+            let beyond = if named.total > named.ids.len() { named.total } else { 0 };
             Hits { total: hits.total.max(beyond), ..hits }
         };
-        self.observables.iter().zip(&self.hits).map(each).collect()
+        self.observables.iter().zip(&self.named).map(each).collect()
     }
 }
 

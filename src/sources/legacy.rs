@@ -1,7 +1,7 @@
 //! The legacy API source: one query per observable, a few in parallel. Observables that could not
 //! be queried in time are reported in a warning.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::alerts::alert::Alert;
@@ -21,19 +21,20 @@ use crate::graph::client::rate_limit::RateLimiter;
 use crate::graph::client::session::TenantSession;
 use crate::graph::error_body;
 use crate::graph::legacy::{Wording, parse_alert, probe_url, url};
+use crate::sources::downgrade::Downgrade;
 use crate::sources::lookup::Lookup;
-use crate::sources::tenants::TenantPermits;
 use crate::sources::warning::Warning;
 
 /// The legacy source of one tenant.
 pub(crate) struct Legacy {
     session: TenantSession,
     pace: RateLimiter,
-    /// Whether the tenant's providers accept only the original's filter.
-    plain: AtomicBool,
+    /// In use after the tenant's providers have accepted only the original's filter.
+    plain: Downgrade,
+    /// How many values in a row were refused in the wide filter.
+    refused: AtomicUsize,
     /// Whether the API's retirement has been logged.
     warned: AtomicBool,
-    permits: TenantPermits,
 }
 
 /// The result for one observable.
@@ -47,19 +48,23 @@ struct Answer {
     /// Whether a provider did not respond, and which ones.
     partial: bool,
     silent: Vec<String>,
+    /// Whether a provider did not respond even to the original's filter.
+    unheard: bool,
+    /// Whether only the original's filter was accepted.
+    plain: bool,
     unreadable: usize,
     /// The error that cut the result short.
     why: Option<Error>,
 }
 
 impl Legacy {
-    pub(crate) fn new(session: TenantSession, permits: TenantPermits) -> Self {
+    pub(crate) fn new(session: TenantSession) -> Self {
         Self {
             session,
             pace: RateLimiter::new(limits::BURST_CALLS),
-            plain: AtomicBool::new(false),
+            plain: Downgrade::default(),
+            refused: AtomicUsize::new(0),
             warned: AtomicBool::new(false),
-            permits,
         }
     }
 
@@ -69,7 +74,6 @@ impl Legacy {
 
     /// Checks by one real read that the credentials work.
     pub(crate) fn probe(&self, deadline: Deadline) -> Result<(), Error> {
-        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         self.page(&probe_url(&self.session.upstream().cloud().graph), deadline).map(|_| ())
     }
 
@@ -83,7 +87,6 @@ impl Legacy {
         limit: usize,
         deadline: Deadline,
     ) -> Result<Lookup, Error> {
-        let _permit = self.permits.permit().ok_or(Error::BUSY)?;
         let hopeless: Mutex<Option<Error>> = Mutex::default();
         let answers = parallel::map(observables, limits::PARALLEL_CALLS, |observable| {
             if let Some(why) = lock(&hopeless).clone() {
@@ -108,31 +111,45 @@ impl Legacy {
         limit: usize,
         deadline: Deadline,
     ) -> Result<Answer, Error> {
-        let mut answer = Answer::default();
-        let mut drop_ordering = false;
-        if !self.plain.load(Ordering::SeqCst) {
+        let mut answer = Answer { plain: true, ..Answer::default() };
+        let mut refused = false;
+        if !self.plain.lasts(self.session.upstream().now()) {
             match self.walk(observable, limit, Wording::Wide, deadline, &mut answer) {
-                Ok(()) if !answer.partial => return Ok(answer),
-                Ok(()) => {}
-                Err(Error::Retired(problem)) if problem.status == 400 => drop_ordering = true,
+                Ok(()) => {
+                    self.refused.store(0, Ordering::SeqCst);
+                    answer.plain = false;
+                    if !answer.partial {
+                        return Ok(answer);
+                    }
+                }
+                Err(Error::Retired(problem)) if problem.status == 400 => refused = true,
                 Err(why) => return Err(why),
             }
         }
-        answer.partial = false;
-        answer.silent.clear();
+        // What a provider has left out of the wide question remains left out, whatever it answers
+        // to the plain one, which searches fewer places.
+        let partial = std::mem::take(&mut answer.partial);
         match self.walk(observable, limit, Wording::Plain, deadline, &mut answer) {
-            // The wide filter is the cause, and will be every time.
-            Ok(()) if drop_ordering && !self.plain.swap(true, Ordering::SeqCst) => {
-                let event = Record::new(Level::Warn, "legacy_filter_fallback");
-                let tenant = self.session.credentials().tenant.as_str();
-                self.session.upstream().log(&event.with("tenant", tenant));
-            }
+            Ok(()) if refused => self.count_refusal(),
             Ok(()) => {}
             // What the first query returned is a partial result.
             Err(why) if answer.alive => answer.why = Some(why),
             Err(why) => return Err(why),
         }
+        answer.unheard = answer.partial;
+        answer.partial |= partial;
         Ok(answer)
+    }
+
+    /// Counts a value that was refused in the wide filter alone. One may be odd; after several in a
+    /// row, the filter is the cause.
+    fn count_refusal(&self) {
+        let refused = self.refused.fetch_add(1, Ordering::SeqCst) + 1;
+        if refused >= limits::LEGACY_REFUSALS && self.plain.begin(self.session.upstream().now()) {
+            let event = Record::new(Level::Warn, "legacy_filter_fallback");
+            let tenant = self.session.credentials().tenant.as_str();
+            self.session.upstream().log(&event.with("tenant", tenant));
+        }
     }
 
     /// Fetches the pages of one query, as many as the limit requires.
@@ -208,7 +225,8 @@ impl Legacy {
         limit: usize,
     ) -> Result<Lookup, Error> {
         let mut found = Lookup::default();
-        let (mut whole, mut failed, mut more) = (Answer::default(), Vec::new(), Vec::new());
+        let (mut whole, mut failed) = (Answer::default(), Vec::new());
+        let (mut more, mut plain) = (Vec::new(), Vec::new());
         let mut answered = false;
         for (observable, answer) in observables.iter().zip(answers) {
             match answer.unwrap_or(Err(Error::Internal { what: "query an observable" })) {
@@ -216,10 +234,12 @@ impl Legacy {
                     answered = true;
                     whole.alive |= answer.alive;
                     whole.partial |= answer.partial;
+                    whole.unheard |= answer.unheard;
                     whole.silent.extend(answer.silent);
                     whole.unreadable += answer.unreadable;
                     failed.extend(answer.why.map(|why| (observable.clone(), why)));
                     more.extend(answer.more.then(|| observable.clone()));
+                    plain.extend(answer.plain.then(|| observable.clone()));
                     found.hits.push(newest(answer.alerts, limit));
                 }
                 Err(why) => {
@@ -238,9 +258,13 @@ impl Legacy {
         }
         found.warnings = Warning::unanswered(failed);
         if !more.is_empty() {
-            found.warnings.push(Warning::MoreAlertsExist { limit, observables: more });
+            found.warnings.push(Warning::MoreAlertsExist {
+                limit,
+                sharing: None,
+                observables: more,
+            });
         }
-        found.warnings.extend(self.standing_warnings(whole, told));
+        found.warnings.extend(self.standing_warnings(whole, told, plain));
         Ok(found)
     }
 
@@ -255,7 +279,12 @@ impl Legacy {
     }
 
     /// Returns the warnings that apply to every result of this API.
-    fn standing_warnings(&self, mut whole: Answer, told: bool) -> Vec<Warning> {
+    fn standing_warnings(
+        &self,
+        mut whole: Answer,
+        told: bool,
+        plain: Vec<Observable>,
+    ) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if whole.partial {
             whole.silent.sort();
@@ -266,10 +295,9 @@ impl Legacy {
         if whole.unreadable > 0 {
             warnings.push(Warning::AlertsUnparsable { alerts: whole.unreadable });
         }
-        if !told && (whole.partial || !whole.alive) {
+        if !told && (whole.unheard || !whole.alive) {
             warnings.push(Warning::ApiRetired);
         }
-        let plain = self.plain.load(Ordering::SeqCst);
         warnings.push(Warning::ProvidersNotSearchable { plain });
         warnings
     }

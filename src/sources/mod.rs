@@ -5,6 +5,7 @@ pub mod warning;
 
 pub(crate) mod alert_fetcher;
 pub(crate) mod crawl;
+pub(crate) mod downgrade;
 pub(crate) mod hunting;
 pub(crate) mod legacy;
 pub(crate) mod lookup;
@@ -24,7 +25,7 @@ use crate::sources::alerts_v2::{SyncSettings, TenantIndex};
 use crate::sources::hunting::HuntingSource;
 use crate::sources::legacy::Legacy;
 use crate::sources::lookup::Lookup;
-use crate::sources::tenants::TenantCache;
+use crate::sources::tenants::{SharedPermits, TenantCache, TenantPermits};
 
 /// The configured alert source, with its state for each tenant.
 pub(crate) enum Source {
@@ -35,19 +36,22 @@ pub(crate) enum Source {
 
 impl Source {
     pub(crate) fn new(source: AlertSource, upstream: Arc<GraphClient>, sync: SyncSettings) -> Self {
-        let (most, waiting) = (sync.max_tenants, sync.waiting);
+        let most = sync.max_tenants;
+        let permits = Arc::new(SharedPermits::new(sync.waiting));
         match source {
             AlertSource::AlertsV2 => {
-                let make = move |session, permits| TenantIndex::new(session, sync, permits);
-                Self::AlertsV2(TenantCache::new(upstream, most, waiting, make))
+                let make = move |session, permits: &Arc<TenantPermits>| {
+                    TenantIndex::new(session, sync, Arc::clone(permits))
+                };
+                Self::AlertsV2(TenantCache::new(upstream, most, permits, make))
             }
             AlertSource::Hunting => {
-                let make =
-                    move |session, permits| HuntingSource::new(session, sync.lookback, permits);
-                Self::Hunting(TenantCache::new(upstream, most, waiting, make))
+                let make = move |session, _: &_| HuntingSource::new(session, sync.lookback);
+                Self::Hunting(TenantCache::new(upstream, most, permits, make))
             }
             AlertSource::Legacy => {
-                Self::Legacy(TenantCache::new(upstream, most, waiting, Legacy::new))
+                let make = |session, _: &_| Legacy::new(session);
+                Self::Legacy(TenantCache::new(upstream, most, permits, make))
             }
         }
     }
@@ -61,20 +65,31 @@ impl Source {
         }
     }
 
+    /// Returns the permits that all tenants share.
+    pub(crate) const fn permits(&self) -> &Arc<SharedPermits> {
+        match self {
+            Self::AlertsV2(tenants) => tenants.permits(),
+            Self::Hunting(tenants) => tenants.permits(),
+            Self::Legacy(tenants) => tenants.permits(),
+        }
+    }
+
     /// Updates the gauges of tenants and alerts in memory.
     pub(crate) fn update_gauges(&self) {
         let count = |count| u64::try_from(count).unwrap_or(u64::MAX);
-        let (tenants, alerts) = match self {
+        let (tenants, alerts, unread) = match self {
             Self::AlertsV2(tenants) => {
                 let all = tenants.all();
-                (all.len(), all.iter().map(|tenant| tenant.indexed()).sum())
+                let alerts = all.iter().map(|tenant| tenant.indexed()).sum();
+                (all.len(), alerts, all.iter().map(|tenant| tenant.unread()).sum())
             }
-            Self::Hunting(tenants) => (tenants.all().len(), 0),
-            Self::Legacy(tenants) => (tenants.all().len(), 0),
+            Self::Hunting(tenants) => (tenants.all().len(), 0, 0),
+            Self::Legacy(tenants) => (tenants.all().len(), 0, 0),
         };
         let metrics = self.upstream().metrics();
         metrics.index_tenants.set(count(tenants));
         metrics.index_alerts.set(count(alerts));
+        metrics.index_alerts_unread.set(count(unread));
     }
 
     /// Returns the newest `limit` alerts that mention each of `observables`.
@@ -89,13 +104,20 @@ impl Source {
         deadline: Deadline,
     ) -> Result<Lookup, Error> {
         match self {
+            // It needs no turn where the index is fresh.
             Self::AlertsV2(tenants) => {
                 let find = |index: &AlertIndex| index.find_each(observables, limit);
                 let (hits, warnings) = tenants.get(credentials).look_up(deadline, find)?;
                 Ok(Lookup { hits, warnings })
             }
-            Self::Hunting(tenants) => tenants.get(credentials).find(observables, limit, deadline),
-            Self::Legacy(tenants) => tenants.get(credentials).find(observables, limit, deadline),
+            Self::Hunting(tenants) => {
+                let find = |source: &HuntingSource| source.find(observables, limit, deadline);
+                tenants.in_turn(credentials, deadline, find)
+            }
+            Self::Legacy(tenants) => {
+                let find = |source: &Legacy| source.find(observables, limit, deadline);
+                tenants.in_turn(credentials, deadline, find)
+            }
         }
     }
 
@@ -106,9 +128,15 @@ impl Source {
     /// When they do not.
     pub(crate) fn probe(&self, credentials: &Credentials, deadline: Deadline) -> Result<(), Error> {
         match self {
-            Self::AlertsV2(tenants) => tenants.get(credentials).probe(deadline),
-            Self::Hunting(tenants) => tenants.get(credentials).probe(deadline),
-            Self::Legacy(tenants) => tenants.get(credentials).probe(deadline),
+            Self::AlertsV2(tenants) => {
+                tenants.in_turn(credentials, deadline, |source| source.probe(deadline))
+            }
+            Self::Hunting(tenants) => {
+                tenants.in_turn(credentials, deadline, |source| source.probe(deadline))
+            }
+            Self::Legacy(tenants) => {
+                tenants.in_turn(credentials, deadline, |source| source.probe(deadline))
+            }
         }
     }
 
@@ -121,11 +149,12 @@ impl Source {
         credentials: &Credentials,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        match self {
-            Self::AlertsV2(tenants) => tenants.get(credentials).session().acquire_token(deadline),
-            Self::Hunting(tenants) => tenants.get(credentials).session().acquire_token(deadline),
-            Self::Legacy(tenants) => tenants.get(credentials).session().acquire_token(deadline),
-        }
+        let token = match self {
+            Self::AlertsV2(tenants) => tenants.get(credentials).session().access_token(deadline),
+            Self::Hunting(tenants) => tenants.get(credentials).session().access_token(deadline),
+            Self::Legacy(tenants) => tenants.get(credentials).session().access_token(deadline),
+        };
+        token.map(|_| ())
     }
 }
 

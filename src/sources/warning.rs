@@ -106,6 +106,8 @@ pub enum Warning {
     MoreAlertsExist {
         /// Alerts shown per observable.
         limit: usize,
+        /// If they are too many for the configured limit, the number of observables.
+        sharing: Option<usize>,
         /// The observables.
         observables: Vec<Observable>,
     },
@@ -113,11 +115,16 @@ pub enum Warning {
     ApiRetired,
     /// The legacy API skips providers that do not support its filters.
     ProvidersNotSearchable {
-        /// Whether only the original's filter was accepted.
-        plain: bool,
+        /// The observables for which only the original's filter was accepted.
+        plain: Vec<Observable>,
     },
     /// Alerts that could not be parsed.
     AlertsUnparsable {
+        /// Number of alerts.
+        alerts: usize,
+    },
+    /// Alerts of which some evidence could not be read.
+    EvidenceUnparsable {
         /// Number of alerts.
         alerts: usize,
     },
@@ -125,6 +132,8 @@ pub enum Warning {
     PerObservableLimit {
         /// Alerts shown per observable.
         limit: usize,
+        /// If they are too many for the configured limit, the number of observables.
+        sharing: Option<usize>,
         /// The observables, and how many alerts mention each.
         observables: Vec<(Observable, usize)>,
     },
@@ -161,6 +170,15 @@ impl Warning {
         groups.into_iter().map(group).collect()
     }
 
+    /// Notes that a larger limit was configured and `count` observables share one answer.
+    pub(crate) const fn note_sharing(&mut self, count: usize) {
+        if let Self::PerObservableLimit { sharing, .. } | Self::MoreAlertsExist { sharing, .. } =
+            self
+        {
+            *sharing = Some(count);
+        }
+    }
+
     fn code(&self) -> &'static str {
         match self {
             Self::InitialLoadRunning { .. } | Self::RefreshRunning { .. } => "gateway timeout",
@@ -181,7 +199,8 @@ impl Warning {
             | Self::MatchesNotConfirmed { .. }
             | Self::Sha256NotResolvable { .. }
             | Self::ProvidersNotSearchable { .. }
-            | Self::AlertsUnparsable { .. } => "unknown",
+            | Self::AlertsUnparsable { .. }
+            | Self::EvidenceUnparsable { .. } => "unknown",
             Self::InvalidValues { .. } => "invalid argument",
         }
     }
@@ -262,29 +281,44 @@ impl Warning {
                  {}.",
                 named(observables)
             ),
-            Self::MoreAlertsExist { limit, observables } => format!(
-                "Microsoft has more alerts than are shown ({limit} for each observable): {}.",
-                named(observables)
-            ),
+            Self::MoreAlertsExist { limit, sharing, observables } => {
+                let text = format!(
+                    "Microsoft has more alerts than are shown ({limit} for each observable): {}.",
+                    named(observables)
+                );
+                text + &share(*limit, *sharing)
+            }
             Self::ApiRetired => RETIRED.to_owned(),
             Self::ProvidersNotSearchable { plain } => {
-                let places = if *plain { PLAINLY } else { "" };
-                format!("{UNFILTERED}{places}")
+                if plain.is_empty() {
+                    return UNFILTERED.to_owned();
+                }
+                let places = format!(
+                    " It accepted only a simple filter for some observables, so that only one \
+                     property of each alert was searched, in the exact spelling given: {}.",
+                    named(plain)
+                );
+                UNFILTERED.to_owned() + &places
             }
             Self::AlertsUnparsable { alerts } => format!(
                 "{alerts} of Microsoft's alerts could not be parsed and are missing from this \
                  answer."
             ),
-            Self::PerObservableLimit { limit, observables } => {
+            Self::EvidenceUnparsable { alerts } => format!(
+                "Some evidence of {alerts} alerts could not be read; what it mentions is missing from \
+                 this answer. Microsoft sent none, or in a form that the relay does not know."
+            ),
+            Self::PerObservableLimit { limit, sharing, observables } => {
                 let each = |(observable, count): &(Observable, usize)| {
                     let value = sanitized(observable.value());
                     format!("{count} for {} {value}", observable.kind().word())
                 };
-                format!(
+                let text = format!(
                     "More alerts were found than are shown (the newest {limit} for each \
                      observable): {}.",
                     first_three(observables.iter().map(each))
-                )
+                );
+                text + &share(*limit, *sharing)
             }
             Self::ResponseTooLarge { kept, found } => format!(
                 "More alerts were found than fit into one answer: it has the newest {kept} of \
@@ -307,14 +341,22 @@ const UNFILTERED: &str = "The alerts API in use (RELAY_ALERT_SOURCE=legacy) leav
                           that cannot be searched by observable, such as Office 365 Security and \
                           Compliance and, in part, Microsoft Defender ATP; their alerts are \
                           missing from this answer.";
-const PLAINLY: &str = " It accepts only simple filters, so only one property of each alert was \
-                       searched, in the exact spelling given.";
 
 fn named(observables: &[Observable]) -> String {
     let each = |observable: &Observable| {
         format!("{} {}", observable.kind().word(), sanitized(observable.value()))
     };
     first_three(observables.iter().map(each))
+}
+
+/// Returns why raising the configured limit does not help, as a further sentence.
+fn share(limit: usize, sharing: Option<usize>) -> String {
+    let Some(count) = sharing else { return String::new() };
+    format!(
+        " CTR_ENTITIES_LIMIT is cut to {limit} here, since {count} observables share the {} \
+         sightings of one answer. {FEWER}",
+        limits::SIGHTINGS
+    )
 }
 
 fn so_far(alerts: usize, complete_since: Option<Timestamp>) -> String {

@@ -353,7 +353,7 @@ fn credentials_of_the_shell_are_named_when_they_are_missing() {
     let problems = |variables: [(&str, &str); 3]| Environment::from(variables).credentials();
     let good = [
         ("AZURE_TENANT_ID", "contoso.com"),
-        ("AZURE_CLIENT_ID", "app"),
+        ("AZURE_CLIENT_ID", "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40"),
         ("AZURE_CLIENT_SECRET", "s"),
     ];
     assert!(problems(good).is_ok());
@@ -363,6 +363,10 @@ fn credentials_of_the_shell_are_named_when_they_are_missing() {
     }
     let wrong = good.map(|(n, v)| if n == "AZURE_TENANT_ID" { (n, "../evil") } else { (n, v) });
     let rule = "AZURE_TENANT_ID must be a GUID or a domain name; it is \"../evil\"";
+    assert_eq!(problems(wrong).unwrap_err(), [rule]);
+    // Often the application's name is taken for its ID.
+    let wrong = good.map(|(n, v)| if n == "AZURE_CLIENT_ID" { (n, "my-app") } else { (n, v) });
+    let rule = "AZURE_CLIENT_ID must be a GUID; it is \"my-app\"";
     assert_eq!(problems(wrong).unwrap_err(), [rule]);
 }
 

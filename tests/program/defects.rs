@@ -10,7 +10,7 @@ use crate::support::program::{
 };
 use crate::support::*;
 use graph_relay::base::cloud::BaseUrl;
-use graph_relay::base::credentials::{Credentials, Secret};
+use graph_relay::base::credentials::{ClientSecret, Credentials, Secret};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::limits;
 use graph_relay::relay::jwt::{self, SigningKey, Verifier};
@@ -138,7 +138,7 @@ fn d_09_the_host_header_says_nothing_of_the_audience() {
     // The demo's key is this relay's too.
     let sign = |audience: &str| {
         let key = SigningKey::new(Secret::new(KEY));
-        let secret = Secret::new("demo-secret");
+        let secret = ClientSecret::new("demo-secret");
         let Credentials { tenant, application, .. } = credentials_of(TENANT);
         let credentials = Credentials::new(tenant, application, secret);
         jwt::sign(&credentials, None, Some(audience), &key.unwrap())

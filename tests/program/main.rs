@@ -30,4 +30,5 @@ mod stderr;
 mod systemd;
 mod transport;
 mod trust;
+mod turns;
 mod unix_socket;

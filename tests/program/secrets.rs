@@ -4,7 +4,7 @@
 use crate::support::program::{Running, exchange};
 use crate::support::*;
 use graph_relay::base::cloud::BaseUrl;
-use graph_relay::base::credentials::{Secret, TenantId};
+use graph_relay::base::credentials::{AccessToken, Secret, TenantId};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{self, Action};
 use graph_relay::base::limits;
@@ -174,7 +174,7 @@ fn nothing_that_holds_a_secret_shows_it_to_debug() {
     let other = Verifier::default().with_hosts(hosts);
     let wanted = other.wanted(&Unverified::parse(&published).unwrap()).unwrap().unwrap();
     let keys = KeySet::parse(jwks(&[CLIENT_SECRET]).as_bytes()).unwrap();
-    let bearer = Some(Secret::new(CLIENT_SECRET));
+    let bearer = Some(AccessToken::new(CLIENT_SECRET));
     let action = Action::PostForm(Secret::new(CLIENT_SECRET));
     let request = http::Request { url: "x".to_owned(), bearer, headers: Vec::new(), action };
     let body = CLIENT_SECRET.as_bytes().to_vec();
@@ -188,7 +188,7 @@ fn no_setting_shows_a_secret() {
     let environment = Environment::from([
         ("SECRET_KEY", SECRET_KEY),
         ("AZURE_TENANT_ID", TENANT),
-        ("AZURE_CLIENT_ID", "app"),
+        ("AZURE_CLIENT_ID", "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40"),
         ("AZURE_CLIENT_SECRET", CLIENT_SECRET),
         ("HTTPS_PROXY", "http://user:marked-client-secret@proxy.example:3128"),
     ]);

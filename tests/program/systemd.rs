@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use graph_relay::base::credentials::{Credentials, Secret, TenantId};
+use graph_relay::base::credentials::{ClientSecret, Credentials, Secret, TenantId};
 use graph_relay::relay::jwt::{self, SigningKey};
 
 const KEY: &str = "a-key-of-these-tests-that-is-long-enough";
@@ -112,7 +112,7 @@ fn look_up() -> Vec<u8> {
 /// A look-up with a token that `key` signs.
 fn observe(key: &str, body: &str) -> Vec<u8> {
     let tenant = TenantId::parse("harbourside.example").unwrap();
-    let credentials = Credentials::new(tenant, "app", Secret::new("secret"));
+    let credentials = Credentials::new(tenant, "app", ClientSecret::new("secret"));
     let key = SigningKey::new(Secret::new(key)).unwrap();
     let token = jwt::sign(&credentials, None, None, &key);
     let (token, length) = (token.expose(), body.len());

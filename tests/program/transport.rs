@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use graph_relay::base::credentials::Secret;
+use graph_relay::base::credentials::{AccessToken, Secret};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{Action, Request, Response, Transport};
 use graph_relay::base::limits;
@@ -37,7 +37,7 @@ fn server(behave: impl Fn(&mut TcpStream) + Send + 'static) -> (SocketAddr, Rece
 fn get(address: SocketAddr) -> Request {
     Request {
         url: format!("http://{address}/v1.0/x?y=%20z"),
-        bearer: Some(Secret::new("a-token")),
+        bearer: Some(AccessToken::new("a-token")),
         headers: vec![("prefer".to_owned(), "include-unknown-enum-members".to_owned())],
         action: Action::Get,
     }

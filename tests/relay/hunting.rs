@@ -258,6 +258,60 @@ fn a_hash_is_found_by_the_sha_1_that_devices_have_reported() {
 }
 
 #[test]
+fn a_hash_that_one_alert_names_whole_is_still_looked_for_by_its_sha_1_in_others() {
+    let (sha256, sha1) = ("ab".repeat(32), "cd".repeat(20));
+    // The one has no SHA-1, the other nothing else.
+    let whole = file_alert("whole", &json!({"sha256": sha256}));
+    let half = file_alert("half", &json!({"sha1": sha1}));
+    let known = file_alert("known", &json!({"sha256": sha256, "sha1": sha1}));
+    let world = hunting(vec![whole, half, known]).build();
+    let rows = json!({"results": [{"AlertId": "whole", "SHA256": sha256}]});
+    world.wire.next(Kind::Hunting, Step::Answer(200, rows.to_string()));
+    let answer = world.observe(&[("sha256", &sha256)]);
+    let mut found = ids(&answer);
+    found.sort();
+    assert_eq!(
+        (found, errors(&answer)),
+        (["half", "known", "whole"].map(String::from).into(), vec![])
+    );
+    assert_eq!(count(&world.wire.requests(), "hunting"), 2);
+}
+
+#[test]
+fn a_row_in_which_the_relay_finds_nothing_is_told_or_explained_by_its_alert() {
+    let (alerts, ips) = addressed(3);
+    let world = hunting(alerts).build();
+    let ask = |rows: Value, asked: &[&String]| {
+        let body = json!({"results": rows}).to_string();
+        world.wire.next(Kind::Hunting, Step::Answer(200, body));
+        let asked: Vec<_> = asked.iter().map(|ip| ("ip", ip.as_str())).collect();
+        let answer = world.observe(&asked);
+        (ids(&answer), messages(&answer))
+    };
+    let told = |id: &str| {
+        format!(
+            "Microsoft's advanced hunting lists alerts in which the relay did not find the \
+             observable; they are missing from this answer. Check them in the portal: {id}."
+        )
+    };
+    // The alert has it, though its row has not.
+    let odd = json!([{"AlertId": "a000", "RemoteIP": "198.51.100.0:443"}]);
+    assert_eq!(ask(odd, &[&ips[0]]), (vec!["a000".into()], String::new()));
+    // Neither has it.
+    let other = json!([{"AlertId": "a001", "RemoteIP": "odd"}]);
+    assert_eq!(ask(other.clone(), &[&ips[0]]), (vec![], told("a001")));
+    // Beside one that is found.
+    let rows = json!([{"AlertId": "a000", "RemoteIP": ips[0]}, other[0]]);
+    assert_eq!(ask(rows, &[&ips[0]]), (vec!["a000".into()], told("a001")));
+    // Two rows of one alert, of which the second is for another observable.
+    let rows =
+        json!([{"AlertId": "a000", "RemoteIP": ips[0]}, {"AlertId": "a000", "FileName": "x"}]);
+    assert_eq!(ask(rows.clone(), &[&ips[0], &ips[1]]), (vec!["a000".into()], told("a000")));
+    // If there is no other, it is the same one in other words.
+    assert_eq!(ask(rows, &[&ips[0]]), (vec!["a000".into()], String::new()));
+}
+
+#[test]
 fn without_a_licence_for_the_tables_of_devices_they_are_asked_for_once() {
     let (sha256, sha1) = ("ab".repeat(32), "cd".repeat(20));
     let alerts = vec![file_alert("a", &json!({"sha256": sha256, "sha1": sha1}))];

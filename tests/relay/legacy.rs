@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 const IP: (&str, &str) = ("ip", "203.0.113.77");
 /// Said of every answer.
-const UNFILTERED: &str = "warning unknown";
+pub(crate) const UNFILTERED: &str = "warning unknown";
 const RETIRED: &str = "Microsoft has retired the alerts API in use";
 
-fn legacy(alerts: Vec<Value>) -> Setup {
+pub(crate) fn legacy(alerts: Vec<Value>) -> Setup {
     Setup { source: AlertSource::Legacy, ..Setup::with_alerts(alerts) }
 }
 
 /// An alert in the legacy form, with `states` of a kind in it.
-fn legacy_alert(id: &str, kind: &str, states: &Value) -> Value {
+pub(crate) fn legacy_alert(id: &str, kind: &str, states: &Value) -> Value {
     json!({
         "id": id, "title": "Connection to newly registered domain", "severity": "low",
         "description": "A process has connected to a new domain.",
@@ -33,12 +33,12 @@ fn legacy_alert(id: &str, kind: &str, states: &Value) -> Value {
     })
 }
 
-fn connected(id: &str, ip: &str) -> Value {
+pub(crate) fn connected(id: &str, ip: &str) -> Value {
     legacy_alert(id, "networkConnections", &json!([{"destinationAddress": ip}]))
 }
 
 /// The filters that were asked for, decoded.
-fn filters(world: &TestRelay) -> Vec<String> {
+pub(crate) fn filters(world: &TestRelay) -> Vec<String> {
     let lists = world.wire.seen().into_iter().filter(|r| r.url.contains("$filter"));
     let filter = |url: &str| {
         let value = url.split_once("$filter=").unwrap().1.split('&').next().unwrap();
@@ -310,33 +310,6 @@ fn a_status_that_means_the_end_of_it_is_told_once_and_nobody_else_is_asked() {
 }
 
 #[test]
-fn a_provider_that_does_not_answer_is_asked_in_plain_words_and_then_told() {
-    let world = legacy(vec![connected("a", IP.1)]).build();
-    // It did not understand the wide question, and does the original's.
-    world.wire.fault(Kind::List, Fault::Silent("Microsoft/MCAS"));
-    let answer = world.observe(&[IP]);
-    assert_eq!((ids(&answer), errors(&answer)), (vec!["a".into()], vec![UNFILTERED.into()]));
-    let plain = "networkConnections/any(x: x/sourceAddress eq '203.0.113.77' or \
-                 x/destinationAddress eq '203.0.113.77')";
-    assert_eq!(filters(&world)[1], plain);
-    // It does not answer at all.
-    for _ in 0..2 {
-        world.wire.fault(Kind::List, Fault::Silent("Microsoft/MCAS"));
-    }
-    let answer = world.observe(&[IP]);
-    assert_eq!(errors(&answer), ["warning service unavailable", "warning not found", UNFILTERED]);
-    assert!(messages(&answer).contains("no answer from Microsoft/MCAS (HTTP 504)"), "{answer}");
-    // Though others do.
-    let world = legacy(vec![connected("a", IP.1), connected("b", IP.1)]).build();
-    for _ in 0..2 {
-        world.wire.fault(Kind::List, Fault::Silent("Microsoft/MCAS"));
-    }
-    let answer = world.observe(&[IP]);
-    assert_eq!(ids(&answer).len(), 1);
-    assert_eq!(errors(&answer), ["warning service unavailable", "warning not found", UNFILTERED]);
-}
-
-#[test]
 fn a_question_that_is_too_long_for_a_url_goes_in_a_batch() {
     let name = "é'".repeat(2_700);
     let world = legacy(vec![legacy_alert("a", "processes", &json!([{"name": name}]))]).build();
@@ -354,31 +327,6 @@ fn a_question_that_is_too_long_for_a_url_goes_in_a_batch() {
     }
     world.wire.next(Kind::Batch, Step::Answer(200, r#"{"responses":[]}"#.to_owned()));
     assert_eq!(errors(&world.observe(&asked[..1])), ["fatal unknown"]);
-}
-
-#[test]
-fn where_the_wide_question_is_refused_the_originals_is_asked_from_then_on() {
-    let alerts = vec![connected("a", IP.1)];
-    let world = legacy(alerts).build();
-    world.wire.fault(Kind::List, Fault::error(400, "BadRequest", "tolower is not supported."));
-    let answer = world.observe(&[IP]);
-    assert_eq!((ids(&answer), errors(&answer)), (vec!["a".into()], vec![UNFILTERED.into()]));
-    assert!(messages(&answer).contains("only one property of each alert was searched"), "{answer}");
-    assert_eq!(filters(&world).len(), 2);
-    let all = [
-        ("domain", "a.example", "networkConnections/any(x: x/destinationDomain eq 'a.example')"),
-        ("file_name", "A.exe", "fileStates/any(x: x/name eq 'A.exe')"),
-        ("file_path", "C:\\A.exe", "fileStates/any(x: x/path eq 'C:\\A.exe')"),
-        ("hostname", "WS-1", "hostStates/any(x: x/netBiosName eq 'WS-1')"),
-        ("url", "http://a/b'c", "networkConnections/any(x: x/destinationUrl eq 'http://a/b''c')"),
-    ];
-    for (kind, value, filter) in all {
-        world.observe(&[(kind, value)]);
-        assert_eq!(filters(&world), [filter]);
-    }
-    let hash = "AB".repeat(32);
-    world.observe(&[("sha256", &hash)]);
-    assert_eq!(filters(&world), [format!("fileStates/any(x: x/fileHash/hashValue eq '{hash}')")]);
 }
 
 #[test]
@@ -455,120 +403,4 @@ fn a_missing_permission_ends_it_and_is_named() {
     assert!(messages(&answer).contains("SecurityEvents.Read.All"), "{answer}");
     // Each of the eight that were under way tried with another token.
     assert!(world.wire.requests().len() <= 3 * limits::PARALLEL_CALLS);
-}
-
-#[test]
-fn a_sighting_says_what_the_originals_said() {
-    let mut alert = legacy_alert(
-        "F007461A",
-        "networkConnections",
-        &json!([
-            {"sourceAddress": "172.16.32.38", "destinationDomain": "www.febrikam.example"},
-            {"sourceAddress": null, "destinationDomain": "www.febrikam.example"},
-        ]),
-    );
-    alert["hostStates"] = json!([{
-        "fqdn": "dt-aldom.corp.example", "netBiosName": "dt-aldom",
-        "privateIpAddress": "10.8.198.9", "publicIpAddress": "172.16.32.38",
-    }]);
-    alert["fileStates"] = json!([{
-        "name": "a.jpg", "path": "c:\\\\temp\\\\a.jpg",
-        "fileHash": {"hashType": "sha256", "hashValue": "09".repeat(32)},
-    }]);
-    alert["sourceMaterials"] = json!(["https://one.example/1", "https://two.example/2"]);
-    alert["confidence"] = json!(40);
-    let world = legacy(vec![alert]).build();
-    let answer = world.observe(&[("domain", "www.febrikam.example")]);
-    let doc = &answer["data"]["sightings"]["docs"][0];
-    let shown = |pointer: &str| doc.pointer(pointer).cloned().unwrap_or_default();
-    let rows = [
-        ("/title", json!("Connection to newly registered domain")),
-        ("/description", json!("A process has connected to a new domain.")),
-        ("/severity", json!("Low")),
-        ("/confidence", json!("Medium")),
-        ("/count", json!(1)),
-        ("/sensor", json!("endpoint")),
-        ("/source", json!("Microsoft Graph Security")),
-        ("/external_ids", json!(["F007461A"])),
-        ("/external_references/0/source_name", json!("Windows Defender ATP")),
-        ("/external_references/0/url", json!("https://one.example/1")),
-        ("/external_references/1/source_name", json!("Windows Defender ATP")),
-        ("/external_references/1/url", json!("https://two.example/2")),
-        ("/source_uri", json!("https://one.example/1")),
-        ("/observables", json!([{"type": "domain", "value": "www.febrikam.example"}])),
-        ("/observed_time/start_time", json!("2026-10-11T15:31:00.000Z")),
-        ("/targets/0/type", json!("endpoint")),
-        (
-            "/relations/0",
-            json!({
-                "origin": "Windows Defender ATP", "relation": "Connected_To",
-                "source": {"type": "ip", "value": "172.16.32.38"},
-                "related": {"type": "domain", "value": "www.febrikam.example"},
-            }),
-        ),
-    ];
-    for (pointer, expected) in rows {
-        assert_eq!(shown(pointer), expected, "{pointer}");
-    }
-    let values = shown("/targets/0/observables");
-    for value in ["10.8.198.9", "172.16.32.38", "dt-aldom", "dt-aldom.corp.example"] {
-        assert!(values.to_string().contains(&format!("\"{value}\"")), "{values}");
-    }
-    let relations = shown("/relations").to_string();
-    for (relation, kind, value) in [
-        ("File_Name_Of", "file_name", "a.jpg"),
-        ("File_Path_Of", "file_path", "c:\\\\temp\\\\a.jpg"),
-    ] {
-        let source = json!({"type": kind, "value": value});
-        assert!(relations.contains(&source.to_string()), "{relations}");
-        assert!(relations.contains(relation), "{relations}");
-    }
-}
-
-#[test]
-fn sensor_confidence_and_severity_are_the_originals_words() {
-    let said = |change: &dyn Fn(&mut Value)| {
-        let mut alert = connected("a", IP.1);
-        change(&mut alert);
-        let answer = legacy(vec![alert]).build().observe(&[IP]);
-        answer["data"]["sightings"]["docs"][0].clone()
-    };
-    let sensors = [
-        ("Windows Defender ATP", "EDR", "endpoint"),
-        ("Palo Alto Networks", "NGFW", "network.firewall"),
-        ("Palo Alto Networks", "NG Firewall", "network.firewall"),
-        ("Palo Alto Networks", "Traps", "endpoint"),
-        ("ASC", "Detection", "endpoint"),
-    ];
-    for (provider, sub_provider, sensor) in sensors {
-        let vendor = json!({"provider": provider, "subProvider": sub_provider});
-        let doc = said(&|alert| alert["vendorInformation"] = vendor.clone());
-        assert_eq!(doc["sensor"], sensor, "{provider} {sub_provider}");
-    }
-    let confidences = [
-        (json!(0), "Low"),
-        (json!(33), "Low"),
-        (json!(34), "Medium"),
-        (json!(66), "Medium"),
-        (json!(67), "High"),
-        (json!(100), "High"),
-        (json!(101), "Unknown"),
-        // The original said "None", which is as much as nobody being sure.
-        (Value::Null, "Unknown"),
-        (json!("much"), "Unknown"),
-    ];
-    for (confidence, expected) in confidences {
-        let doc = said(&|alert| alert["confidence"] = confidence.clone());
-        assert_eq!(doc["confidence"], expected, "{confidence}");
-    }
-    let doc = said(&|alert| alert["feedback"] = json!("truePositive"));
-    assert_eq!(doc["confidence"], "High");
-    for (word, severity) in [
-        ("unknown", "Unknown"),
-        ("informational", "Info"),
-        ("medium", "Medium"),
-        ("new", "Unknown"),
-    ] {
-        assert_eq!(said(&|alert| alert["severity"] = json!(word))["severity"], severity);
-    }
 }

@@ -120,7 +120,7 @@ fn a_token_is_renewed_as_long_before_its_end_as_is_said() {
 
 #[test]
 fn a_wait_that_is_asked_for_is_sat_out_up_to_a_bound_and_told_beyond() {
-    let longest = limits::RATE_LIMIT_WAIT_MAX.as_secs();
+    let longest = limits::HOLD_WAIT_MAX.as_secs();
     for (seconds, is_told) in [(longest, false), (longest + 1, true)] {
         let world = TestRelay::new();
         let header = Some(("retry-after", seconds.to_string()));
@@ -327,6 +327,8 @@ const TESTED: &[(&str, &[&str])] = &[
     ("answers_that_nobody_takes_make_room_for_others", &["UNSENT"]),
     ("an_answer_from_behind_has_a_bound_and_is_no_longer_than_it_promises", &["RESPONSE_BYTES"]),
     ("a_full_crowd_makes_room_by_its_rules_or_refuses", &["EVICTION_WAIT"]),
+    ("clients_read_their_answer_whether_or_not_they_have_sent_all", &["REJECTIONS"]),
+    ("a_thread_that_cannot_be_started_is_tried_so_often", &["THREAD_ATTEMPTS"]),
     ("the_same_trouble_is_told_once_in_a_while", &["REPEATED_LOG_INTERVAL"]),
     ("clients_leave_threads_for_the_relay", &["CLIENTS_LEAST"]),
     ("a_pulse_is_lost_when_it_has_not_been_felt_for_long", &["ACCEPT_PROBE_TIMEOUT"]),
@@ -413,10 +415,18 @@ const TESTED: &[(&str, &[&str])] = &[
     ("a_question_that_is_too_long_for_a_url_goes_in_a_batch", &["URL"]),
     ("a_call_is_made_so_often_while_microsoft_is_busy_and_no_more", &["ATTEMPTS"]),
     ("a_back_off_is_anything_up_to_its_bound_and_doubles", &["BACKOFF_MAX"]),
-    ("a_wait_that_is_asked_for_is_sat_out_up_to_a_bound_and_told_beyond", &["RATE_LIMIT_WAIT_MAX"]),
+    ("a_wait_that_is_asked_for_is_sat_out_up_to_a_bound_and_told_beyond", &["HOLD_WAIT_MAX"]),
     ("what_microsoft_says_holds_for_everybody_and_then_ends", &["RETRY_AFTER_MAX"]),
     ("a_refusal_of_the_credentials_is_remembered_for_a_moment", &["CREDENTIAL_FAILURE_TTL"]),
     ("d_15_no_call_is_without_a_time_limit", &["CALL_TIMEOUT"]),
+    (
+        "where_the_wide_question_is_refused_several_times_the_originals_is_asked_for_an_hour",
+        &["DOWNGRADE", "LEGACY_REFUSALS"],
+    ),
+    (
+        "of_more_clients_than_may_wait_the_others_are_told_that_the_relay_is_busy",
+        &["WAITING_REQUESTS"],
+    ),
     (
         "a_call_that_was_lost_is_made_again_when_the_process_was_certainly_stopped",
         &["SUSPEND_THRESHOLD"],
@@ -432,6 +442,8 @@ const TESTED: &[(&str, &[&str])] = &[
 /// The bounds at whose edge there is nothing to see, and why.
 const UNTESTED: &[(&str, &str)] = &[
     ("ACCEPT_PAUSE", "A pause: nobody is refused at its end."),
+    ("THREAD_PAUSE", "Likewise."),
+    ("THREADS_GONE", "A patience: the kernel is quicker."),
     ("ACCEPT_POLL", "How often somebody looks: nothing changes at its edge."),
     ("ACCEPT_PROBE_INTERVAL", "Likewise."),
     ("WATCHDOG_RETRY", "Likewise."),

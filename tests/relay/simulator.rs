@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
-use graph_relay::base::credentials::Secret;
+use graph_relay::base::credentials::{AccessToken, Secret};
 use graph_relay::base::http::{Action, Request, Response, Transport};
 use graph_relay::graph::client::ureq::{TransportSettings, UreqTransport};
 use graph_relay::simulator::loopback;
@@ -46,7 +46,7 @@ fn get(url: &str, token: &str, prefer: bool) -> Request {
     let prefer = prefer.then(|| ("prefer".to_owned(), "include-unknown-enum-members".to_owned()));
     Request {
         url: url.to_owned(),
-        bearer: Some(Secret::new(token)),
+        bearer: Some(AccessToken::new(token)),
         headers: prefer.into_iter().collect(),
         action: Action::Get,
     }

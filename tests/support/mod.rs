@@ -9,14 +9,14 @@ pub(crate) mod program;
 pub(crate) mod runtime;
 pub(crate) mod service;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use graph_relay::base::credentials::{Credentials, Secret, TenantId};
+use graph_relay::base::credentials::{ClientSecret, Credentials, Secret, TenantId};
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{self, Action, Response, Transport};
 use graph_relay::base::log::Logger;
@@ -132,6 +132,8 @@ pub(crate) struct FaultyTransport {
     seen: Mutex<Vec<http::Request>>,
     holding: AtomicUsize,
     script: Mutex<Vec<(Kind, Step)>>,
+    /// Whether every answer begins with a byte order mark.
+    marks: AtomicBool,
     serve: Mutex<Option<Arc<Serve>>>,
 }
 
@@ -146,8 +148,14 @@ impl FaultyTransport {
             seen: Mutex::default(),
             holding: AtomicUsize::new(0),
             script: Mutex::default(),
+            marks: AtomicBool::new(false),
             serve: Mutex::default(),
         }
+    }
+
+    /// From now on every answer begins with a byte order mark.
+    pub(crate) fn mark_answers(&self) {
+        self.marks.store(true, Ordering::SeqCst);
     }
 
     /// From now on, `serve` answers the requests for alerts.
@@ -271,10 +279,14 @@ impl Transport for FaultyTransport {
             Step::Forward => {}
         }
         let serve = self.serve.lock().unwrap().clone().filter(|_| kind == Kind::List);
-        serve.map_or_else(
-            || self.simulator.send(request, timeout),
-            |serve| serve(request, &self.simulator),
-        )
+        if let Some(serve) = serve {
+            return serve(request, &self.simulator);
+        }
+        let mut response = self.simulator.send(request, timeout)?;
+        if self.marks.load(Ordering::SeqCst) {
+            response.body.splice(..0, "\u{feff}".bytes());
+        }
+        Ok(response)
     }
 }
 
@@ -434,7 +446,7 @@ pub(crate) fn credentials() -> Credentials {
 pub(crate) fn credentials_of(tenant: &str) -> Credentials {
     let tenant = TenantId::parse(tenant).unwrap();
     let application = "0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40";
-    Credentials::new(tenant, application, Secret::new(CLIENT_SECRET))
+    Credentials::new(tenant, application, ClientSecret::new(CLIENT_SECRET))
 }
 
 pub(crate) fn key() -> SigningKey {

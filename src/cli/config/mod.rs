@@ -24,6 +24,7 @@ use crate::sources::alerts_v2::SyncSettings;
 
 pub use names::NearMiss;
 use table::Values;
+pub(crate) use table::application_id;
 pub use table::{CREDENTIALS, DEMO_KEY, MODULE, VARIABLES, Variable};
 
 /// The environment of a process or a test.
@@ -91,7 +92,7 @@ impl Environment {
             (Some(value), None) => Ok(Some(Secret::new(value))),
             (None, Some(path)) => {
                 let text = read(path).map_err(|problem| format!("{file}: {problem}"))?;
-                let text = text.trim();
+                let text = secret_of(&text);
                 if text.is_empty() {
                     return Err(format!("{file}: {path} is empty"));
                 }
@@ -327,6 +328,12 @@ pub fn read(path: &str) -> Result<String, String> {
         };
         format!("{path} cannot be read: {error}{remedy}")
     })
+}
+
+/// Returns the secret in a file's text, without the byte order mark and the line end that editors
+/// add.
+pub fn secret_of(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim()
 }
 
 /// Returns the help text of a table, one variable per paragraph.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::base::cloud::{BaseUrl, Cloud};
-use crate::base::credentials::{Secret, TenantId};
+use crate::base::credentials::{self, ClientSecret, Secret, TenantId};
 use crate::base::limits;
 use crate::base::log::Level;
 use crate::base::time::{parse_duration, render_duration};
@@ -63,7 +63,7 @@ pub(super) struct Values {
     pub roots: Option<Vec<u8>>,
     pub tenant: Option<TenantId>,
     pub application: Option<String>,
-    pub client_secret: Option<Secret>,
+    pub client_secret: Option<ClientSecret>,
 }
 
 impl Default for Values {
@@ -162,7 +162,8 @@ pub const VARIABLES: [Variable; 23] = [
     variable(
         "CTR_ENTITIES_LIMIT",
         "100",
-        "Sightings per observable, at most 1000; a token's claim of that name takes precedence.",
+        "Sightings per observable, at most 1000, and 10000 in one answer; a token's claim of that \
+         name takes precedence.",
         |v, text| set(&mut v.entities_limit, number(text, limits::ENTITIES_MAX)),
     ),
     variable(
@@ -216,9 +217,12 @@ pub const VARIABLES: [Variable; 23] = [
         "Deadline per request; then whatever has been found is returned.",
         |v, text| set(&mut v.request_timeout, span(text, HOUR)),
     ),
-    variable("RELAY_WORKERS", "16", "Worker threads: requests processed at once.", |v, text| {
-        set(&mut v.workers, number(text, limits::WORKERS_MAX))
-    }),
+    variable(
+        "RELAY_WORKERS",
+        "16",
+        "Requests processed at once. Those that wait for Microsoft do not count, unless it is 1.",
+        |v, text| set(&mut v.workers, number(text, limits::WORKERS_MAX)),
+    ),
     variable(
         "RELAY_DRAIN_TIMEOUT",
         "30s",
@@ -266,13 +270,13 @@ pub const CREDENTIALS: [Variable; 3] = [
         },
     ),
     variable("AZURE_CLIENT_ID", "none", "The application (client) ID from Entra.", |v, text| {
-        set(&mut v.application, Ok(Some(text.to_owned())))
+        set(&mut v.application, application_id(text).map(Some))
     }),
     secret(
         "AZURE_CLIENT_SECRET",
         "none",
         "The application's client secret: the value, not the ID.",
-        |v, text| set(&mut v.client_secret, Ok(Some(Secret::new(text)))),
+        |v, text| set(&mut v.client_secret, Ok(Some(ClientSecret::new(text)))),
     ),
 ];
 
@@ -363,6 +367,11 @@ fn keys(text: &str) -> Result<Vec<SigningKey>, String> {
         SigningKey::new(Secret::new(key)).ok_or_else(rule)
     };
     text.split_ascii_whitespace().map(key).collect()
+}
+
+/// Parses an application ID: Entra knows an application by nothing else.
+pub(crate) fn application_id(text: &str) -> Result<String, String> {
+    if credentials::is_guid(text) { Ok(text.to_owned()) } else { Err("must be a GUID".to_owned()) }
 }
 
 fn cloud(text: &str) -> Result<Cloud, String> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::error::XdrError;
 use super::instance::Instance;
 use crate::base::cloud::BaseUrl;
-use crate::base::credentials::Secret;
+use crate::base::credentials::{AccessToken, Secret};
 use crate::base::http::{Action, Request, Response, percent_encode};
 
 /// The region of an XDR organisation.
@@ -70,7 +70,7 @@ pub enum Call<'a> {
 
 impl Call<'_> {
     /// Returns the HTTP request.
-    pub fn request(&self, base: &BaseUrl, token: Secret) -> Request {
+    pub fn request(&self, base: &BaseUrl, token: AccessToken) -> Request {
         let instance = |id: &str| format!("{INSTANCES}/{}", percent_encode(id));
         let json = |body: &Value| Secret::new(body.to_string());
         let (path, action) = match self {
@@ -114,7 +114,7 @@ pub fn token_request(base: &BaseUrl, client: &Client) -> Request {
 ///
 /// # Errors
 /// When there is none.
-pub fn token_of(response: &Response) -> Result<Secret, XdrError> {
+pub fn token_of(response: &Response) -> Result<AccessToken, XdrError> {
     #[derive(Deserialize)]
     struct Wire {
         access_token: Box<str>,
@@ -124,7 +124,7 @@ pub fn token_of(response: &Response) -> Result<Secret, XdrError> {
     if wire.access_token.is_empty() || !wire.access_token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(XdrError::Unexpected("access token"));
     }
-    Ok(Secret::new(wire.access_token))
+    Ok(AccessToken::new(wire.access_token))
 }
 
 /// Returns the modules in a response. A malformed one is an error: skipped, it might be created a
@@ -186,13 +186,13 @@ mod tests {
             (Call::Remove("1"), "DELETE /iroh/iroh-int/module-instance/1", "Delete"),
         ];
         for (call, line, action) in rows {
-            let request = call.request(&base, Secret::new("t"));
+            let request = call.request(&base, AccessToken::new("t"));
             let path = line.split(' ').nth(1).unwrap();
             assert_eq!(request.url, format!("https://visibility.eu.amp.cisco.com{path}"));
             assert_eq!(call.to_string(), line);
             assert_eq!(format!("{:?}", request.action), action);
         }
-        let odd = Call::Remove("../x?y").request(&base, Secret::new("t"));
+        let odd = Call::Remove("../x?y").request(&base, AccessToken::new("t"));
         assert!(odd.url.ends_with("/module-instance/..%2Fx%3Fy"), "{}", odd.url);
     }
 
@@ -209,7 +209,7 @@ mod tests {
         let answer = |body: &str| {
             token_of(&Response { status: 200, body: body.into(), ..Response::default() })
         };
-        assert_eq!(answer(r#"{"access_token":"t","expires_in":600}"#), Ok(Secret::new("t")));
+        assert_eq!(answer(r#"{"access_token":"t","expires_in":600}"#), Ok(AccessToken::new("t")));
         for body in ["", "{}", r#"{"access_token":""}"#, r#"{"access_token":"a\nb"}"#] {
             assert_eq!(answer(body), Err(XdrError::Unexpected("access token")), "{body}");
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::cloud::BaseUrl;
-use crate::base::credentials::Secret;
+use crate::base::credentials::{AccessToken, Secret};
 use crate::base::http::{Request, Response, Transport};
 use crate::base::limits;
 use crate::cli::module::api::{self, Call, Client, ModuleType};
@@ -16,7 +16,7 @@ pub struct XdrClient {
     base: BaseUrl,
     client: Client,
     transport: Arc<dyn Transport>,
-    token: Option<Secret>,
+    token: Option<AccessToken>,
     /// Secrets to withhold from messages.
     secrets: Vec<Secret>,
 }
@@ -83,7 +83,7 @@ impl XdrClient {
     }
 
     fn send(&self, request: &Request) -> Result<Response, XdrError> {
-        let response = self.transport.send(request, limits::CALL_TIMEOUT)?;
+        let response = self.transport.exchange(request, limits::CALL_TIMEOUT)?;
         match response.status {
             200..=299 => Ok(response),
             _ => Err(XdrError::from_response(&response, &self.secrets)),

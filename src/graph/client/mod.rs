@@ -19,7 +19,7 @@ use crate::base::metrics::Metrics;
 use crate::base::single_flight::lock;
 use crate::base::time::{Clock, Deadline, Now, Skew, Timestamp};
 use crate::graph::client::rate_limit::{RateLimited, RateLimiter, jittered_backoff};
-use crate::graph::hunting;
+use crate::graph::{hunting, token_endpoint};
 
 /// The client for calls to Microsoft, shared by all tenants.
 pub(crate) struct GraphClient {
@@ -73,7 +73,7 @@ impl GraphClient {
             (*lock(&self.server_clock)).map(|(theirs, ours)| (theirs, ours.wall))?;
         let behind = theirs.since(ours);
         let ahead = ours.since(theirs.plus(Duration::from_secs(1)));
-        Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Handler(behind) })
+        Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Behind(behind) })
     }
 
     /// Returns Microsoft's time, if a response has shown it. It lags behind if the process was
@@ -106,31 +106,35 @@ impl GraphClient {
     ) -> Result<Response, Error> {
         let mut attempt = 0;
         loop {
-            self.wait_for_turn(pace, deadline)?;
+            self.reserve(pace, 1, deadline)?;
             if attempt > 0 {
                 self.metrics.retries.add(&[kind(request), "busy"], 1);
             }
             let response = self.send_once(request, deadline)?;
-            if !is_busy(response.status) {
+            let most = attempts(request, &response);
+            if most == 1 {
                 return Ok(response);
             }
             if response.status == 429 {
                 self.metrics.rate_limited.add(&["microsoft"], 1);
             }
             let now = self.now();
+            let backoff = jittered_backoff(attempt, now);
+            attempt += 1;
             let asked = pace.pause_after(&response, now.wall);
+            // After `Retry-After: 0` too, four attempts are not four calls in one instant.
+            let asked = asked.map(|span| if span.is_zero() { backoff } else { span });
             if let Some(span) = asked {
-                // Applies to all callers; this one waits in the next `wait_for_turn`.
+                // Applies to all callers; this one waits in the next `reserve`.
                 pace.pause(now, span, response.status);
             }
-            attempt += 1;
-            let wait = asked.unwrap_or_else(|| jittered_backoff(attempt - 1, now));
+            let wait = asked.unwrap_or(backoff);
             let event = Record::new(Level::Info, "upstream_retry").with("status", response.status);
             self.log(&event.with("delay_ms", wait.as_millis()).with("attempt", attempt));
             match asked {
-                // The next `wait_for_turn` fails if the pause is too long.
-                Some(_) if attempt < limits::ATTEMPTS => {}
-                None if attempt < limits::ATTEMPTS && wait <= self.patience(deadline) => {
+                // The next `reserve` fails if the pause is too long.
+                Some(_) if attempt < most => {}
+                None if attempt < most && self.remaining(deadline).is_some_and(|l| wait <= l) => {
                     self.clock.wait(wait);
                 }
                 _ => return Ok(response),
@@ -138,11 +142,7 @@ impl GraphClient {
         }
     }
 
-    fn wait_for_turn(&self, pace: &RateLimiter, deadline: Deadline) -> Result<(), Error> {
-        self.reserve(pace, 1, deadline)
-    }
-
-    /// Reserves `turns` calls at once, for the parts of one batch, and waits until they are
+    /// Reserves `turns` calls at once, one or the parts of a batch, and waits until they are
     /// allowed.
     ///
     /// # Errors
@@ -154,7 +154,8 @@ impl GraphClient {
         deadline: Deadline,
     ) -> Result<(), Error> {
         let early = |RateLimited { until, status }| Error::Throttled { until, status };
-        let wait = pace.reserve(turns, self.now(), self.patience(deadline));
+        let now = self.now();
+        let wait = pace.reserve(turns, now, deadline.remaining(now).unwrap_or_default());
         if wait != Ok(Duration::ZERO) {
             self.metrics.rate_limited.add(&["relay"], 1);
         }
@@ -165,27 +166,24 @@ impl GraphClient {
         Ok(())
     }
 
-    /// Returns how long a call may wait that has to finish by `deadline`.
-    fn patience(&self, deadline: Deadline) -> Duration {
-        self.remaining(deadline).unwrap_or_default().min(limits::RATE_LIMIT_WAIT_MAX)
-    }
-
     /// Sends the request once, or twice if the connection breaks.
     fn send_once(&self, request: &Request, deadline: Deadline) -> Result<Response, Error> {
         let begun = self.now();
         let timeout = deadline.remaining(begun).map(|left| left.min(limits::CALL_TIMEOUT));
         let timeout = timeout.ok_or(Error::Deadline { waiting_for: "calling Microsoft" })?;
-        let mut result = self.transport.send(request, timeout);
+        let mut result = self.transport.exchange(request, timeout);
         self.trace(request, &result, begun);
-        // The server may have closed an idle connection just as it was reused. Reads are safe to
-        // repeat.
-        if let (Err(TransportError::Broken { .. }), Action::Get | Action::PostReadOnly(_)) =
-            (&result, &request.action)
+        // The server may have closed an idle connection just as it was reused. Reads and token
+        // requests are safe to repeat.
+        if let (
+            Err(TransportError::Broken { .. }),
+            Action::Get | Action::PostReadOnly(_) | Action::PostForm(_),
+        ) = (&result, &request.action)
             && let Some(left) = self.remaining(deadline)
         {
             self.metrics.retries.add(&[kind(request), "broken"], 1);
             let begun = self.now();
-            result = self.transport.send(request, left.min(timeout));
+            result = self.transport.exchange(request, left.min(timeout));
             self.trace(request, &result, begun);
         }
         Ok(result?)
@@ -246,6 +244,18 @@ fn outcome(result: &Result<Response, TransportError>) -> &'static str {
         Err(TransportError::Tls { .. }) => "tls",
         Err(TransportError::Timeout { .. }) => "timeout",
         Err(TransportError::TooLarge { .. } | TransportError::Broken { .. }) => "broken",
+    }
+}
+
+/// Returns how many attempts at `request` are made if each gets such a response.
+fn attempts(request: &Request, response: &Response) -> u32 {
+    let kind = kind(request);
+    let transient = kind == "token" && token_endpoint::is_transient(response);
+    match response.status {
+        // A query that did not finish is not made quicker by patience.
+        500 | 504 if kind == "hunting" && hunting::is_unfinished(response) => 2,
+        status if is_busy(status) || transient => limits::ATTEMPTS,
+        _ => 1,
     }
 }
 

@@ -21,11 +21,25 @@ pub(crate) struct RateLimiter {
 
 #[derive(Debug)]
 struct State {
-    /// When the full burst is available again, on the monotonic clock (the theoretical arrival time
-    /// of the generic cell rate algorithm).
-    tat: Duration,
-    /// Until when all calls are paused, and the status that caused it.
-    held: Option<(Duration, u16)>,
+    /// How long the full burst takes to be available again (the generic cell rate algorithm), and
+    /// when that was so.
+    debt: Duration,
+    at: Option<Now>,
+    held: Option<Hold>,
+}
+
+/// A pause of all calls, because Microsoft responded with `status`.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    since: Now,
+    span: Duration,
+    status: u16,
+}
+
+impl Hold {
+    fn left(&self, now: Now) -> Duration {
+        self.span.saturating_sub(now.since(self.since))
+    }
 }
 
 /// The reason why a call cannot be made in time.
@@ -33,13 +47,13 @@ struct State {
 pub(crate) struct RateLimited {
     /// When it will be allowed.
     pub(crate) until: Timestamp,
-    /// 429 for a rate limit, else the status that Microsoft responded with.
-    pub(crate) status: u16,
+    /// The status with which Microsoft paused calls; `None` for the relay's own rate limit.
+    pub(crate) status: Option<u16>,
 }
 
 impl RateLimiter {
     pub(crate) const fn new(rate: Rate) -> Self {
-        let state = State { tat: Duration::ZERO, held: None };
+        let state = State { debt: Duration::ZERO, at: None, held: None };
         Self { rate, pause: None, state: Mutex::new(state) }
     }
 
@@ -68,29 +82,29 @@ impl RateLimiter {
         patience: Duration,
     ) -> Result<Duration, RateLimited> {
         let mut state = lock(&self.state);
-        let whole = self.rate.interval * self.rate.burst;
-        let tat = state.tat.max(now.monotonic) + self.rate.interval * turns;
-        let turn = tat.saturating_sub(whole);
-        let held = state.held.filter(|(until, _)| *until > now.monotonic);
-        state.held = held;
-        let (turn, status) = match held {
-            Some((until, status)) if until > turn => (until, status),
-            _ => (turn, 429),
+        let paid = state.at.map_or(Duration::ZERO, |at| now.since(at));
+        let debt = state.debt.saturating_sub(paid) + self.rate.interval * turns;
+        let turn = debt.saturating_sub(self.rate.interval * self.rate.burst);
+        state.held = state.held.filter(|hold| !hold.left(now).is_zero());
+        let hold = state.held.map(|hold| (hold.left(now), hold.status));
+        let (wait, status, most) = match hold.filter(|(left, _)| *left > turn) {
+            Some((left, status)) => (left, Some(status), patience.min(limits::HOLD_WAIT_MAX)),
+            None => (turn, None, patience),
         };
-        let wait = turn.saturating_sub(now.monotonic);
-        if wait > patience {
+        if wait > most {
             return Err(RateLimited { until: now.wall.plus(wait), status });
         }
-        state.tat = tat;
+        state.debt = debt;
+        state.at = Some(now);
         Ok(wait)
     }
 
     /// Pauses all calls for `span`, because Microsoft responded with `status`.
     pub(crate) fn pause(&self, now: Now, span: Duration, status: u16) {
-        let until = now.monotonic.saturating_add(span.min(limits::RETRY_AFTER_MAX));
+        let hold = Hold { since: now, span: span.min(limits::RETRY_AFTER_MAX), status };
         let mut state = lock(&self.state);
-        if state.held.is_none_or(|(held, _)| held < until) {
-            state.held = Some((until, status));
+        if state.held.is_none_or(|held| held.left(now) < hold.span) {
+            state.held = Some(hold);
         }
     }
 }
@@ -125,7 +139,7 @@ mod tests {
             (0..5).map(|_| pace.reserve(1, at(500), LONG).unwrap().as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 1_000, 2_000]);
         // A call that is not made does not count.
-        let early = RateLimited { until: at(3_500).wall, status: 429 };
+        let early = RateLimited { until: at(3_500).wall, status: None };
         assert_eq!(pace.reserve(1, at(500), Duration::from_millis(2_999)), Err(early));
         assert_eq!(pace.reserve(1, at(500), Duration::from_secs(3)), Ok(Duration::from_secs(3)));
         // After a pause, the whole burst is available again.
@@ -170,14 +184,19 @@ mod tests {
         let pace = RateLimiter::new(RATE);
         pace.pause(at(0), Duration::from_secs(10), 503);
         pace.pause(at(0), Duration::from_secs(5), 429);
-        let early = RateLimited { until: at(10_000).wall, status: 503 };
+        let early = RateLimited { until: at(10_000).wall, status: Some(503) };
         assert_eq!(pace.reserve(1, at(1_000), Duration::from_secs(8)), Err(early));
         assert_eq!(pace.reserve(1, at(1_000), LONG), Ok(Duration::from_secs(9)));
-        assert_eq!(pace.reserve(1, at(10_000), Duration::ZERO), Ok(Duration::ZERO));
+        // Nobody waits for longer than a client has patience.
+        pace.pause(at(1_000), Duration::from_secs(16), 503);
+        let early = RateLimited { until: at(17_000).wall, status: Some(503) };
+        assert_eq!(pace.reserve(1, at(1_000), LONG), Err(early));
+        assert_eq!(pace.reserve(1, at(17_000), Duration::ZERO), Ok(Duration::ZERO));
         // A huge `Retry-After` is capped.
-        pace.pause(at(10_000), Duration::MAX, 429);
-        let held = pace.reserve(1, at(10_000), Duration::MAX).unwrap();
-        assert_eq!(held, limits::RETRY_AFTER_MAX);
+        pace.pause(at(17_000), Duration::MAX, 429);
+        let until = at(17_000).wall.plus(limits::RETRY_AFTER_MAX);
+        let early = RateLimited { until, status: Some(429) };
+        assert_eq!(pace.reserve(1, at(17_000), Duration::MAX), Err(early));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::sync::mpsc::sync_channel;
-use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -20,7 +19,7 @@ use ureq::{Agent, Proxy};
 use crate::base::credentials::Secret;
 use crate::base::error::{TransportError, sanitized};
 use crate::base::http::{Action, Request, Response, Transport};
-use crate::base::{limits, uuid};
+use crate::base::{limits, thread, uuid};
 
 /// The part of [`TransportSettings`] that is invalid, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,13 +145,7 @@ impl resolver::Resolver for Resolver {
             // Nobody receives it after the time-out.
             let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, untimed));
         };
-        thread::Builder::new().name("resolver".to_owned()).spawn(resolve).map_err(|error| {
-            let problem = format!(
-                "cannot start a thread to resolve a name: {error}; raise TasksMax=, ulimit -u or \
-                 ulimit -v"
-            );
-            io::Error::new(error.kind(), problem)
-        })?;
+        thread::spawn("resolver", None, resolve)?;
         let resolved = receiver.recv_timeout(*timeout.after);
         resolved.unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
     }

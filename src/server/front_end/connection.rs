@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,10 @@ impl<'a> Connection<'a> {
             }
         };
         match end {
+            // Evicted between two requests, like a client that has been idle for too long.
+            _ if self.seat.is_evicted() && self.served && self.buffer.is_empty() => {}
+            // The newcomer waits for this entry in the table, so nobody lingers here.
+            _ if self.seat.is_evicted() => self.shared.reject(Arc::clone(&self.seat.stream)),
             Outcome::Disconnected => {}
             Outcome::Finished => self.lingering_close(),
             Outcome::Rejected(refusal) => {
@@ -73,7 +78,9 @@ impl<'a> Connection<'a> {
         let share = self.body(&head)?;
         let rest = self.buffer.split_off(head.length);
         let body = std::mem::replace(&mut self.buffer, rest);
-        self.seat.enter(Stage::Processing);
+        if !self.seat.enter(Stage::Processing) {
+            return Err(RequestError::Busy.into());
+        }
         let answer = self.shared.ask(&head, &body)?;
         drop((body, share));
         let (answer_head, body) = answer.split()?;

@@ -124,11 +124,13 @@ impl Slots {
 
     fn dismiss(&mut self, number: u64) {
         if let Some(taken) = self.taken.get_mut(&number) {
+            let is_writing = taken.stage == Stage::Writing;
+            let how = if is_writing { Shutdown::Both } else { Shutdown::Read };
             taken.stage = Stage::Closing;
             self.evicted += 1;
             self.unsent -= std::mem::take(&mut taken.unsent);
-            // This wakes its thread, which then leaves.
-            let _ = taken.stream.shutdown(Shutdown::Both);
+            // This wakes its thread, which then leaves. Only whoever reads a request can be told.
+            let _ = taken.stream.shutdown(how);
         }
     }
 }
@@ -146,9 +148,14 @@ fn rank(stage: Stage, served: bool, at_it: Duration) -> Option<(u8, Duration)> {
 }
 
 impl ConnectionGuard {
-    /// Enters `stage`.
-    pub(super) fn enter(&self, stage: Stage) {
-        self.change(|taken| taken.stage = stage);
+    /// Enters `stage`; returns false if the client has been evicted.
+    pub(super) fn enter(&self, stage: Stage) -> bool {
+        self.change(|taken| taken.stage = stage)
+    }
+
+    /// Returns whether the client has been evicted.
+    pub(super) fn is_evicted(&self) -> bool {
+        !self.change(|_| {})
     }
 
     /// Records that the client has been served.
@@ -181,13 +188,13 @@ impl ConnectionGuard {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Slot)) {
+    fn change(&self, change: impl FnOnce(&mut Slot)) -> bool {
         let mut seats = self.crowd.lock();
         let taken = seats.taken.get_mut(&self.number);
-        if let Some(taken) = taken.filter(|taken| taken.stage != Stage::Closing) {
-            change(taken);
-            taken.since = Instant::now();
-        }
+        let Some(taken) = taken.filter(|taken| taken.stage != Stage::Closing) else { return false };
+        change(taken);
+        taken.since = Instant::now();
+        true
     }
 }
 

@@ -11,25 +11,26 @@ pub mod request_head;
 mod connection;
 mod connection_table;
 mod private_dir;
+mod rejections;
 
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::limits;
 use crate::base::log::{Level, Logger, Record};
 use crate::base::semaphore::Semaphore;
-use crate::server::front_end::request_head::RequestError;
+use crate::base::thread;
 use connection::Connection;
 use connection_table::{ConnectionGuard, ConnectionTable};
 use private_dir::PrivateDirectory;
 pub use private_dir::remove;
+use rejections::Rejections;
 
 /// The limits of the front end.
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +107,14 @@ struct Shared {
     closing: Arc<Closing>,
     requests: Semaphore,
     bodies: AtomicUsize,
+    rejections: Rejections,
 }
 
 impl Shared {
+    fn reject(&self, stream: Arc<TcpStream>) {
+        self.rejections.add(stream, self.bounds.linger);
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.is_asked()
     }
@@ -179,6 +185,7 @@ impl FrontEnd {
             closing: Arc::clone(&self.closing),
             requests: Semaphore::new(self.bounds.in_flight),
             bodies: AtomicUsize::new(0),
+            rejections: Rejections::default(),
         });
         let crowd = Arc::new(ConnectionTable::new(self.bounds.connections));
         let admitted = admit(&self.listener, self.is_shared, &crowd, &shared);
@@ -238,6 +245,7 @@ fn admit(
             },
         }
         troubles.count(crowd, shared);
+        shared.rejections.discard();
     }
     if is_shared {
         return Ok(());
@@ -263,25 +271,17 @@ fn accept(
     let _ = stream.set_nodelay(true);
     let seat = match crowd.admit(stream) {
         Ok(seat) => seat,
-        Err(stream) => return reject(&stream),
+        Err(stream) => return shared.reject(Arc::new(stream)),
     };
     let shared_with = Arc::clone(shared);
     let stream = Arc::clone(&seat.stream);
-    let thread = thread::Builder::new().name("client".to_owned()).stack_size(limits::CLIENT_STACK);
-    let spawned = thread.spawn(move || {
+    let spawned = thread::spawn("client", Some(limits::CLIENT_STACK), move || {
         let seat: ConnectionGuard = seat;
         Connection::new(&seat, &shared_with).serve();
     });
     if let Err(error) = spawned {
-        reject(&stream);
+        shared.reject(stream);
         troubles.log(shared, "thread_spawn_failed", &error);
-    }
-}
-
-/// Rejects a client because the table is full, if that is possible without waiting.
-fn reject(mut stream: &TcpStream) {
-    if stream.set_nonblocking(true).is_ok() {
-        let _ = stream.write(&RequestError::Busy.to_bytes());
     }
 }
 
@@ -299,7 +299,7 @@ impl ThrottledLog {
             self.told = Some(Instant::now());
             shared.logger.log(&Record::new(Level::Error, what).with("error", error));
         }
-        thread::sleep(limits::ACCEPT_PAUSE);
+        std::thread::sleep(limits::ACCEPT_PAUSE);
     }
 
     fn count(&mut self, crowd: &ConnectionTable, shared: &Shared) {
@@ -355,7 +355,7 @@ mod tests {
         let rows = [
             (None, Some(limits::CONNECTIONS)),
             (Some(reserved + limits::CONNECTIONS + 1), Some(limits::CONNECTIONS)),
-            (Some(1_024), Some(384)),
+            (Some(1_024), Some(352)),
             (Some(reserved + limits::CONNECTIONS_LEAST), Some(limits::CONNECTIONS_LEAST)),
             (Some(reserved + limits::CONNECTIONS_LEAST - 1), None),
             (Some(0), None),

@@ -163,6 +163,8 @@ impl HttpServer {
             jobs: Mutex::new(jobs),
             // It only counts: the queue is the bound.
             in_flight: Semaphore::new(usize::MAX),
+            workers: settings.workers,
+            threads: AtomicUsize::new(settings.workers),
             accepted: AtomicUsize::new(0),
             series: format!("{prefix}{:x}-", clock.now().wall.unix_seconds()),
             connections: self.connections,
@@ -183,6 +185,10 @@ impl HttpServer {
                 );
                 io::Error::new(error.kind(), problem)
             })?;
+        }
+        if let Handler::Relay(api) = &pool.behind {
+            let pool = Arc::downgrade(&pool);
+            api.relay().on_wait(move || pool.upgrade().iter().for_each(Pool::start_spare));
         }
         let mut pulse = AcceptProbe::start(self.stopper(), pool.logger.clone())?;
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
@@ -273,6 +279,10 @@ struct Pool {
     jobs: Mutex<Receiver<Job>>,
     /// Requests queued or in progress.
     in_flight: Semaphore,
+    /// Workers that do not wait for Microsoft, at least.
+    workers: usize,
+    /// All workers.
+    threads: AtomicUsize,
     /// Requests so far.
     accepted: AtomicUsize,
     /// The prefix of generated request IDs; a number follows.
@@ -463,8 +473,38 @@ impl Pool {
         Job { request, is_read: false, id, received: self.clock.now(), _permit: permit }
     }
 
+    /// Returns how many workers there should be: a request that waits for Microsoft keeps no other
+    /// from being answered. A single worker is meant literally, as one request at a time.
+    fn wanted(&self) -> usize {
+        match &self.behind {
+            Handler::Relay(api) if self.workers > 1 => self.workers + api.relay().waiting(),
+            _ => self.workers,
+        }
+    }
+
+    /// Starts a worker in the place of one that begins to wait.
+    fn start_spare(self: &Arc<Self>) {
+        let add = |threads| (threads < self.wanted()).then_some(threads + 1);
+        let Ok(number) = self.threads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add) else {
+            return;
+        };
+        let pool = Arc::clone(self);
+        let thread = thread::Builder::new().name(format!("worker-{number}"));
+        if thread.spawn(move || pool.work()).is_err() {
+            // The others do its share, as they come free.
+            self.threads.fetch_sub(1, Ordering::SeqCst);
+            self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("for", "worker"));
+        }
+    }
+
+    /// Returns whether this worker, one of too many, is to end.
+    fn is_surplus(&self) -> bool {
+        let remove = |threads| (threads > self.wanted()).then(|| threads - 1);
+        self.threads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, remove).is_ok()
+    }
+
     fn work(&self) {
-        loop {
+        while !self.is_surplus() {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(mut job) = job else { return };
             self.count(|metrics| {

@@ -126,8 +126,8 @@ fn a_service_that_reads_boundaries_to_the_second_hides_nothing() {
 #[test]
 fn a_list_in_no_order_that_cannot_be_read_to_its_end_is_told_and_read_again_within_ten_minutes() {
     let start = Timestamp::parse(NOW).unwrap();
-    let time = |n| start.minus(Duration::from_secs(60 * n)).odata();
-    let alerts = (1..=700).map(|n| alert(&format!("a{n}"), &time(n), IP));
+    let time = |n: u64| start.minus(Duration::from_secs(60 * n)).odata();
+    let alerts = (1..=700_u64).map(|n| alert(&format!("a{n}"), &time(n), IP));
     let world = paged(alerts.collect(), 50, false);
     let is_odd = Arc::new(AtomicBool::new(true));
     let odd = Arc::clone(&is_odd);

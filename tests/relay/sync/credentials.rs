@@ -1,7 +1,6 @@
 //! Tokens, refusals, and tenants that share nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
@@ -166,37 +165,8 @@ fn a_wrong_secret_finds_nothing_of_what_the_right_one_has_loaded() {
     let world = TestRelay::new();
     assert_eq!(ids(&world.observe(&HIT)).len(), 2);
     let mut wrong = credentials();
-    wrong.secret = graph_relay::base::credentials::Secret::new("guessed");
+    wrong.secret = graph_relay::base::credentials::ClientSecret::new("guessed");
     let answer = world.observe_as(&wrong, &HIT);
     assert_eq!(errors(&answer), ["fatal authorization error"]);
     assert!(messages(&answer).contains("The client secret is wrong"), "{answer}");
-}
-
-#[test]
-fn one_slow_tenant_leaves_workers_to_the_others() {
-    let mut setup = Setup { request_timeout: Duration::from_secs(24 * 3_600), ..Setup::default() };
-    setup.sync.waiting = 4;
-    let world = setup.build();
-    // Somebody else is known, so that nobody may have all the places.
-    let other = credentials_of("other.example");
-    world.observe_as(&other, &HIT);
-    let go = world.wire.hold(Kind::Token);
-    let (sender, answers) = channel();
-    let next = || answers.recv_timeout(Duration::from_secs(20)).unwrap();
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            let sender = sender.clone();
-            let world = &world;
-            scope.spawn(move || sender.send(world.observe(&HIT)).map_err(|_| "nobody").unwrap());
-        }
-        // Two wait, for a day if need be; the third is told at once.
-        assert_eq!(errors(&next()), ["fatal gateway timeout"]);
-        world.wait_until(|world| world.wire.held());
-        world.clock.pass(11);
-        assert_eq!(errors(&world.observe_as(&other, &HIT)), ["fatal authorization error"]);
-        go.send(()).unwrap();
-        for answer in [next(), next()] {
-            assert_eq!(ids(&answer).len(), 2);
-        }
-    });
 }
