@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use graph_relay::base::time::Timestamp;
 use graph_relay::simulator::faults::Rng;
-use graph_relay::simulator::{Behaviour, Order};
+use graph_relay::simulator::{Behaviour, LargePages, Links, Order};
 use serde_json::{Value, json};
 use support::*;
 
@@ -30,6 +30,112 @@ struct Version {
     ip: String,
     since: Timestamp,
     until: Option<Timestamp>,
+    /// Whether the alert has been deleted.
+    deleted: bool,
+}
+
+/// How one tenant's Microsoft, and this machine's clock, differ from the usual.
+#[derive(Debug)]
+struct Switches {
+    behaviour: Behaviour,
+    /// Whether alerts are deleted.
+    deletes: bool,
+    /// How many seconds alerts appear after the time that they bear, at most.
+    late: u64,
+    /// How many seconds this machine's clock is ahead of Microsoft's, at first and later.
+    own_clock: [i64; 2],
+}
+
+impl Switches {
+    fn new(dice: &mut Rng) -> Self {
+        let usual = Behaviour::default()
+            .with_page(one_of(dice, &[50, 100, 1_000]))
+            .with_links(one_of(dice, &[Links::Never, Links::Always]))
+            .with_order(one_of(dice, &[Order::Honoured, Order::Ignored, Order::Refused]));
+        let mut switches =
+            Self { behaviour: usual, deletes: false, late: 14 * 60, own_clock: [0, 0] };
+        // As a rule, one or two at once.
+        for _ in 0..one_of(dice, &[0, 1, 1, 2, 3]) {
+            let behaviour = switches.behaviour;
+            let links = [
+                Links::LeftOut,
+                Links::Empty,
+                Links::ToItself,
+                Links::ShortLived(Duration::from_secs(5 * 60)),
+            ];
+            let large = [LargePages::TimeOut, LargePages::Fail(504), LargePages::Exceed];
+            let far = [6 * HOUR, -6 * HOUR, 240 * HOUR, -240 * HOUR, 960 * HOUR, -960 * HOUR];
+            switches.behaviour = match dice.below(10) {
+                0 | 1 => behaviour.with_links(one_of(dice, &links)),
+                2 => behaviour.with_order(one_of(dice, &[Order::Reversed, Order::Shuffled])),
+                3 => behaviour.with_repeats(true),
+                4 => behaviour.with_whole_seconds(true),
+                5 => behaviour.with_large_pages(PAGE_BYTES, one_of(dice, &large)),
+                6 => behaviour.with_unknown_evidence(true),
+                7 => behaviour.with_date(false),
+                8 => {
+                    (switches.deletes, switches.late) = (true, one_of(dice, &[14 * 60, LATE]));
+                    behaviour
+                }
+                _ => {
+                    switches.own_clock = [one_of(dice, &far), one_of(dice, &far)];
+                    behaviour
+                }
+            };
+        }
+        switches
+    }
+
+    /// Which of them are on.
+    fn on(&self) -> [(&'static str, bool); 17] {
+        let Behaviour { links, order, large_pages, .. } = self.behaviour;
+        let large = |is: fn(&LargePages) -> bool| large_pages.is_some_and(|(_, fate)| is(&fate));
+        [
+            ("links", links == Links::Always),
+            ("links left out", links == Links::LeftOut),
+            ("empty links", links == Links::Empty),
+            ("a link to itself", links == Links::ToItself),
+            ("short-lived links", matches!(links, Links::ShortLived(_))),
+            ("reversed", order == Order::Reversed),
+            ("shuffled", order == Order::Shuffled),
+            ("repeats", self.behaviour.repeats),
+            ("whole seconds", self.behaviour.whole_seconds),
+            ("late pages", large(|fate| *fate == LargePages::TimeOut)),
+            ("failing pages", large(|fate| matches!(fate, LargePages::Fail(_)))),
+            ("large pages", large(|fate| *fate == LargePages::Exceed)),
+            ("unknown evidence", self.behaviour.unknown_evidence),
+            ("no dates", !self.behaviour.date),
+            ("deleted alerts", self.deletes),
+            ("late alerts", self.late == LATE),
+            ("a clock of its own", self.own_clock != [0, 0]),
+        ]
+    }
+}
+
+/// Switches that the relay does not cope with yet: seeds in which they are on are left out.
+const NOT_YET: [&str; 7] = [
+    "links left out",
+    "a link to itself",
+    "whole seconds",
+    "unknown evidence",
+    "deleted alerts",
+    "late alerts",
+    "a clock of its own",
+];
+
+const HOUR: i64 = 3_600;
+/// Pages of some eighty alerts are too large, if any are.
+const PAGE_BYTES: usize = 25_000;
+/// As late as alerts may appear and be found by the next refresh.
+const LATE: u64 = 55 * 60;
+
+#[test]
+fn every_switch_is_on_in_some_of_a_thousand_seeds() {
+    let of_seed = |seed| Switches::new(&mut Rng::new(seed)).on();
+    for (place, (name, _)) in of_seed(0).iter().enumerate() {
+        let on = (0..1_000).filter(|seed| of_seed(*seed)[place].1).count();
+        assert!((10..600).contains(&on), "{name}: {on} of 1,000");
+    }
 }
 
 /// The alerts as they are at Microsoft, with all that they have been.
@@ -44,13 +150,22 @@ impl Truth {
         let current = |version: &&mut Version| version.id == id && version.until.is_none();
         self.versions.iter_mut().filter(current).for_each(|version| version.until = Some(now));
         let (id, ip) = (id.to_owned(), ip.to_owned());
-        self.versions.push(Version { id, ip, since: now, until: None });
+        self.versions.push(Version { id, ip, since: now, until: None, deleted: false });
+    }
+
+    /// What the alert has been may be found until all alerts are read again.
+    fn delete(&mut self, id: &str, now: Timestamp) {
+        for version in self.versions.iter_mut().filter(|version| version.id == id) {
+            version.deleted = true;
+            version.until.get_or_insert(now);
+        }
     }
 
     /// Whether `id` has mentioned `ip` at any time after `since`.
     fn mentioned(&self, id: &str, ip: &str, since: Timestamp) -> bool {
         let fits = |version: &Version| {
-            version.id == id && version.ip == ip && version.until.is_none_or(|until| until >= since)
+            let is_over = version.until.is_some_and(|until| until < since) && !version.deleted;
+            version.id == id && version.ip == ip && !is_over
         };
         self.versions.iter().any(fits)
     }
@@ -64,21 +179,26 @@ impl Truth {
     }
 }
 
+fn one_of<T: Copy>(dice: &mut Rng, all: &[T]) -> T {
+    all[usize::try_from(dice.below(u64::try_from(all.len()).unwrap())).unwrap()]
+}
+
 fn address(dice: &mut Rng) -> String {
     format!("192.0.2.{}", dice.below(ADDRESSES))
 }
 
-/// Evidence comes late: up to 14 minutes after the time that it bears.
-fn late(now: Timestamp, dice: &mut Rng) -> String {
-    now.minus(Duration::from_secs(dice.below(14 * 60))).odata()
-}
-
-/// Alerts appear and change.
-fn change(world: &TestRelay, truth: &mut Truth, dice: &mut Rng) {
-    let now = world.clock.wall();
+/// Alerts appear and change, up to `late` seconds after the time that they bear.
+fn change(world: &TestRelay, truth: &mut Truth, dice: &mut Rng, switches: &Switches) {
+    let now = world.wire.simulator.now();
     world.wire.simulator.change_alerts(&credentials(), |alerts| {
+        if switches.deletes && dice.below(4) == 0 && !alerts.is_empty() {
+            let picked = dice.below(u64::try_from(alerts.len()).unwrap());
+            let deleted = alerts.remove(usize::try_from(picked).unwrap());
+            truth.delete(deleted["id"].as_str().unwrap(), now);
+        }
         for _ in 0..dice.below(4) {
-            let (time, ip) = (late(now, dice), address(dice));
+            let late = Duration::from_millis(dice.below(switches.late * 1_000));
+            let (time, ip) = (now.minus(late).odata(), address(dice));
             // A new one, or any of those that there are.
             let count = u64::try_from(alerts.len()).unwrap();
             let picked = usize::try_from(dice.below(count * 2 + 1)).unwrap();
@@ -134,17 +254,20 @@ fn back_to(answer: &Value) -> Option<Timestamp> {
 /// once and so in no fixed order; whether it was crawled in several places at once.
 fn run(seed: u64) -> bool {
     let mut dice = Rng::new(seed);
-    let behaviour = Behaviour::default()
-        .with_page([50, 100, 1_000][usize::try_from(dice.below(3)).unwrap()])
-        .with_next_link(dice.below(2) == 0)
-        .with_order(
-            [Order::Honoured, Order::Ignored, Order::Refused]
-                [usize::try_from(dice.below(3)).unwrap()],
-        );
+    let switches = Switches::new(&mut dice);
+    if switches.on().iter().any(|(name, on)| *on && NOT_YET.contains(name)) {
+        return false;
+    }
+    let behaviour = switches.behaviour;
     let mut truth = Truth { versions: Vec::new(), count: 0 };
     // Every other one is large enough to be crawled in several places at once.
     let old = (0..dice.below([180, 900][usize::try_from(seed % 2).unwrap()])).map(|n| {
-        let created = format!("2026-11-{:02}T{:02}:{:02}:00Z", 5 + n % 15, n % 24, n % 60);
+        let created = if behaviour.whole_seconds {
+            // Many in two seconds each day.
+            format!("2026-11-{:02}T12:00:{:02}.{:03}Z", 5 + n % 15, n % 2, n * 7 % 1_000)
+        } else {
+            format!("2026-11-{:02}T{:02}:{:02}:00Z", 5 + n % 15, n % 24, n % 60)
+        };
         let (id, ip) = (format!("old{n}"), address(&mut dice));
         truth.say(&id, &ip, Timestamp::parse(&created).unwrap());
         alert(&id, &created, &ip)
@@ -153,14 +276,18 @@ fn run(seed: u64) -> bool {
     let setup = Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(alerts) };
     let world = setup.build();
     world.wire.simulator.fail_at_random(seed, [10, 30, 60][usize::try_from(seed % 3).unwrap()]);
+    world.set_own_clock(switches.own_clock[0]);
     for look_up in 0..LOOK_UPS {
-        change(&world, &mut truth, &mut dice);
+        if look_up == LOOK_UPS / 2 {
+            world.set_own_clock(switches.own_clock[1]);
+        }
+        change(&world, &mut truth, &mut dice, &switches);
         world.clock.pass(dice.below(150));
         let ip = address(&mut dice);
-        let since = world.clock.wall().minus(BEHIND);
+        let since = world.wire.simulator.now().minus(BEHIND);
         let answer = world.observe(&[("ip", &ip)]);
         let (found, warned) = (ids(&answer), !errors(&answer).is_empty());
-        let context = format!("seed {seed}, look-up {look_up}, {behaviour:?}: {answer}");
+        let context = format!("seed {seed}, look-up {look_up}, {switches:?}: {answer}");
         for id in &found {
             let since = if warned { Timestamp::from_unix_seconds(0) } else { since };
             assert!(truth.mentioned(id, &ip, since), "{id} is wrong; {context}");
@@ -174,7 +301,7 @@ fn run(seed: u64) -> bool {
         }
         let Some(back_to) = back_to(&answer) else { continue };
         let created = created(&world);
-        for id in truth.mentioning(&ip, world.clock.wall().minus(CRAWL)) {
+        for id in truth.mentioning(&ip, world.wire.simulator.now().minus(CRAWL)) {
             let is_newer = created[id] > back_to;
             assert!(!is_newer || found.iter().any(|f| f == id), "{id} is missing; {context}");
         }
@@ -186,6 +313,13 @@ fn run(seed: u64) -> bool {
 fn what_is_found_is_right_and_what_is_missing_is_told() {
     // `make soak` asks for more of them.
     let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
-    let cut = (0..seeds).filter(|seed| run(*seed)).count();
-    assert!(cut >= usize::try_from(seeds / 10).unwrap(), "{cut} of {seeds}");
+    let (mut cut, mut failed) = (0, Vec::new());
+    for seed in 0..seeds {
+        match std::panic::catch_unwind(|| run(seed)) {
+            Ok(is_cut) => cut += u64::from(is_cut),
+            Err(_) => failed.push(seed),
+        }
+    }
+    assert!(failed.is_empty(), "of {seeds} seeds, {failed:?} have failed");
+    assert!(cut >= seeds / 20, "{cut} of {seeds}");
 }

@@ -175,7 +175,7 @@ fn hexadecimal(ip: IpAddr) -> String {
         IpAddr::V6(ip) => ip.octets().to_vec(),
     };
     let word = |word: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(word));
-    octets.chunks_exact(4).filter_map(|chunk| chunk.try_into().ok()).map(word).collect()
+    octets.as_chunks().0.iter().copied().map(word).collect()
 }
 
 /// `TCP_LISTEN` in the kernel's tables.

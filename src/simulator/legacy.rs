@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::odata_any::Filter;
+use super::odata_any::Condition;
+use super::odata_filter::Filter;
 use super::options::{next_link, number};
 use super::url::Target;
 use super::{Behaviour, Tenant, at, respond};
@@ -25,9 +26,13 @@ pub(super) fn list(
     }
     let top = number(target, "$top", 100, 1_000)?.min(behaviour.page);
     let skip = number(target, "$skiptoken", 0, usize::MAX)?;
-    let filter = target.option("$filter").map(Filter::parse).transpose()?;
+    let filter = target.option("$filter");
+    let filter = filter.map(|text| Filter::parse(text, &Condition::parse)).transpose()?;
+    let passes = |row: &Value| {
+        filter.as_ref().is_none_or(|filter| filter.passes(&|condition| condition.holds(row)))
+    };
     let mut rows: Vec<Value> = tenant.alerts.iter().map(legacy_form).collect();
-    rows.retain(|row| filter.as_ref().is_none_or(|filter| filter.passes(row)));
+    rows.retain(passes);
     let time = |row: &Value| row["createdDateTime"].as_str().and_then(Timestamp::parse);
     rows.sort_by_key(|row| std::cmp::Reverse(time(row)));
     let count = rows.len();
@@ -35,7 +40,7 @@ pub(super) fn list(
     let mut body = Map::new();
     body.insert("@odata.context".into(), json!("$metadata#Security/alerts"));
     if skip + page.len() < count && !page.is_empty() {
-        let link = next_link(target, "alerts", skip + page.len());
+        let link = next_link(target, "alerts", &(skip + page.len()).to_string());
         body.insert("@odata.nextLink".into(), json!(link));
     }
     body.insert("value".into(), Value::Array(page));

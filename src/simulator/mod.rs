@@ -9,6 +9,7 @@ pub mod faults;
 pub mod loopback;
 
 mod batch;
+mod behaviour;
 mod graph;
 mod hunting;
 mod kql;
@@ -28,101 +29,11 @@ use serde_json::Value;
 use crate::base::credentials::Credentials;
 use crate::base::error::TransportError;
 use crate::base::http::{Request, Response, Transport};
+use crate::base::limits;
 use crate::base::time::{Clock, Timestamp};
+pub use behaviour::{Behaviour, LargePages, Links, Order};
 use faults::{Endpoint, Fault, Schedule, apply};
 pub use legacy::legacy_form;
-
-/// Behaviour in which the real Graph varies with time and tenant.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Behaviour {
-    /// The largest page; a larger `$top` is silently reduced to it.
-    pub page: usize,
-    /// Whether an incomplete page links to the next.
-    pub next_link: bool,
-    /// How the undocumented `$orderby` is handled.
-    pub order: Order,
-    /// The lifetime of a token.
-    pub token_lifetime: Duration,
-    /// Whether the hunting evidence table holds SHA-256, which is rare.
-    pub hunting_sha256: bool,
-    /// Whether the tenant is licensed for the device tables.
-    pub device_tables: bool,
-    /// Whether batches are accepted.
-    pub batches: bool,
-}
-
-/// How `$orderby` is handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Order {
-    /// It is applied.
-    Honoured,
-    /// It is ignored: the newest come first.
-    Ignored,
-    /// It is rejected with 400.
-    Refused,
-}
-
-impl Default for Behaviour {
-    /// Returns the behaviour of alerts_v2 as last observed: `$orderby` applied, no link, pages of
-    /// 1,000.
-    fn default() -> Self {
-        Self {
-            page: 1_000,
-            next_link: false,
-            order: Order::Honoured,
-            token_lifetime: Duration::from_secs(3_599),
-            hunting_sha256: false,
-            device_tables: true,
-            batches: true,
-        }
-    }
-}
-
-impl Behaviour {
-    /// Cuts pages at this many rows.
-    #[must_use]
-    pub const fn with_page(self, page: usize) -> Self {
-        Self { page, ..self }
-    }
-
-    /// Links from a page to the next, or not.
-    #[must_use]
-    pub const fn with_next_link(self, next_link: bool) -> Self {
-        Self { next_link, ..self }
-    }
-
-    /// Treats `$orderby` so.
-    #[must_use]
-    pub const fn with_order(self, order: Order) -> Self {
-        Self { order, ..self }
-    }
-
-    /// Issues tokens that last this long.
-    #[must_use]
-    pub const fn with_token_lifetime(self, token_lifetime: Duration) -> Self {
-        Self { token_lifetime, ..self }
-    }
-
-    /// Has SHA-256 in hunting, or not.
-    #[must_use]
-    pub const fn with_hunting_sha256(self, hunting_sha256: bool) -> Self {
-        Self { hunting_sha256, ..self }
-    }
-
-    /// Has the tables of devices, or not.
-    #[must_use]
-    pub const fn with_device_tables(self, device_tables: bool) -> Self {
-        Self { device_tables, ..self }
-    }
-
-    /// Takes batches, or not.
-    #[must_use]
-    pub const fn with_batches(self, batches: bool) -> Self {
-        Self { batches, ..self }
-    }
-}
 
 /// A simulated Microsoft.
 pub struct Simulator {
@@ -137,6 +48,8 @@ struct State {
     /// The tenant's index and the expiry of each issued token.
     tokens: HashMap<String, (usize, Timestamp)>,
     faults: Schedule,
+    /// How many seconds Microsoft's clock is ahead of ours.
+    ahead: i64,
     requests: u64,
     failures: u64,
 }
@@ -204,6 +117,19 @@ impl Simulator {
         self.world().faults.roll(seed, percent);
     }
 
+    /// Sets Microsoft's clock `seconds` ahead of the one that it was created with, or behind if
+    /// negative.
+    pub fn set_ahead(&self, seconds: i64) {
+        self.world().ahead = seconds;
+    }
+
+    /// Returns the time by Microsoft's clock.
+    pub fn now(&self) -> Timestamp {
+        let ahead = self.world().ahead;
+        let (here, span) = (self.clock.now().wall, Duration::from_secs(ahead.unsigned_abs()));
+        if ahead < 0 { here.minus(span) } else { here.plus(span) }
+    }
+
     /// Returns the number of requests so far.
     pub fn requests(&self) -> u64 {
         self.world().requests
@@ -227,7 +153,7 @@ impl Simulator {
     }
 
     fn answer(&self, request: &Request) -> Response {
-        let now = self.clock.now().wall;
+        let now = self.now();
         let mut world = self.world();
         let Some(target) = url::Target::parse(&request.url) else {
             return graph::error(400, "BadRequest", "Invalid URL.");
@@ -244,7 +170,6 @@ impl Simulator {
         };
         let id = format!("00000000-0000-0000-0000-{:012}", world.requests);
         response.headers.push(("request-id".to_owned(), id));
-        response.headers.push(("date".to_owned(), now.http()));
         response
     }
 }
@@ -260,21 +185,38 @@ impl Transport for Simulator {
             }
             fault
         };
-        match fault {
-            Fault::Answer(response) => return Ok(response),
-            Fault::Fail(TransportError::Timeout { .. }) => {
-                self.clock.wait(timeout);
-                return Err(TransportError::Timeout { after: timeout });
-            }
+        let time_out = || {
+            self.clock.wait(timeout);
+            Err(TransportError::Timeout { after: timeout })
+        };
+        let mut response = match fault {
+            Fault::Answer(response) => response,
+            Fault::Fail(TransportError::Timeout { .. }) => return time_out(),
             Fault::Fail(error) => return Err(error),
-            Fault::Slow(span) if span >= timeout => {
-                self.clock.wait(timeout);
-                return Err(TransportError::Timeout { after: timeout });
+            Fault::Slow(span) if span >= timeout => return time_out(),
+            Fault::Slow(span) => {
+                self.clock.wait(span);
+                self.answer(request)
             }
-            Fault::Slow(span) => self.clock.wait(span),
-            Fault::None | Fault::Truncated | Fault::Silent(_) | Fault::Link(_) => {}
+            Fault::None | Fault::Truncated | Fault::Silent(_) | Fault::Link(_) => {
+                apply(&fault, self.answer(request))
+            }
+        };
+        let large = self.behaviour.large_pages.filter(|(bytes, _)| response.body.len() > *bytes);
+        match large.map(|(_, fate)| fate) {
+            Some(LargePages::TimeOut) => return time_out(),
+            Some(LargePages::Exceed) => {
+                return Err(TransportError::TooLarge { bound: limits::GRAPH_RESPONSE_BYTES });
+            }
+            Some(LargePages::Fail(status)) => {
+                response = graph::error(status, "UnknownError", "");
+            }
+            None => {}
         }
-        Ok(apply(&fault, self.answer(request)))
+        if self.behaviour.date && response.date().is_none() {
+            response.headers.push(("date".to_owned(), self.now().http()));
+        }
+        Ok(response)
     }
 }
 

@@ -3,17 +3,15 @@
 
 use serde_json::Value;
 
-use super::odata_filter::{self, Token};
+use super::odata_filter::{Filter, Parser, Token};
 
-/// A parsed filter.
+/// A condition of an alert.
 #[derive(Debug)]
-pub(super) enum Filter {
-    And(Box<Self>, Box<Self>),
-    Or(Box<Self>, Box<Self>),
-    /// A collection, and the condition that one of its elements has to meet.
-    Any(&'static str, Box<Self>),
+pub(super) enum Condition {
+    /// A collection, and the filter that one of its elements has to pass.
+    Any(&'static str, Filter<(Property, Test)>),
     /// A property and its condition.
-    Test(Property, Test),
+    Test((Property, Test)),
 }
 
 /// A property, and whether its case is folded.
@@ -47,36 +45,39 @@ const COLLECTIONS: [(&str, &[&str]); 6] = [
 const PROPERTIES: [&str; 6] =
     ["category", "severity", "status", "title", "vendorInformation/provider", "assignedTo"];
 
-impl Filter {
-    /// Parses `text`.
+impl Condition {
+    /// Parses a condition.
     ///
     /// # Errors
     /// The service's error message.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { text: odata_filter::Parser::new(text)?, within: None };
-        let filter = parser.or()?;
-        match parser.text.tokens.pop() {
-            None => Ok(filter),
-            Some(token) => Err(format!("Syntax error at '{token:?}'.")),
+    pub(super) fn parse(parser: &mut Parser) -> Result<Self, String> {
+        let word = parser.word()?;
+        if let Some(collection) = word.strip_suffix("/any") {
+            return any(parser, collection);
         }
+        parser.tokens.push(Token::Word(word));
+        test(parser, None).map(Self::Test)
     }
 
-    /// Returns whether `alert`, or an element of one, matches.
-    pub(super) fn passes(&self, alert: &Value) -> bool {
+    /// Returns whether `alert` meets it.
+    pub(super) fn holds(&self, alert: &Value) -> bool {
         match self {
-            Self::And(a, b) => a.passes(alert) && b.passes(alert),
-            Self::Or(a, b) => a.passes(alert) || b.passes(alert),
             Self::Any(collection, inner) => {
                 let elements = alert.get(collection).and_then(Value::as_array);
-                elements.into_iter().flatten().any(|element| inner.passes(element))
+                let meets = |element: &Value| inner.passes(&|test| meets(test, element));
+                elements.into_iter().flatten().any(meets)
             }
-            Self::Test(property, test) => property.value(alert).is_some_and(|value| match test {
-                Test::Equals(text) => value == *text,
-                Test::Differs(text) => value != *text,
-                Test::StartsWith(text) => value.starts_with(text),
-            }),
+            Self::Test(test) => meets(test, alert),
         }
     }
+}
+
+fn meets((property, test): &(Property, Test), element: &Value) -> bool {
+    property.value(element).is_some_and(|value| match test {
+        Test::Equals(text) => value == *text,
+        Test::Differs(text) => value != *text,
+        Test::StartsWith(text) => value.starts_with(text),
+    })
 }
 
 impl Property {
@@ -86,126 +87,74 @@ impl Property {
     }
 }
 
-struct Parser {
-    text: odata_filter::Parser,
-    /// The properties of the enclosing collection's elements.
-    within: Option<&'static [&'static str]>,
+/// `collection/any(x: …)`
+fn any(parser: &mut Parser, collection: &str) -> Result<Condition, String> {
+    let known = COLLECTIONS.iter().find(|(name, _)| *name == collection);
+    let (name, properties) =
+        known.ok_or_else(|| format!("Could not find a property named '{collection}'."))?;
+    parser.sign(&Token::Open)?;
+    if parser.word()? != "x:" {
+        return Err("A lambda of another form than 'x: …' is not simulated.".to_owned());
+    }
+    let inner = parser.or(&|parser| test(parser, Some(properties)))?;
+    parser.sign(&Token::Close)?;
+    Ok(Condition::Any(name, inner))
 }
 
-impl Parser {
-    fn or(&mut self) -> Result<Filter, String> {
-        let mut left = self.and()?;
-        while self.text.accept("or") {
-            left = Filter::Or(Box::new(left), Box::new(self.and()?));
-        }
-        Ok(left)
-    }
-
-    fn and(&mut self) -> Result<Filter, String> {
-        let mut left = self.primary()?;
-        while self.text.accept("and") {
-            left = Filter::And(Box::new(left), Box::new(self.primary()?));
-        }
-        Ok(left)
-    }
-
-    fn primary(&mut self) -> Result<Filter, String> {
-        if self.text.tokens.pop_if(|token| *token == Token::Open).is_some() {
-            let inner = self.or()?;
-            self.close()?;
-            return Ok(inner);
-        }
-        let word = self.text.word()?;
-        if let Some(collection) = word.strip_suffix("/any") {
-            return self.any(collection);
-        }
-        if word == "startswith" {
-            self.open()?;
-            let (property, rest) = self.operand()?;
-            let test = Test::StartsWith(self.literal()?);
-            self.close()?;
-            return match rest.as_str() {
-                "," => Ok(Filter::Test(property, test)),
-                _ => Err("startswith takes two arguments.".to_owned()),
-            };
-        }
-        self.text.tokens.push(Token::Word(word));
-        let (property, rest) = self.operand()?;
-        let operator = if rest.is_empty() { self.text.word()? } else { rest };
-        let test = match operator.as_str() {
-            "eq" => Test::Equals(self.literal()?),
-            "ne" => Test::Differs(self.literal()?),
-            other => return Err(format!("Unknown operator '{other}'.")),
+/// `property eq 'text'`, `property ne 'text'` or `startswith(property,'text')`; `within` are the
+/// properties of the enclosing collection's elements.
+fn test(parser: &mut Parser, within: Option<&[&str]>) -> Result<(Property, Test), String> {
+    if parser.accept("startswith") {
+        parser.sign(&Token::Open)?;
+        let (property, rest) = operand(parser, within)?;
+        let test = Test::StartsWith(literal(parser)?);
+        parser.sign(&Token::Close)?;
+        return match rest.as_str() {
+            "," => Ok((property, test)),
+            _ => Err("startswith takes two arguments.".to_owned()),
         };
-        Ok(Filter::Test(property, test))
     }
-
-    /// `collection/any(x: …)`
-    fn any(&mut self, collection: &str) -> Result<Filter, String> {
-        let known = COLLECTIONS.iter().find(|(name, _)| *name == collection);
-        let (name, properties) =
-            known.ok_or_else(|| format!("Could not find a property named '{collection}'."))?;
-        self.open()?;
-        if self.text.word()? != "x:" || self.within.replace(properties).is_some() {
-            return Err("A lambda of another form than 'x: …' is not simulated.".to_owned());
-        }
-        let inner = self.or()?;
-        self.within = None;
-        self.close()?;
-        Ok(Filter::Any(name, Box::new(inner)))
+    let (property, rest) = operand(parser, within)?;
+    let operator = if rest.is_empty() { parser.word()? } else { rest };
+    match operator.as_str() {
+        "eq" => Ok((property, Test::Equals(literal(parser)?))),
+        "ne" => Ok((property, Test::Differs(literal(parser)?))),
+        other => Err(format!("Unknown operator '{other}'.")),
     }
+}
 
-    /// Parses a property, possibly in `tolower(…)`, and the rest of its word.
-    fn operand(&mut self) -> Result<(Property, String), String> {
-        let word = self.text.word()?;
-        let folded = word == "tolower";
-        let word = if folded {
-            self.open()?;
-            self.text.word()?
-        } else {
-            word
-        };
-        let (path, mut rest) = match word.strip_suffix(',') {
-            Some(path) => (path.to_owned(), ",".to_owned()),
-            None => (word, String::new()),
-        };
-        if folded {
-            self.close()?;
-            if self.text.accept(",") {
-                rest = ",".to_owned();
-            }
-        }
-        let (path, known) = match self.within {
-            Some(known) => (path.strip_prefix("x/").unwrap_or_default(), known),
-            None => (path.as_str(), &PROPERTIES[..]),
-        };
-        if !known.contains(&path) {
-            return Err(format!("Could not find a property named '{path}'."));
-        }
-        let path = path.split('/').map(str::to_owned).collect();
-        Ok((Property { path, folded }, rest))
+/// Parses a property, possibly in `tolower(…)`, and the rest of its word.
+fn operand(parser: &mut Parser, within: Option<&[&str]>) -> Result<(Property, String), String> {
+    let folded = parser.accept("tolower");
+    if folded {
+        parser.sign(&Token::Open)?;
     }
-
-    fn literal(&mut self) -> Result<String, String> {
-        match self.text.tokens.pop() {
-            Some(Token::Text(text)) => Ok(text),
-            other => Err(format!("Expected a string, found {other:?}.")),
+    let word = parser.word()?;
+    let (path, mut rest) = match word.strip_suffix(',') {
+        Some(path) => (path, ","),
+        None => (word.as_str(), ""),
+    };
+    if folded {
+        parser.sign(&Token::Close)?;
+        if parser.accept(",") {
+            rest = ",";
         }
     }
-
-    fn open(&mut self) -> Result<(), String> {
-        self.sign(&Token::Open)
+    let (path, known) = match within {
+        Some(known) => (path.strip_prefix("x/").unwrap_or_default(), known),
+        None => (path, &PROPERTIES[..]),
+    };
+    if !known.contains(&path) {
+        return Err(format!("Could not find a property named '{path}'."));
     }
+    let path = path.split('/').map(str::to_owned).collect();
+    Ok((Property { path, folded }, rest.to_owned()))
+}
 
-    fn close(&mut self) -> Result<(), String> {
-        self.sign(&Token::Close)
-    }
-
-    fn sign(&mut self, sign: &Token) -> Result<(), String> {
-        match self.text.tokens.pop() {
-            Some(token) if token == *sign => Ok(()),
-            other => Err(format!("Expected {sign:?}, found {other:?}.")),
-        }
+fn literal(parser: &mut Parser) -> Result<String, String> {
+    match parser.tokens.pop() {
+        Some(Token::Text(text)) => Ok(text),
+        other => Err(format!("Expected a string, found {other:?}.")),
     }
 }
 
@@ -256,7 +205,8 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in rows {
-            let result = Filter::parse(text).map(|filter| filter.passes(&alert));
+            let filter = Filter::parse(text, &Condition::parse);
+            let result = filter.map(|filter| filter.passes(&|condition| condition.holds(&alert)));
             assert_eq!(result.ok(), expected, "{text}");
         }
     }

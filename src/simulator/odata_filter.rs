@@ -1,22 +1,58 @@
-//! `$filter` as documented for alerts_v2: comparisons of eight properties, joined by `and`, `or`,
-//! `not` and parentheses.
+//! `$filter`: conditions joined by `and`, `or`, `not` and parentheses; and the conditions as
+//! documented for alerts_v2, comparisons of eight properties. Those of the legacy API are in
+//! [`odata_any`](super::odata_any).
 
 use serde_json::Value;
 
 use crate::base::time::Timestamp;
 
-/// A parsed filter.
+/// A parsed filter of conditions of type `C`.
 #[derive(Debug)]
-pub(super) enum Filter {
+pub(super) enum Filter<C> {
     And(Box<Self>, Box<Self>),
     Or(Box<Self>, Box<Self>),
     Not(Box<Self>),
-    /// Property, operator and literal.
-    Compare(&'static str, Operator, Literal),
+    If(C),
+}
+
+impl<C> Filter<C> {
+    /// Parses `text`, of which `condition` parses each condition.
+    ///
+    /// # Errors
+    /// The service's error message.
+    pub(super) fn parse(text: &str, condition: &Condition<'_, C>) -> Result<Self, String> {
+        let mut parser = Parser::new(text)?;
+        let filter = parser.or(condition)?;
+        match parser.tokens.last() {
+            None => Ok(filter),
+            Some(token) => Err(format!("Syntax error at '{token:?}' in '{text}'.")),
+        }
+    }
+
+    /// Returns whether the filter passes what meets the conditions that `holds` says.
+    pub(super) fn passes(&self, holds: &dyn Fn(&C) -> bool) -> bool {
+        match self {
+            Self::And(a, b) => a.passes(holds) && b.passes(holds),
+            Self::Or(a, b) => a.passes(holds) || b.passes(holds),
+            Self::Not(inner) => !inner.passes(holds),
+            Self::If(condition) => holds(condition),
+        }
+    }
+}
+
+/// Parses a condition.
+pub(super) type Condition<'a, C> = dyn Fn(&mut Parser) -> Result<C, String> + 'a;
+
+/// A property, an operator and a literal.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    property: &'static str,
+    operator: Operator,
+    literal: Literal,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Operator {
+enum Operator {
     Eq,
     Ne,
     Gt,
@@ -26,7 +62,7 @@ pub(super) enum Operator {
 }
 
 #[derive(Debug)]
-pub(super) enum Literal {
+enum Literal {
     Text(String),
     Time(Timestamp),
     Null,
@@ -44,36 +80,49 @@ const PROPERTIES: [(&str, bool); 8] = [
     ("status", false),
 ];
 
-impl Filter {
-    /// Parses `text`.
+impl Comparison {
+    /// Parses a comparison. Times are read `to_the_second`, or as they are.
     ///
     /// # Errors
     /// The service's error message.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser::new(text)?;
-        let filter = parser.or()?;
-        match parser.tokens.last() {
-            None => Ok(filter),
-            Some(token) => Err(format!("Syntax error at '{token:?}' in '{text}'.")),
-        }
+    pub(super) fn parse(parser: &mut Parser, to_the_second: bool) -> Result<Self, String> {
+        let name = parser.word()?;
+        let found = PROPERTIES.iter().find(|(property, _)| *property == name);
+        let (property, is_time) = found
+            .ok_or_else(|| format!("Invalid filter clause: property '{name}' is not supported."))?;
+        let operator = match parser.word()?.as_str() {
+            "eq" => Operator::Eq,
+            "ne" => Operator::Ne,
+            "gt" => Operator::Gt,
+            "ge" => Operator::Ge,
+            "lt" => Operator::Lt,
+            "le" => Operator::Le,
+            other => return Err(format!("Unknown operator '{other}'.")),
+        };
+        let literal = match parser.tokens.pop() {
+            Some(Token::Word(word)) if word == "null" => Literal::Null,
+            Some(Token::Word(word)) if *is_time => {
+                let time =
+                    Timestamp::parse(&word).ok_or_else(|| format!("'{word}' is not a date."))?;
+                let second = Timestamp::from_unix_seconds(time.unix_seconds());
+                Literal::Time(if to_the_second { second } else { time })
+            }
+            Some(Token::Text(text)) if !is_time => Literal::Text(text),
+            other => return Err(format!("Incompatible types: {property} and {other:?}.")),
+        };
+        Ok(Self { property, operator, literal })
     }
 
-    /// Returns whether `alert` matches. Alerts without the property match: minimal alerts must be
-    /// deliverable.
-    pub(super) fn passes(&self, alert: &Value) -> bool {
-        match self {
-            Self::And(a, b) => a.passes(alert) && b.passes(alert),
-            Self::Or(a, b) => a.passes(alert) || b.passes(alert),
-            Self::Not(inner) => !inner.passes(alert),
-            Self::Compare(property, operator, literal) => {
-                let value = alert.get(property).and_then(Value::as_str);
-                match literal {
-                    Literal::Null => operator.holds(&value.is_some(), &false),
-                    Literal::Text(text) => operator.holds(&value.unwrap_or_default(), &&**text),
-                    Literal::Time(time) => value
-                        .and_then(Timestamp::parse)
-                        .is_none_or(|value| operator.holds(&value, time)),
-                }
+    /// Returns whether `alert` meets the condition. Alerts without the property do: minimal alerts
+    /// must be deliverable.
+    pub(super) fn holds(&self, alert: &Value) -> bool {
+        let (operator, value) = (self.operator, alert.get(self.property).and_then(Value::as_str));
+        match &self.literal {
+            Literal::Null => operator.holds(&value.is_some(), &false),
+            Literal::Text(text) => operator.holds(&value.unwrap_or_default(), &&**text),
+            Literal::Time(time) => {
+                let value = value.and_then(Timestamp::parse);
+                value.is_none_or(|value| operator.holds(&value, time))
             }
         }
     }
@@ -109,16 +158,9 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             ')' => (Token::Close, 1),
             '\'' => quoted(rest).ok_or_else(|| format!("Unterminated string in '{text}'."))?,
             _ => {
-                let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '\''));
-                let end = end.unwrap_or(rest.len());
-                (
-                    Token::Word(
-                        rest.chars()
-                            .take_while(|c| !matches!(c, '(' | ')' | '\'') && !c.is_whitespace())
-                            .collect(),
-                    ),
-                    end,
-                )
+                let ends = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | '\'');
+                let word = rest.get(..rest.find(ends).unwrap_or(rest.len())).unwrap_or_default();
+                (Token::Word(word.to_owned()), word.len())
             }
         };
         tokens.push(token);
@@ -157,57 +199,38 @@ impl Parser {
         Ok(Self { tokens })
     }
 
-    fn or(&mut self) -> Result<Filter, String> {
-        let mut left = self.and()?;
+    pub(super) fn or<C>(&mut self, condition: &Condition<'_, C>) -> Result<Filter<C>, String> {
+        let mut left = self.and(condition)?;
         while self.accept("or") {
-            left = Filter::Or(Box::new(left), Box::new(self.and()?));
+            left = Filter::Or(Box::new(left), Box::new(self.and(condition)?));
         }
         Ok(left)
     }
 
-    fn and(&mut self) -> Result<Filter, String> {
-        let mut left = self.primary()?;
+    fn and<C>(&mut self, condition: &Condition<'_, C>) -> Result<Filter<C>, String> {
+        let mut left = self.primary(condition)?;
         while self.accept("and") {
-            left = Filter::And(Box::new(left), Box::new(self.primary()?));
+            left = Filter::And(Box::new(left), Box::new(self.primary(condition)?));
         }
         Ok(left)
     }
 
-    fn primary(&mut self) -> Result<Filter, String> {
+    fn primary<C>(&mut self, condition: &Condition<'_, C>) -> Result<Filter<C>, String> {
         if self.accept("not") {
-            return Ok(Filter::Not(Box::new(self.primary()?)));
+            return Ok(Filter::Not(Box::new(self.primary(condition)?)));
         }
         if self.tokens.pop_if(|token| *token == Token::Open).is_some() {
-            let inner = self.or()?;
-            let closed = self.tokens.pop_if(|token| *token == Token::Close);
-            return closed.map(|_| inner).ok_or_else(|| "Missing ')'.".to_owned());
+            let inner = self.or(condition)?;
+            return self.sign(&Token::Close).map(|()| inner);
         }
-        self.comparison()
+        condition(self).map(Filter::If)
     }
 
-    fn comparison(&mut self) -> Result<Filter, String> {
-        let name = self.word()?;
-        let found = PROPERTIES.iter().find(|(property, _)| *property == name);
-        let (property, is_time) = found
-            .ok_or_else(|| format!("Invalid filter clause: property '{name}' is not supported."))?;
-        let operator = match self.word()?.as_str() {
-            "eq" => Operator::Eq,
-            "ne" => Operator::Ne,
-            "gt" => Operator::Gt,
-            "ge" => Operator::Ge,
-            "lt" => Operator::Lt,
-            "le" => Operator::Le,
-            other => return Err(format!("Unknown operator '{other}'.")),
-        };
-        let literal = match self.tokens.pop() {
-            Some(Token::Word(word)) if word == "null" => Literal::Null,
-            Some(Token::Word(word)) if *is_time => Literal::Time(
-                Timestamp::parse(&word).ok_or_else(|| format!("'{word}' is not a date."))?,
-            ),
-            Some(Token::Text(text)) if !is_time => Literal::Text(text),
-            other => return Err(format!("Incompatible types: {property} and {other:?}.")),
-        };
-        Ok(Filter::Compare(property, operator, literal))
+    pub(super) fn sign(&mut self, sign: &Token) -> Result<(), String> {
+        match self.tokens.pop() {
+            Some(token) if token == *sign => Ok(()),
+            other => Err(format!("Expected {sign:?}, found {other:?}.")),
+        }
     }
 
     pub(super) fn word(&mut self) -> Result<String, String> {
@@ -256,7 +279,8 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in rows {
-            let result = Filter::parse(text).map(|filter| filter.passes(&alert));
+            let filter = Filter::parse(text, &|parser| Comparison::parse(parser, false));
+            let result = filter.map(|filter| filter.passes(&|comparison| comparison.holds(&alert)));
             assert_eq!(result.ok(), expected, "{text}");
         }
     }

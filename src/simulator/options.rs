@@ -18,7 +18,7 @@ pub(super) fn number(
     }
 }
 
-pub(super) fn next_link(target: &Target<'_>, list: &str, skip: usize) -> String {
+pub(super) fn next_link(target: &Target<'_>, list: &str, skip: &str) -> String {
     let kept = target.options().filter(|option| !matches!(*option, "$skip" | "$skiptoken"));
     let kept = kept.map(|option| {
         let value = target.option(option).unwrap_or_default();

@@ -11,7 +11,7 @@ use graph_relay::base::http::{Response, Transport};
 use graph_relay::base::limits;
 use graph_relay::base::time::Timestamp;
 use graph_relay::simulator::faults::Fault;
-use graph_relay::simulator::{Behaviour, Order};
+use graph_relay::simulator::{Behaviour, Links, Order};
 use serde_json::Value;
 
 const IP: &str = "203.0.113.77";
@@ -176,7 +176,7 @@ fn what_ends_a_crawl_counts_more_than_what_passes() {
 #[test]
 fn after_a_refusal_in_several_places_one_page_is_read_after_the_other() {
     let mut setup = setup();
-    setup.behaviour.next_link = true;
+    setup.behaviour.links = Links::Always;
     let world = setup.build();
     // A service that takes no upper bound, and needs none, since it links.
     world.wire.serve(|request, simulator| {

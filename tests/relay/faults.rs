@@ -7,6 +7,7 @@ use crate::support::*;
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::Response;
 use graph_relay::base::limits;
+use graph_relay::simulator::Links;
 use graph_relay::simulator::faults::Fault;
 use serde_json::{Value, json};
 
@@ -469,10 +470,10 @@ fn d_16_a_429_is_waited_out_or_told_with_its_time() {
 
 #[test]
 fn d_19_further_pages_are_read_and_what_is_cut_is_told() {
-    for next_link in [true, false] {
+    for links in [Links::Always, Links::Never] {
         let mut setup = Setup { entities_limit: 1, ..Setup::default() };
         setup.behaviour.page = 5;
-        setup.behaviour.next_link = next_link;
+        setup.behaviour.links = links;
         let world = setup.build();
         let answer = world.observe(&HIT);
         assert_eq!(ids(&answer).len(), 1);

@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::support::*;
 use graph_relay::base::credentials::{AccessToken, Secret};
 use graph_relay::base::http::{Action, Request, Response, Transport};
+use graph_relay::base::limits::GRAPH_RESPONSE_BYTES;
 use graph_relay::graph::client::ureq::{TransportSettings, UreqTransport};
+use graph_relay::simulator::faults::{Endpoint, Fault};
 use graph_relay::simulator::loopback;
-use graph_relay::simulator::{Behaviour, Simulator, constructed_alerts};
+use graph_relay::simulator::{Behaviour, LargePages, Links, Order, Simulator, constructed_alerts};
 use serde_json::{Value, json};
 
 const LIST: &str = "https://graph.microsoft.com/v1.0/security/alerts_v2";
@@ -148,7 +150,7 @@ fn the_list_takes_its_options_and_no_others() {
 
 #[test]
 fn a_page_is_clamped_in_silence_and_links_on_if_it_is_told_to() {
-    let behaviour = Behaviour::default().with_page(5).with_next_link(true);
+    let behaviour = Behaviour::default().with_page(5).with_links(Links::Always);
     let world = simulator(behaviour);
     let token = token_of(&world);
     let mut url = format!("{LIST}?$top=1000&$filter=severity%20ne%20'low'");
@@ -162,11 +164,150 @@ fn a_page_is_clamped_in_silence_and_links_on_if_it_is_told_to() {
         }
     }
     assert_eq!(sizes, [5, 5, 4]);
-    let silent = simulator(behaviour.with_next_link(false));
+    let silent = simulator(behaviour.with_links(Links::Never));
     let token = token_of(&silent);
     let (_, answer) = send(&silent, &get(&format!("{LIST}?$top=1000"), &token, true));
     assert_eq!(answer["value"].as_array().unwrap().len(), 5);
     assert!(answer.get("@odata.nextLink").is_none());
+}
+
+/// The ids on the page at `url`, and its link.
+fn page(world: &Simulator, url: &str, token: &str) -> (Vec<String>, Option<String>) {
+    let (status, answer) = send(world, &get(url, token, true));
+    assert_eq!(status, 200, "{url}: {answer}");
+    let rows = answer["value"].as_array().unwrap().iter();
+    let ids = rows.map(|row| row["id"].as_str().unwrap()[..2].to_owned()).collect();
+    (ids, answer["@odata.nextLink"].as_str().map(str::to_owned))
+}
+
+#[test]
+fn links_are_left_out_empty_or_lead_nowhere_if_they_are_told_to() {
+    let links = |links| {
+        let world = simulator(Behaviour::default().with_page(5).with_links(links));
+        let token = token_of(&world);
+        let (mut url, mut links) = (format!("{LIST}?$top=1000"), Vec::new());
+        // Rows 0 to 4, 5 to 9, 10 to 14, and the last.
+        while let (_, Some(link)) = page(&world, &url, &token) {
+            links.push(link.rsplit('=').next().unwrap().to_owned());
+            if link.is_empty() {
+                break;
+            }
+            url = link;
+        }
+        links
+    };
+    assert_eq!(links(Links::Always), ["5", "10", "15"]);
+    assert_eq!(links(Links::LeftOut), ["5", "10"]);
+    assert_eq!(links(Links::Empty), [""]);
+    assert_eq!(links(Links::ToItself), ["0"]);
+
+    let clock = TestClock::new();
+    let links = Links::ShortLived(Duration::from_secs(60));
+    let behaviour = Behaviour::default().with_page(5).with_links(links);
+    let world = Simulator::new(behaviour, clock.clock())
+        .with_tenant(credentials(), constructed_alerts().unwrap());
+    let token = token_of(&world);
+    let (_, link) = page(&world, LIST, &token);
+    let link = link.unwrap();
+    clock.pass(60);
+    assert_eq!(page(&world, &link, &token).0.len(), 5);
+    clock.pass(1);
+    assert_eq!(send(&world, &get(&link, &token, true)).0, 400);
+}
+
+#[test]
+fn rows_come_twice_reversed_or_in_no_order_if_they_are_told_to() {
+    let ids = |behaviour: Behaviour, query: &str| {
+        let world = simulator(behaviour);
+        page(&world, &format!("{LIST}?{query}"), &token_of(&world)).0
+    };
+    let usual = Behaviour::default();
+    assert_eq!(ids(usual.with_repeats(true), "$top=3"), ["aa", "aa", "fa"]);
+    let newest = "$orderby=createdDateTime%20desc";
+    let reversed = usual.with_order(Order::Reversed);
+    let mut all = ids(usual, newest);
+    all.reverse();
+    assert_eq!(ids(reversed, newest), all);
+    assert_eq!(ids(reversed, ""), all);
+    let shuffled = ids(usual.with_order(Order::Shuffled), newest);
+    assert_ne!(shuffled, all);
+    assert_eq!(shuffled, ids(usual.with_order(Order::Shuffled), "$orderby=createdDateTime"));
+    let set = |ids: Vec<String>| ids.into_iter().collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(set(shuffled), set(all));
+}
+
+#[test]
+fn boundaries_are_read_to_the_second_if_they_are_told_to() {
+    let alerts: Vec<Value> = ["a1", "b2", "c3"]
+        .map(|id| alert(id, &format!("2026-11-20T12:00:00.{}Z", &id[1..]), "192.0.2.1"))
+        .to_vec();
+    for (whole_seconds, expected) in [(false, vec!["b2", "a1"]), (true, vec![])] {
+        let behaviour = Behaviour::default().with_whole_seconds(whole_seconds);
+        let world = Simulator::new(behaviour, TestClock::new().clock())
+            .with_tenant(credentials(), alerts.clone());
+        let url = format!("{LIST}?$filter=createdDateTime%20le%202026-11-20T12:00:00.2Z");
+        assert_eq!(page(&world, &url, &token_of(&world)).0, expected);
+    }
+}
+
+#[test]
+fn pages_that_are_too_large_come_late_not_at_all_or_as_an_error() {
+    for fate in [LargePages::TimeOut, LargePages::Fail(504), LargePages::Exceed] {
+        let world = simulator(Behaviour::default().with_large_pages(30_000, fate));
+        let token = token_of(&world);
+        let url = |top| format!("{LIST}?$top={top}");
+        assert_eq!(page(&world, &url(1), &token).0.len(), 1);
+        let answer = world.send(&get(&url(16), &token, true), Duration::from_secs(20));
+        let expected = match fate {
+            LargePages::TimeOut => "Err(Timeout { after: 20s })".to_owned(),
+            LargePages::Exceed => format!("Err(TooLarge {{ bound: {GRAPH_RESPONSE_BYTES} }})"),
+            _ => "Ok(504)".to_owned(),
+        };
+        assert_eq!(format!("{:?}", answer.map(|response| response.status)), expected);
+    }
+}
+
+#[test]
+fn evidence_has_unknown_types_if_it_is_told_to() {
+    let types = |unknown| {
+        let world = simulator(Behaviour::default().with_unknown_evidence(unknown));
+        let (_, answer) = send(&world, &get(LIST, &token_of(&world), true));
+        let alerts = answer["value"].as_array().unwrap().clone();
+        let evidence = alerts.iter().flat_map(|alert| alert["evidence"].as_array().unwrap());
+        let types = evidence.map(|evidence| evidence["@odata.type"].as_str().map(str::to_owned));
+        types.collect::<Vec<_>>()
+    };
+    let (known, unknown) = (types(false), types(true));
+    let changed = |to: fn(&Option<String>) -> bool| {
+        known.iter().zip(&unknown).filter(|(old, new)| old != new && to(new)).count()
+    };
+    assert!(changed(Option::is_none) > 5);
+    assert!(changed(|new| new.as_deref() == Some("#microsoft.graph.security.newEvidence")) > 5);
+    assert!(changed(|new| new.as_deref().is_some_and(|new| new.starts_with("#MICROSOFT"))) > 5);
+    assert!(known.iter().zip(&unknown).filter(|(old, new)| old == new).count() > 5);
+}
+
+#[test]
+fn every_answer_bears_the_time_of_microsofts_own_clock() {
+    let date = |world: &Simulator, token: &str| {
+        let response = world.send(&get(LIST, token, true), Duration::from_secs(20)).unwrap();
+        (response.status, response.header("date").map(str::to_owned))
+    };
+    let clock = TestClock::new();
+    let world = Simulator::new(Behaviour::default(), clock.clock())
+        .with_tenant(credentials(), constructed_alerts().unwrap());
+    let token = token_of(&world);
+    let dated = |status, date: &str| (status, Some(date.to_owned()));
+    assert_eq!(date(&world, "guessed"), dated(401, "Sat, 21 Nov 2026 00:00:00 GMT"));
+    world.set_ahead(-60);
+    assert_eq!(date(&world, &token), dated(200, "Fri, 20 Nov 2026 23:59:00 GMT"));
+    world.schedule(Endpoint::Graph, Fault::answer(500, None, ""));
+    assert_eq!(date(&world, &token), dated(500, "Fri, 20 Nov 2026 23:59:00 GMT"));
+    // Its tokens end by that clock.
+    world.set_ahead(3_600);
+    assert_eq!(date(&world, &token), dated(401, "Sat, 21 Nov 2026 01:00:00 GMT"));
+    let world = simulator(Behaviour::default().with_date(false));
+    assert_eq!(date(&world, "guessed"), (401, None));
 }
 
 #[test]

@@ -40,38 +40,17 @@ pub(crate) const NOW: &str = "2026-11-21T00:00:00Z";
 
 /// A clock that is moved by hand.
 #[derive(Clone)]
-pub(crate) struct TestClock(Arc<Mutex<Now>>, Arc<Mutex<LocalError>>);
-
-/// How far the relay's own clock is ahead, and how far it is behind.
-type LocalError = (Duration, Duration);
+pub(crate) struct TestClock(Arc<Mutex<Now>>);
 
 impl TestClock {
     pub(crate) fn new() -> Self {
         let wall = Timestamp::parse(NOW).unwrap();
-        let now = Now { wall, monotonic: Duration::from_secs(1_000) };
-        Self(Arc::new(Mutex::new(now)), Arc::default())
+        Self(Arc::new(Mutex::new(Now { wall, monotonic: Duration::from_secs(1_000) })))
     }
 
-    /// The relay's clock, which may be wrong.
     pub(crate) fn clock(&self) -> Clock {
-        let (reading, passing) = (self.clone(), self.clone());
-        let read = move || {
-            let (now, (ahead, behind)) = (*reading.0.lock().unwrap(), *reading.1.lock().unwrap());
-            Now { wall: now.wall.plus(ahead).minus(behind), ..now }
-        };
-        Clock::new(read, move |span| passing.advance(span))
-    }
-
-    /// Microsoft's clock, which is right.
-    pub(crate) fn microsoft(&self) -> Clock {
-        let (reading, passing) = (self.clone(), self.clone());
-        Clock::new(move || *reading.0.lock().unwrap(), move |span| passing.advance(span))
-    }
-
-    fn set_error(&self, ahead: i64) {
-        let span = Duration::from_secs(ahead.unsigned_abs());
-        let none = Duration::ZERO;
-        *self.1.lock().unwrap() = if ahead < 0 { (none, span) } else { (span, none) };
+        let (shared, passing) = (Arc::clone(&self.0), self.clone());
+        Clock::new(move || *shared.lock().unwrap(), move |span| passing.advance(span))
     }
 
     pub(crate) fn pass(&self, seconds: u64) {
@@ -91,6 +70,11 @@ impl TestClock {
     fn advance(&self, span: Duration) {
         let mut now = self.0.lock().unwrap();
         *now = Now { wall: now.wall.plus(span), monotonic: now.monotonic + span };
+    }
+
+    /// Somebody sets it; the monotonic clock goes on.
+    pub(crate) fn set_wall(&self, wall: Timestamp) {
+        self.0.lock().unwrap().wall = wall;
     }
 
     pub(crate) fn wall(&self) -> Timestamp {
@@ -347,8 +331,8 @@ impl Setup {
 
     pub(crate) fn build(self) -> TestRelay {
         let clock = TestClock::new();
-        let simulator = Simulator::new(self.behaviour, clock.microsoft())
-            .with_tenant(credentials(), self.alerts);
+        let simulator =
+            Simulator::new(self.behaviour, clock.clock()).with_tenant(credentials(), self.alerts);
         let wire = Arc::new(FaultyTransport::new(simulator));
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
@@ -421,7 +405,10 @@ impl TestRelay {
 
     /// Sets this machine's clock so many seconds ahead of Microsoft's, or behind if negative.
     pub(crate) fn set_own_clock(&self, ahead: i64) {
-        self.clock.set_error(ahead);
+        let there = self.wire.simulator.now();
+        let span = Duration::from_secs(ahead.unsigned_abs());
+        self.clock.set_wall(if ahead < 0 { there.minus(span) } else { there.plus(span) });
+        self.wire.simulator.set_ahead(-ahead);
     }
 
     pub(crate) fn health(&self) -> Value {

@@ -28,6 +28,7 @@ use crate::base::limits;
 use crate::base::log::{Level, Logger, Record, RequestId};
 use crate::base::metrics::Metrics;
 use crate::base::semaphore::{Permit, Semaphore};
+use crate::base::single_flight::lock;
 use crate::base::time::{Clock, Deadline, Now};
 use crate::relay::api::{self, Api, REQUEST_IDS};
 use crate::server::ServeSettings;
@@ -164,7 +165,7 @@ impl HttpServer {
             // It only counts: the queue is the bound.
             in_flight: Semaphore::new(usize::MAX),
             workers: settings.workers,
-            threads: AtomicUsize::new(settings.workers),
+            threads: Mutex::new(settings.workers),
             accepted: AtomicUsize::new(0),
             series: format!("{prefix}{:x}-", clock.now().wall.unix_seconds()),
             connections: self.connections,
@@ -282,7 +283,7 @@ struct Pool {
     /// Workers that do not wait for Microsoft, at least.
     workers: usize,
     /// All workers.
-    threads: AtomicUsize,
+    threads: Mutex<usize>,
     /// Requests so far.
     accepted: AtomicUsize,
     /// The prefix of generated request IDs; a number follows.
@@ -484,23 +485,28 @@ impl Pool {
 
     /// Starts a worker in the place of one that begins to wait.
     fn start_spare(self: &Arc<Self>) {
-        let add = |threads| (threads < self.wanted()).then_some(threads + 1);
-        let Ok(number) = self.threads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add) else {
+        let mut threads = lock(&self.threads);
+        if *threads >= self.wanted() {
             return;
-        };
+        }
+        let number = *threads;
+        *threads += 1;
+        drop(threads);
         let pool = Arc::clone(self);
         let thread = thread::Builder::new().name(format!("worker-{number}"));
         if thread.spawn(move || pool.work()).is_err() {
             // The others do its share, as they come free.
-            self.threads.fetch_sub(1, Ordering::SeqCst);
+            *lock(&self.threads) -= 1;
             self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("for", "worker"));
         }
     }
 
     /// Returns whether this worker, one of too many, is to end.
     fn is_surplus(&self) -> bool {
-        let remove = |threads| (threads > self.wanted()).then(|| threads - 1);
-        self.threads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, remove).is_ok()
+        let mut threads = lock(&self.threads);
+        let is_surplus = *threads > self.wanted();
+        *threads -= usize::from(is_surplus);
+        is_surplus
     }
 
     fn work(&self) {

@@ -217,7 +217,7 @@ fn a_list_that_is_not_in_order_is_read_in_one_segment() {
         |rows| rows.sort_by_key(|(id, _)| id.wrapping_mul(0x9E37_79B9) % 1_009),
     ];
     for sort in sorts {
-        let list = List { sort, links: true, ..even(1_050) };
+        let list = List { sort, links: true, ..even(1_030) };
         let mut segments = whole();
         while !segments.have_ended() {
             segments.split_into(8);

@@ -10,12 +10,12 @@ use crate::support::*;
 use graph_relay::base::http::{Request, Response, Transport};
 use graph_relay::base::limits;
 use graph_relay::base::time::Timestamp;
-use graph_relay::simulator::{Behaviour, Simulator};
+use graph_relay::simulator::{Behaviour, Links, Simulator};
 use serde_json::{Value, json};
 
 /// A tenant whose alerts come in pages of this many rows.
-fn paged(alerts: Vec<Value>, page: usize, links: bool) -> TestRelay {
-    let behaviour = Behaviour::default().with_page(page).with_next_link(links);
+fn paged(alerts: Vec<Value>, page: usize, links: Links) -> TestRelay {
+    let behaviour = Behaviour::default().with_page(page).with_links(links);
     Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(alerts) }.build()
 }
 
@@ -49,7 +49,7 @@ fn check(world: &TestRelay, count: usize, case: &str) {
 #[test]
 fn an_alert_that_is_twice_on_a_page_hides_no_other() {
     for (from, to) in [(0, 1), (0, 25), (0, 49), (30, 0), (48, 20)] {
-        let world = paged(hourly(400), 50, false);
+        let world = paged(hourly(400), 50, Links::Never);
         world.wire.serve(move |request, simulator| {
             Ok(changed(request, simulator, |page| repeat(page, from, to)))
         });
@@ -60,7 +60,7 @@ fn an_alert_that_is_twice_on_a_page_hides_no_other() {
 #[test]
 fn an_empty_link_is_not_the_end() {
     for to in [1, 49] {
-        let world = paged(hourly(150), 50, true);
+        let world = paged(hourly(150), 50, Links::Always);
         world.wire.serve(move |request, simulator| {
             Ok(changed(request, simulator, |page| {
                 repeat(page, 0, to);
@@ -73,7 +73,7 @@ fn an_empty_link_is_not_the_end() {
 
 #[test]
 fn a_first_link_to_itself_is_not_the_end() {
-    let world = paged(hourly(341), 100, false);
+    let world = paged(hourly(341), 100, Links::Never);
     let asked = AtomicUsize::new(0);
     world.wire.serve(move |request, simulator| {
         let is_first = asked.fetch_add(1, Ordering::SeqCst) == 0;
@@ -89,7 +89,7 @@ fn a_first_link_to_itself_is_not_the_end() {
 #[test]
 fn a_full_page_without_its_link_is_not_the_end() {
     for left_out in [1, 2, 3] {
-        let world = paged(hourly(40), 10, true);
+        let world = paged(hourly(40), 10, Links::Always);
         let asked = AtomicUsize::new(0);
         world.wire.serve(move |request, simulator| {
             let is_odd = asked.fetch_add(1, Ordering::SeqCst) == left_out;
@@ -108,7 +108,7 @@ fn a_service_that_reads_boundaries_to_the_second_hides_nothing() {
     let times = (0..40).map(|n| format!("2026-11-20T12:00:0{}.{:07}Z", n / 20, n % 20 * 499_999));
     let alerts: Vec<Value> =
         times.enumerate().map(|(n, time)| alert(&format!("a{n}"), &time, IP)).collect();
-    for links in [false, true] {
+    for links in [Links::Never, Links::Always] {
         let world = paged(alerts.clone(), 15, links);
         world.wire.serve(|request, simulator| {
             let (head, tail) = request.url.split_once("%20le%20").unwrap_or((&request.url, ""));
@@ -119,7 +119,7 @@ fn a_service_that_reads_boundaries_to_the_second_hides_nothing() {
             }
             Ok(send(&request, simulator))
         });
-        check(&world, 40, &format!("links {links}"));
+        check(&world, 40, &format!("{links:?}"));
     }
 }
 
@@ -128,7 +128,7 @@ fn a_list_in_no_order_that_cannot_be_read_to_its_end_is_told_and_read_again_with
     let start = Timestamp::parse(NOW).unwrap();
     let time = |n: u64| start.minus(Duration::from_secs(60 * n)).odata();
     let alerts = (1..=700_u64).map(|n| alert(&format!("a{n}"), &time(n), IP));
-    let world = paged(alerts.collect(), 50, false);
+    let world = paged(alerts.collect(), 50, Links::Never);
     let is_odd = Arc::new(AtomicBool::new(true));
     let odd = Arc::clone(&is_odd);
     world.wire.serve(move |request, simulator| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{HIT, IP, hourly};
 use crate::support::*;
 use graph_relay::simulator::faults::Fault;
-use graph_relay::simulator::{Behaviour, Order};
+use graph_relay::simulator::{Behaviour, Links, Order};
 use serde_json::json;
 
 #[test]
@@ -172,11 +172,12 @@ fn what_changes_behind_a_long_crawl_is_found_by_the_refresh() {
 
 #[test]
 fn alerts_that_arrive_during_a_crawl_are_found_once() {
-    for (next_link, order) in
-        [(true, Order::Honoured), (false, Order::Honoured), (false, Order::Ignored)]
-    {
-        let behaviour =
-            Behaviour::default().with_page(10).with_next_link(next_link).with_order(order);
+    for (links, order) in [
+        (Links::Always, Order::Honoured),
+        (Links::Never, Order::Honoured),
+        (Links::Never, Order::Ignored),
+    ] {
+        let behaviour = Behaviour::default().with_page(10).with_links(links).with_order(order);
         let world = Setup { behaviour, ..Setup::with_alerts(hourly(40)) }.build();
         world.wire.next(Kind::List, Step::Forward);
         let go = world.wire.hold(Kind::List);

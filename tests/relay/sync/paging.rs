@@ -2,22 +2,22 @@
 
 use super::{HIT, IP, hourly};
 use crate::support::*;
-use graph_relay::simulator::{Behaviour, Order};
+use graph_relay::simulator::{Behaviour, Links, Order};
 use serde_json::json;
 
 #[test]
 fn every_way_of_paging_finds_every_alert_once() {
     let ways = [
-        (true, Order::Honoured),
-        (true, Order::Refused),
-        (false, Order::Honoured),
-        (false, Order::Ignored),
-        (false, Order::Refused),
+        (Links::Always, Order::Honoured),
+        (Links::Always, Order::Refused),
+        (Links::Never, Order::Honoured),
+        (Links::Never, Order::Ignored),
+        (Links::Never, Order::Refused),
     ];
-    for (next_link, order) in ways {
+    for (links, order) in ways {
         for page in [1, 2, 7, 10, 100, 1_000] {
             let behaviour =
-                Behaviour::default().with_page(page).with_next_link(next_link).with_order(order);
+                Behaviour::default().with_page(page).with_links(links).with_order(order);
             let world = Setup { behaviour, ..Setup::with_alerts(hourly(41)) }.build();
             let answer = world.observe(&HIT);
             let expected: Vec<String> = (0..41).map(|n| format!("a{n:03}")).collect();

@@ -9,7 +9,7 @@ use crate::support::*;
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{Response, Transport};
 use graph_relay::base::limits;
-use graph_relay::simulator::Behaviour;
+use graph_relay::simulator::{Behaviour, Links};
 use serde_json::Value;
 
 fn refuse(status: u16) -> Result<Response, TransportError> {
@@ -58,7 +58,7 @@ fn while_graph_fails_altogether_pages_stay_as_large_as_they_were() {
 
 #[test]
 fn a_linked_page_over_the_bound_is_asked_for_in_smaller_pieces() {
-    let behaviour = Behaviour::default().with_page(100).with_next_link(true);
+    let behaviour = Behaviour::default().with_page(100).with_links(Links::Always);
     let setup = Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(hourly(400)) };
     let world = setup.build();
     world.wire.serve(|request, simulator| {
@@ -74,7 +74,7 @@ fn a_linked_page_over_the_bound_is_asked_for_in_smaller_pieces() {
 #[test]
 fn a_recrawl_before_a_link_that_is_dead_finds_what_is_late() {
     for status in [503, 500, 404, 410, 400] {
-        let behaviour = Behaviour::default().with_page(10).with_next_link(true);
+        let behaviour = Behaviour::default().with_page(10).with_links(Links::Always);
         let world = Setup { behaviour, ..Setup::with_alerts(hourly(40)) }.build();
         assert_eq!(ids(&world.observe(&HIT)).len(), 40);
         world.wire.serve(move |request, simulator| {

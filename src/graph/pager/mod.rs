@@ -13,7 +13,9 @@
 //! The pager also tells whether the list is in order, newest first. Only such a list can be read in
 //! several places at once ([`Pager::starting_at`]).
 
-use std::collections::{HashMap, HashSet};
+mod sorting;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::base::http::percent_encode;
 use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::graph::alerts_v2::Page;
+use crate::graph::pager::sorting::Sorting;
 
 /// The property by which a list is bounded and ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +78,9 @@ pub struct Pager {
     skip: usize,
     ordered: bool,
     link: Option<String>,
-    /// The smallest page after which there was more to read.
+    /// The smallest page that had a link.
+    linked_page: Option<usize>,
+    /// The smallest page without a link after which there was more to read.
     full_page: usize,
     /// The rows of a page that looks full, until the next one tells.
     suspect: Option<usize>,
@@ -91,19 +96,6 @@ pub struct Pager {
     leaving_links: bool,
     /// The time between the rows of the last page and their number, if more is likely to follow.
     span: Option<(Duration, usize)>,
-}
-
-/// How a page is sorted by the pager's property.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sorting {
-    /// Newest first; the times of the newest and of the oldest row.
-    Descending(Timestamp, Timestamp),
-    /// Oldest first; the time of the newest row.
-    Ascending(Timestamp),
-    /// All rows are of one second; the time of the newest, for a crawl that of the oldest.
-    Tied(Timestamp),
-    /// In no order, or without times.
-    Unknown,
 }
 
 impl Pager {
@@ -126,6 +118,7 @@ impl Pager {
             skip: 0,
             ordered: true,
             link: None,
+            linked_page: None,
             full_page: full_page.unwrap_or(limits::PAGE_SIZE),
             suspect: None,
             seen: HashSet::new(),
@@ -251,17 +244,10 @@ impl Pager {
     /// When the page links to another host.
     pub fn read(&mut self, page: &Page) -> Result<bool, UnexpectedAnswer> {
         (self.failures, self.proven_top) = (0, self.top);
-        let is_fresh = |alert: &&Alert| !self.seen.contains(&alert.id);
-        let fresh = page.alerts.iter().filter(is_fresh);
+        let fresh = page.alerts.iter().filter(|alert| !self.seen.contains(&alert.id));
         let newest = fresh.filter_map(|alert| self.property.time_of(alert)).max();
-        let rows = unrepeated(&page.alerts);
-        let sorting = match self.sorting(&rows) {
-            // Rows of earlier pages that are repeated here do not disturb the order.
-            Sorting::Unknown if self.in_order => {
-                self.sorting(&rows.into_iter().filter(is_fresh).collect::<Vec<_>>())
-            }
-            sorting => sorting,
-        };
+        let seen = |id: &str| self.in_order && self.seen.contains(id);
+        let sorting = Sorting::of(&page.alerts, self.property, seen);
         let before = self.seen.len();
         self.seen.extend(page.alerts.iter().map(|alert| Arc::clone(&alert.id)));
         let news = self.seen.len() > before;
@@ -275,7 +261,9 @@ impl Pager {
         if let Some(link) = page.next_link.clone() {
             return self.follow(link, page.rows());
         }
-        self.leaving_links = linked && self.looks_full(page.rows());
+        let is_full = self.looks_full(page.rows())
+            || self.linked_page.is_some_and(|rows| page.rows() >= rows);
+        self.leaving_links = linked && is_full;
         match (linked, self.property) {
             (true, _) => Ok(self.leaving_links && self.leave_links(sorting)),
             // A crawl never trusts a page to be the last. A refresh does, unless the page is as
@@ -317,9 +305,7 @@ impl Pager {
             return Err(UnexpectedAnswer::NextLink);
         }
         self.link = Some(link);
-        if rows > 0 {
-            self.full_page = self.full_page.min(rows);
-        }
+        self.linked_page = self.linked_page.into_iter().chain([rows.max(1)]).min();
         if self.idle >= limits::IDLE_PAGES {
             self.doubtful = true;
             return Ok(false);
@@ -418,39 +404,6 @@ impl Pager {
         self.until = until;
         self.skip = 0;
     }
-
-    fn sorting(&self, rows: &[&Alert]) -> Sorting {
-        let times: Vec<Timestamp> =
-            rows.iter().filter_map(|alert| self.property.time_of(alert)).collect();
-        let (Some(oldest), Some(newest)) = (times.iter().min(), times.iter().max()) else {
-            return Sorting::Unknown;
-        };
-        let (up, down) =
-            (|time: &Timestamp| time.rounded_up(), |time: &Timestamp| time.rounded_down());
-        if up(oldest) == up(newest) || down(oldest) == down(newest) {
-            return Sorting::Tied(match self.property {
-                Property::Created => *oldest,
-                Property::Updated => *newest,
-            });
-        }
-        if times.is_sorted_by(|a, b| up(a) >= up(b)) {
-            Sorting::Descending(*newest, *oldest)
-        } else if times.is_sorted_by_key(down) {
-            Sorting::Ascending(*newest)
-        } else {
-            Sorting::Unknown
-        }
-    }
-}
-
-/// Returns the alerts that are on the page once, or one if there are none: of a repeated alert, it is
-/// not known which of its rows is in its place.
-fn unrepeated(alerts: &[Alert]) -> Vec<&Alert> {
-    let mut times: HashMap<&str, usize> = HashMap::new();
-    alerts.iter().for_each(|alert| *times.entry(&alert.id).or_default() += 1);
-    let once = |alert: &&Alert| times.get(&*alert.id) == Some(&1);
-    let rows: Vec<&Alert> = alerts.iter().filter(once).collect();
-    if rows.is_empty() { alerts.iter().take(1).collect() } else { rows }
 }
 
 /// Services cut their pages at round numbers: 100 here by default, 1,000 at most.
