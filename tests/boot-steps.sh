@@ -83,10 +83,10 @@ is Result success || fail "stopped with $(systemctl show graph-relay --property=
 # ten seconds after which one whose connections are not accepted ends.
 drop_in Group=nogroup
 systemctl start graph-relay.socket graph-relay
-until_so journal_has 'event=self-probe'
+until_so journal_has 'event=self_probe_failed'
 pid="$(systemctl show graph-relay --property=MainPID --value)"
 sleep 13
 is MainPID "$pid" && is NRestarts 0 || fail 'ended for want of permission'
-[ "$(journal | grep -c 'event=self-probe')" = 1 ] || fail 'told more than once'
+[ "$(journal | grep -c 'event=self_probe_failed')" = 1 ] || fail 'logged more than once'
 relay -X POST http://relay/version >/dev/null || fail 'does not serve'
 echo "boot: the documents' steps work with $(systemctl --version | sed -n 1p)"

@@ -21,7 +21,7 @@ use graph_relay::relay::jwt::{self, SigningKey, Verifier};
 use graph_relay::relay::{Relay, Settings};
 use graph_relay::server::ServeSettings;
 use graph_relay::server::front_end::{FrontEnd, Limits};
-use graph_relay::server::http::{Handler, HttpServer};
+use graph_relay::server::http::{Handler, HttpServer, Service};
 use graph_relay::simulator::{Behaviour, Simulator};
 use graph_relay::sources::alerts_v2::SyncSettings;
 
@@ -91,7 +91,7 @@ fn place(address: &str) -> (PathBuf, Option<FrontEnd>) {
     }
     let bounds = Limits::new(16, Duration::from_secs(300));
     let guard = FrontEnd::bind(address.parse().unwrap(), bounds).unwrap();
-    (guard.behind(), Some(guard))
+    (guard.backend(), Some(guard))
 }
 
 /// Serves until standard input ends.
@@ -120,7 +120,8 @@ pub(crate) fn relay(address: &str, scene: &[&str]) {
         stopper.stop();
     });
     let settings = ServeSettings::new(16, Duration::from_secs(1));
-    door.serve(Handler::Relay(api), settings, Clock::system(), events).unwrap();
+    let (handler, clock) = (Handler::Relay(api), Clock::system());
+    door.serve(Service { handler, settings, clock, logger: events }).unwrap();
 }
 
 /// Gives the same bytes to whoever asks, as quickly as tiny_http can.

@@ -9,12 +9,10 @@ use graph_relay::graph::alerts_v2::Page;
 use graph_relay::alerts::index::AlertIndex;
 use graph_relay::ctim::sighting::{self, Context};
 use graph_relay::alerts::observable::Observable;
-use graph_relay::base::time::Timestamp;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(page) = Page::parse(data) else { return };
     let (portal, tenant) = (Cloud::global().portal, TenantId::parse("a.com").unwrap());
-    let now = Timestamp::from_unix_seconds(1_790_000_000);
     let mut index = AlertIndex::new(100);
     let mut mentioned = Vec::new();
     for alert in page.alerts {
@@ -25,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     }
     for observable in mentioned.iter().take(100) {
         for alert in index.find(observable, 10).alerts {
-            let context = Context { tenant: &tenant, portal: &portal, now };
+            let context = Context { tenant: &tenant, portal: &portal };
             let sighting = sighting::sighting(observable, &alert, context);
             serde_json::to_vec(&sighting).unwrap();
         }

@@ -9,13 +9,11 @@ use graph_relay::graph::legacy::parse_alert;
 use graph_relay::base::http::Response;
 use graph_relay::ctim::sighting::{self, Context};
 use graph_relay::alerts::observable::Observable;
-use graph_relay::base::time::Timestamp;
 
 fuzz_target!(|data: &[u8]| {
     let response = Response { status: 200, headers: Vec::new(), body: data.to_vec() };
     let Ok(page) = Page::of_rows(&response, parse_alert) else { return };
     let (portal, tenant) = (Cloud::global().portal, TenantId::parse("a.com").unwrap());
-    let now = Timestamp::from_unix_seconds(1_790_000_000);
     for alert in &page.alerts {
         let mut mentioned = Vec::new();
         for evidence in &alert.evidence {
@@ -23,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
         }
         for observable in mentioned.iter().take(20) {
             assert!(alert.mentions(observable));
-            let context = Context { tenant: &tenant, portal: &portal, now };
+            let context = Context { tenant: &tenant, portal: &portal };
             serde_json::to_vec(&sighting::sighting(observable, alert, context)).unwrap();
         }
     }

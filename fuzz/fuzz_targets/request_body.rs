@@ -6,7 +6,7 @@ use graph_relay::base::limits;
 use graph_relay::relay::request_body;
 
 fuzz_target!(|data: &[u8]| {
-    match request_body::question(data) {
+    match request_body::question(data, &[]) {
         Ok(question) => {
             let count = question.observables.len() + question.malformed.len();
             assert!(count <= limits::OBSERVABLES);

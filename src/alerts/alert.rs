@@ -182,8 +182,6 @@ pub enum Entity {
         /// The URLs requested (legacy API only).
         urls: Vec<Arc<str>>,
     },
-    /// Malware. The files and processes it was found in are entities of their own.
-    Malware,
     /// Active Directory domains.
     Directory(Vec<Arc<str>>),
     /// A registry key or value, with its hive.

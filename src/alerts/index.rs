@@ -1,8 +1,8 @@
 //! The alerts of one tenant in memory, indexed by the values they mention.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Bound;
+use std::ops::{Bound, Deref};
 use std::sync::Arc;
 
 use crate::alerts::alert::Alert;
@@ -165,42 +165,34 @@ impl AlertIndex {
 
     /// Returns the alerts that mention `observable`, at most `limit` of them.
     pub fn find(&self, observable: &Observable, limit: usize) -> Hits {
-        self.look_up(observable, limit, &mut BTreeMap::new())
+        self.find_each(std::slice::from_ref(observable), limit).pop().unwrap_or_default()
     }
 
-    /// Does [`AlertIndex::find`] for each of `observables`. An alert that several of them hit is
-    /// unpacked once.
+    /// Does [`AlertIndex::find`] for each of `observables`.
     pub fn find_each(&self, observables: &[Observable], limit: usize) -> Vec<Hits> {
-        let mut unpacked = BTreeMap::new();
-        observables.iter().map(|one| self.look_up(one, limit, &mut unpacked)).collect()
+        let found = search(observables, limit, || self, || false);
+        found.into_iter().map(Option::unwrap_or_default).collect()
     }
 
-    fn look_up(
-        &self,
-        observable: &Observable,
-        limit: usize,
-        unpacked: &mut BTreeMap<Slot, Arc<Alert>>,
-    ) -> Hits {
-        let key = self.key(observable.kind(), observable.normal());
-        let slots = self.mentions.get(key).iter();
-        let mut found: Vec<(Slot, &PackedAlert)> =
-            slots.filter_map(|slot| Some((*slot, self.at(*slot)?))).collect();
-        // `http` and `https` share a key, so URLs have to be compared before they are counted.
-        if observable.kind() == Kind::Url {
-            found.retain(|(_, packed)| packed.unpack().mentions(observable));
-        }
-        let total = found.len();
-        found.sort_unstable_by(|(_, a), (_, b)| {
+    /// Selects the newest `limit` alerts that mention `observable`, and counts all.
+    fn select(&self, observable: &Observable, limit: usize) -> Selection {
+        let forms = observable.forms().iter();
+        let keys = forms.map(|(kind, form)| self.key(*kind, form));
+        let mut slots: Vec<Slot> = keys.flat_map(|key| self.mentions.get(key)).copied().collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let mut alerts: Vec<&PackedAlert> =
+            slots.into_iter().filter_map(|slot| self.at(slot)).collect();
+        let newest_first = |a: &&PackedAlert, b: &&PackedAlert| {
             b.time.cmp(&a.time).then_with(|| a.id().cmp(b.id()))
-        });
-        let alerts = found.into_iter().map(|(slot, packed)| {
-            let alert = unpacked.entry(slot);
-            Arc::clone(alert.or_insert_with(|| Arc::new(packed.unpack())))
-        });
-        Hits {
-            alerts: alerts.filter(|alert| alert.mentions(observable)).take(limit).collect(),
-            total,
+        };
+        let total = alerts.len();
+        if limit < total {
+            alerts.select_nth_unstable_by(limit, newest_first);
+            alerts.truncate(limit);
         }
+        alerts.sort_unstable_by(newest_first);
+        Selection { alerts: alerts.into_iter().cloned().collect(), total }
     }
 
     fn remove_oldest(&mut self) -> Option<Timestamp> {
@@ -248,8 +240,8 @@ impl AlertIndex {
     fn keys(&self, alert: &Alert) -> Vec<u64> {
         let mut keys = Vec::new();
         for evidence in &alert.evidence {
-            evidence.mentions(&mut |kind, value| {
-                keys.extend(kind.normal(value).map(|normal| self.key(kind, &normal)));
+            evidence.mentions(&mut |kind, text| {
+                kind.forms(text, &mut |form| keys.push(self.key(kind, form)));
             });
         }
         keys.sort_unstable();
@@ -261,13 +253,57 @@ impl AlertIndex {
         self.hasher.hash_one(id)
     }
 
-    fn key(&self, kind: Kind, normal: &str) -> u64 {
-        self.hasher.hash_one((kind, normal))
+    fn key(&self, kind: Kind, form: &str) -> u64 {
+        self.hasher.hash_one((kind, form))
     }
+}
+
+/// What an index has for one observable, not unpacked yet.
+struct Selection {
+    alerts: Vec<PackedAlert>,
+    total: usize,
+}
+
+/// Finds the alerts that mention each of `observables` in the index that `lock` gives access to;
+/// `None` for those that were not searched when `is_over` said so.
+///
+/// The lock is taken anew for each value, and released before an alert is unpacked, so that a
+/// refresh never waits for a whole request. Observables that are the same in other words are looked
+/// up once, and an alert that several of them hit is unpacked once.
+pub(crate) fn search<I: Deref<Target = AlertIndex>>(
+    observables: &[Observable],
+    limit: usize,
+    lock: impl Fn() -> I,
+    is_over: impl Fn() -> bool,
+) -> Vec<Option<Hits>> {
+    let mut known: HashMap<&[(Kind, Box<str>)], Option<Hits>> = HashMap::new();
+    let mut unpacked: HashMap<*const u8, (PackedAlert, Arc<Alert>)> = HashMap::new();
+    let mut find = |observable: &Observable| {
+        if is_over() {
+            return None;
+        }
+        let Selection { alerts, total } = lock().select(observable, limit);
+        let alerts = alerts.into_iter().map(|packed| {
+            // The packed alert is kept, so that no other one comes to lie in its place.
+            let entry = unpacked.entry(packed.identity());
+            let (_, alert) = entry.or_insert_with(|| {
+                let alert = Arc::new(packed.unpack());
+                (packed, alert)
+            });
+            Arc::clone(alert)
+        });
+        // Hashes may collide.
+        Some(Hits { alerts: alerts.filter(|alert| alert.mentions(observable)).collect(), total })
+    };
+    let find = |observable| {
+        known.entry(Observable::forms(observable)).or_insert_with(|| find(observable)).clone()
+    };
+    observables.iter().map(find).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::Duration;
 
     use super::*;
@@ -324,6 +360,28 @@ mod tests {
     }
 
     #[test]
+    fn other_words_for_one_value_are_looked_up_once_and_the_time_is_looked_at() {
+        let mut index = AlertIndex::new(10);
+        index.insert(alert("a", 1, &["https://bad.example/~x"]));
+        let asked =
+            ["https://bad.example/~x", "https://BAD.example:443/%7Ex", "https://bad.example/~x/"]
+                .map(|url| Observable::new(Kind::Url, url).unwrap());
+        let locked = Cell::new(0);
+        let lock = || {
+            locked.set(locked.get() + 1);
+            &index
+        };
+        let hits = search(&asked, 9, lock, || false);
+        assert_eq!(locked.get(), 1);
+        assert!(hits.iter().all(|hits| hits.as_ref().is_some_and(|hits| hits.total == 1)));
+        let other = Observable::new(Kind::Domain, "bad.example").unwrap();
+        let asked = [asked[0].clone(), other, asked[1].clone()];
+        let hits = search(&asked, 9, lock, || locked.get() == 2);
+        let searched: Vec<bool> = hits.iter().map(Option::is_some).collect();
+        assert_eq!(searched, [true, false, true]);
+    }
+
+    #[test]
     fn an_alert_replaces_its_older_self() {
         let mut index = AlertIndex::new(10);
         index.insert(alert("a", 1, &["https://old.example", "https://both.example"]));
@@ -371,11 +429,12 @@ mod tests {
     }
 
     #[test]
-    fn a_url_with_another_scheme_shares_the_key_and_is_no_hit() {
+    fn a_url_with_another_scheme_is_no_hit() {
         let mut index = AlertIndex::new(10);
         index.insert(alert("plain", 1, &["http://bad.example/x"]));
         index.insert(alert("tls", 2, &["https://bad.example/x"]));
         assert_eq!(ids(&index, Kind::Url, "http://bad.example/x", 9), (vec!["plain".into()], 1));
         assert_eq!(ids(&index, Kind::Url, "bad.example/x", 9).1, 2);
+        assert_eq!(ids(&index, Kind::Url, "bad.example:443/x", 9), (vec!["tls".into()], 1));
     }
 }

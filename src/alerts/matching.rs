@@ -5,7 +5,8 @@
 
 use crate::alerts::alert::{Account, Alert, Device, Entity, Evidence, File, Message, Process};
 use crate::alerts::names::{is_address, mail_domain, parent_domain};
-use crate::alerts::observable::{Kind, Observable, url_address, url_domain};
+use crate::alerts::observable::{Kind, Observable};
+use crate::alerts::value::{path, url};
 
 impl Evidence {
     /// Calls `each` with every searchable value in this evidence. Values are as Microsoft sent
@@ -18,7 +19,7 @@ impl Evidence {
     pub fn holds(&self, observable: &Observable) -> bool {
         let mut found = false;
         let mut each = |kind, value: &str| found = found || observable.is(kind, value);
-        self.visit(&mut Matcher { only: Some(observable.kind()), each: &mut each });
+        self.visit(&mut Matcher { only: Some(observable), each: &mut each });
         found
     }
 
@@ -51,7 +52,7 @@ impl Evidence {
                 host.iter().for_each(|host| mention_device(host, visit));
                 account.iter().for_each(|account| mention_account(account, visit));
             }
-            Entity::Registry(_) | Entity::Malware | Entity::Resource(_) => {}
+            Entity::Registry(_) | Entity::Resource(_) => {}
         }
     }
 }
@@ -65,14 +66,14 @@ impl Alert {
 
 /// A visitor of the values in a piece of evidence.
 struct Matcher<'v> {
-    /// The only type of interest; `None` for all types.
-    only: Option<Kind>,
+    /// The only observable of interest; `None` for all.
+    only: Option<&'v Observable>,
     each: &'v mut dyn FnMut(Kind, &str),
 }
 
 impl Matcher<'_> {
     fn wants(&self, kind: Kind) -> bool {
-        self.only.is_none_or(|only| only == kind)
+        self.only.is_none_or(|only| only.asks(kind))
     }
 
     fn one(&mut self, kind: Kind, value: &str) {
@@ -92,6 +93,8 @@ fn mention_file(file: &File, visit: &mut Matcher<'_>) {
     if visit.wants(Kind::FilePath) {
         visit.all(Kind::FilePath, file.full_path().as_deref());
     }
+    // Some providers give the whole path as the name.
+    visit.all(Kind::FilePath, file.name.as_deref().filter(|name| path::last(name).is_some()));
     // The directory by itself is searchable too, and some providers put the whole path there.
     visit.all(Kind::FilePath, file.path.as_deref());
 }
@@ -139,8 +142,9 @@ fn mention_message(message: &Message, visit: &mut Matcher<'_>) {
 
 fn mention_url(url: &str, visit: &mut Matcher<'_>) {
     visit.one(Kind::Url, url);
-    visit.all(Kind::Domain, url_domain(url));
-    visit.all(Kind::Ip, url_address(url));
+    if visit.wants(Kind::Domain) || visit.wants(Kind::Ip) {
+        url::each_host(url, &mut |host| mention_names(Some(host), visit));
+    }
 }
 
 /// Mentions what stands where a domain name belongs, and may be an address.

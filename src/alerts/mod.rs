@@ -8,3 +8,4 @@ pub mod observable;
 
 pub(crate) mod packed;
 pub(crate) mod postings;
+pub(crate) mod value;

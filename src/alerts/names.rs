@@ -1,6 +1,7 @@
 //! Names of hosts and senders, as products and people write them.
 
-use crate::alerts::observable::{address, trim};
+use crate::alerts::observable::address;
+use crate::alerts::value::trim;
 
 /// Returns the name or address of the host in `text`, without the domain before a backslash, the
 /// port after a colon, and the `$` that ends a computer's account name.

@@ -1,12 +1,11 @@
-//! The seven observable types that the relay answers for, and when two values are equal.
+//! The observable types that the relay answers for, and when two values are equal.
 //!
-//! Each type has one normal form ([`Kind::normal`]). The index uses it as the key, and every hit is
-//! compared again by [`Observable::is`].
+//! Values are read in `crate::alerts::value`. A text in an alert is found under the forms that
+//! [`Kind::forms`] returns; an observable is looked up under those of the values that equal it.
 
-use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use crate::alerts::names::is_address;
+use crate::alerts::value::{self, Reading, address, host, path, url};
 
 /// An observable type that the relay answers for. CTIM has 63; the others are ignored, as in the
 /// original application.
@@ -27,10 +26,12 @@ pub enum Kind {
     Hostname,
     /// URL.
     Url,
+    /// IPv6 address, the type under which CTIM shows one that was asked for as [`Kind::Ip`].
+    Ipv6,
 }
 
 impl Kind {
-    /// All types.
+    /// The types that the relay answers for by default, those of the original.
     pub const ALL: [Self; 7] = [
         Self::Sha256,
         Self::FileName,
@@ -40,6 +41,9 @@ impl Kind {
         Self::Hostname,
         Self::Url,
     ];
+
+    /// The types that the configuration can add.
+    pub const OPTIONAL: [Self; 1] = [Self::Ipv6];
 
     /// Returns CTIM's name of the type.
     pub const fn word(self) -> &'static str {
@@ -51,57 +55,65 @@ impl Kind {
             Self::Domain => "domain",
             Self::Hostname => "hostname",
             Self::Url => "url",
+            Self::Ipv6 => "ipv6",
         }
     }
 
-    /// Returns the type that CTIM calls `word`, if it is one of the seven.
+    /// Returns the type that CTIM calls `word`, if it is one of these.
     pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.word() == word)
+        Self::ALL.into_iter().chain(Self::OPTIONAL).find(|kind| kind.word() == word)
     }
 
-    /// Returns the normal form of `value`, or `None` if it is not a valid value of this type.
-    ///
-    /// Hashes, file names, hosts, domains and Windows paths are lower-cased; addresses get their
-    /// canonical text; a URL loses the parts that do not change its meaning.
-    pub fn normal(self, value: &str) -> Option<Cow<'_, str>> {
-        let value = trim(value);
-        if value.is_empty() {
-            return None;
-        }
+    /// Calls `each` with the normal form of every value of this type in `text`, which stands in an
+    /// alert. There are none if `text` is no such value; several if it is a list, or a URL with
+    /// another inside.
+    pub fn forms(self, text: &str, each: &mut dyn FnMut(&str)) {
         match self {
-            Self::Sha256 => is_hex(value, 64).then(|| lower(value)),
-            Self::FileName => Some(lower(value)),
-            Self::FilePath => Some(normal_path(value)),
-            Self::Ip => normal_address(value).map(|(_, text)| text),
-            Self::Domain | Self::Hostname => {
-                let name = value.strip_suffix('.').unwrap_or(value);
-                is_host(name).then(|| lower(name))
+            Self::Ip => address::each(text, each),
+            Self::Url => url::each(text, &mut |url| url.forms(each)),
+            Self::Domain | Self::Hostname => match self.read(text) {
+                Some(reading) => each(&reading.normal),
+                None => {
+                    let parts = text.split([',', ';']).map(|part| self.read(part));
+                    let all: Option<Vec<_>> = parts.collect();
+                    all.iter().flatten().for_each(|reading| each(&reading.normal));
+                }
+            },
+            Self::FileName => {
+                self.read(text).into_iter().for_each(|reading| each(&reading.normal));
+                // Some providers give the whole path as the name.
+                let last = path::last(text).and_then(|last| self.read(last));
+                last.into_iter().for_each(|reading| each(&reading.normal));
             }
-            Self::Url => Some(Cow::Owned(UrlParts::parse(value).normal())),
+            Self::Sha256 | Self::FilePath | Self::Ipv6 => {
+                self.read(text).into_iter().for_each(|reading| each(&reading.normal));
+            }
         }
     }
 
-    /// Returns whether `a` and `b` are the same value of this type.
-    ///
-    /// This is finer than equal normal forms in one respect: `http` and `https` make different
-    /// URLs, while a URL without a scheme equals either.
+    /// Reads `text` as one value of this type, other than a URL.
+    fn read(self, text: &str) -> Option<Reading<'_>> {
+        match self {
+            Self::Sha256 => value::sha256(text)
+                .map(|hash| Reading { shown: hash.into(), normal: value::unicode::lower(hash) }),
+            Self::FileName => path::name(text),
+            Self::FilePath => path::path(text),
+            Self::Ip | Self::Ipv6 => {
+                let (ip, text) = address::canonical(text)?;
+                let is_one = self == Self::Ip || ip.is_ipv6();
+                is_one.then(|| Reading { shown: text.clone(), normal: text })
+            }
+            Self::Domain => host::domain(text),
+            Self::Hostname => host::read(text),
+            Self::Url => None,
+        }
+    }
+
+    /// Returns whether `a`, which is asked for, and `b`, which stands in an alert, are the same
+    /// value of this type. `http` and `https` make different URLs, while a URL without a scheme
+    /// equals either.
     pub fn same(self, a: &str, b: &str) -> bool {
         Observable::new(self, a).is_some_and(|observable| observable.is(self, b))
-    }
-}
-
-/// Returns `text` without surrounding white space, with a fast path for text that has none.
-pub(crate) fn trim(text: &str) -> &str {
-    match text.as_bytes() {
-        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
-        _ => text.trim(),
-    }
-}
-
-fn schemes_agree(a: &str, b: &str) -> bool {
-    match (UrlParts::parse(a.trim()).scheme, UrlParts::parse(b.trim()).scheme) {
-        (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-        _ => true,
     }
 }
 
@@ -110,16 +122,31 @@ fn schemes_agree(a: &str, b: &str) -> bool {
 pub struct Observable {
     kind: Kind,
     value: String,
-    /// The value in normal form.
-    normal: Box<str>,
+    /// The forms of the values that equal it, and where these stand.
+    forms: Vec<(Kind, Box<str>)>,
 }
 
 impl Observable {
     /// Creates an observable, or returns `None` if `value` is not valid for `kind`: a hash of the
     /// wrong length, a malformed address.
     pub fn new(kind: Kind, value: &str) -> Option<Self> {
-        let normal = kind.normal(value)?.into();
-        Some(Self { kind, value: value.to_owned(), normal })
+        let value = value::trim(value);
+        let read = |kind: Kind| {
+            kind.read(value).map(|reading| (kind, reading.normal.into_owned().into_boxed_str()))
+        };
+        let is_path = value.contains(['/', '\\']);
+        let forms = match kind {
+            Kind::Url => {
+                let forms = url::read(value)?.equals();
+                forms.into_iter().map(|form| (kind, form.into_boxed_str())).collect()
+            }
+            // A path asked for as a name, and the other way round, is what it is.
+            Kind::FileName if is_path => vec![read(kind)?, read(Kind::FilePath)?],
+            Kind::FilePath if !is_path => vec![read(kind)?, read(Kind::FileName)?],
+            Kind::Ipv6 => vec![(Kind::Ip, read(kind)?.1)],
+            _ => vec![read(kind)?],
+        };
+        Some(Self { kind, value: value.to_owned(), forms })
     }
 
     /// Returns the type.
@@ -127,180 +154,64 @@ impl Observable {
         self.kind
     }
 
-    /// Returns the value as requested.
+    /// Returns the value as requested, without white space around it.
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// Returns the value in the normal form of its type.
+    /// Returns the first of the forms under which it is looked up.
     pub fn normal(&self) -> &str {
-        &self.normal
+        self.forms.first().map_or("", |(_, form)| form)
     }
 
-    /// Returns whether `value`, of type `kind`, equals this observable.
-    pub fn is(&self, kind: Kind, value: &str) -> bool {
-        if self.kind != kind {
-            return false;
+    /// Returns the normal forms under which it is looked up, each with the type of the values that
+    /// it is compared with.
+    pub(crate) fn forms(&self) -> &[(Kind, Box<str>)] {
+        &self.forms
+    }
+
+    /// Returns whether `text`, of type `kind`, equals this observable.
+    pub fn is(&self, kind: Kind, text: &str) -> bool {
+        let mut found = false;
+        if self.asks(kind) {
+            kind.forms(text, &mut |form| {
+                found |= self.forms.iter().any(|(known, asked)| *known == kind && **asked == *form);
+            });
         }
-        match kind {
-            // A text that equals a valid hash is a valid hash itself.
-            Kind::Sha256 => trim(value).eq_ignore_ascii_case(&self.normal),
-            Kind::Url => self.has_normal_form_of(value) && schemes_agree(&self.value, value),
-            _ => self.has_normal_form_of(value),
+        found
+    }
+
+    /// Returns whether values of type `kind` can equal it.
+    pub(crate) fn asks(&self, kind: Kind) -> bool {
+        self.forms.iter().any(|(known, _)| *known == kind)
+    }
+
+    /// Returns the texts, in lower case, by which Microsoft's tables may write it, each with the
+    /// type of the column.
+    pub(crate) fn spellings(&self) -> Vec<(Kind, String)> {
+        let mut spellings: Vec<(Kind, String)> = Vec::new();
+        let mut add = |kind, text: &str| spellings.push((kind, text.to_lowercase()));
+        if let Some(url) = url::read(&self.value).filter(|_| self.kind == Kind::Url) {
+            url.spellings().iter().for_each(|text| add(Kind::Url, text));
+        } else {
+            for (kind, form) in &self.forms {
+                add(*kind, form);
+                add(*kind, self.value.trim_end_matches(['/', '\\']));
+                if matches!(kind, Kind::Domain | Kind::Hostname) {
+                    host::to_ascii(form).into_iter().for_each(|text| add(*kind, &text));
+                }
+            }
         }
+        spellings.retain(|(_, text)| !text.is_empty());
+        spellings.sort();
+        spellings.dedup();
+        spellings
     }
-
-    fn has_normal_form_of(&self, value: &str) -> bool {
-        self.kind.normal(value).is_some_and(|normal| *normal == *self.normal)
-    }
 }
 
-/// Returns whether `value` consists of exactly `length` hexadecimal digits.
-pub fn is_hex(value: &str, length: usize) -> bool {
-    value.len() == length && value.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// Returns whether `value` can be a host or domain name: at most 253 characters without white
-/// space, separators or `@`. NetBIOS allows far more characters than DNS.
-pub fn is_host(value: &str) -> bool {
-    let odd = |c: char| c.is_whitespace() || matches!(c, '/' | '\\' | ':' | '@');
-    !value.is_empty() && value.chars().count() <= 253 && !value.contains(odd)
-}
-
-/// Parses an IP address. A zone, as in `fe80::1%12`, only has a meaning on its own host and is
-/// dropped; an IPv4-mapped IPv6 address becomes IPv4.
+/// Reads an IP address. A zone is dropped, and an IPv4-mapped IPv6 address becomes IPv4.
 pub fn address(value: &str) -> Option<IpAddr> {
-    let bare = value.split_once('%').map_or(value, |(bare, _)| bare);
-    trim(bare).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
-}
-
-/// Parses an IP address and returns it with its canonical text.
-pub fn normal_address(value: &str) -> Option<(IpAddr, Cow<'_, str>)> {
-    // The standard library accepts only the canonical text of an IPv4 address.
-    if let Ok(ip) = value.parse::<Ipv4Addr>() {
-        return Some((ip.into(), Cow::Borrowed(value)));
-    }
-    address(value).map(|ip| (ip, Cow::Owned(ip.to_string())))
-}
-
-/// Returns the host of `url` if it is a name, not an address.
-pub fn url_domain(url: &str) -> Option<&str> {
-    let host = UrlParts::parse(trim(url)).host;
-    let host = host.strip_suffix('.').unwrap_or(host);
-    // Cheap first check: an IPv4 address begins with a digit.
-    let is_address = host.starts_with(|c: char| c.is_ascii_digit()) && address(host).is_some();
-    (is_host(host) && !is_address && !host.starts_with('[')).then_some(host)
-}
-
-/// Returns the host of `url` if it is an address.
-pub fn url_address(url: &str) -> Option<&str> {
-    let host = UrlParts::parse(trim(url)).host;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    is_address(bare).then_some(bare)
-}
-
-fn lower(value: &str) -> Cow<'_, str> {
-    if value.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
-        Cow::Borrowed(value)
-    } else {
-        Cow::Owned(value.to_lowercase())
-    }
-}
-
-/// Normalises a path. On a Windows path (one with `\` or a drive) case is ignored, `/` equals `\`,
-/// doubled separators (some providers send them even after JSON decoding) are merged, and a
-/// trailing separator is dropped. On other paths only trailing slashes are dropped.
-fn normal_path(value: &str) -> Cow<'_, str> {
-    if !is_windows_path(value) {
-        let trimmed = value.trim_end_matches('/');
-        return Cow::Borrowed(if trimmed.is_empty() { value } else { trimmed });
-    }
-    let mut normal = String::with_capacity(value.len());
-    for c in value.chars().flat_map(char::to_lowercase) {
-        let c = if c == '/' { '\\' } else { c };
-        if c != '\\' || !normal.ends_with('\\') {
-            normal.push(c);
-        }
-    }
-    if normal.len() > 1 && normal.ends_with('\\') {
-        normal.pop();
-    }
-    Cow::Owned(normal)
-}
-
-fn is_windows_path(value: &str) -> bool {
-    let drive = matches!(value.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
-    drive || value.contains('\\')
-}
-
-/// The parts of a URL, split only as far as the comparison needs.
-struct UrlParts<'a> {
-    scheme: Option<&'a str>,
-    user: Option<&'a str>,
-    host: &'a str,
-    port: Option<&'a str>,
-    rest: &'a str,
-}
-
-impl<'a> UrlParts<'a> {
-    fn parse(url: &'a str) -> Self {
-        let (scheme, after) = match scheme(url) {
-            Some((scheme, after)) if is_scheme(scheme) => (Some(scheme), after),
-            _ => (None, url),
-        };
-        let end = after.find(['/', '?', '#']).unwrap_or(after.len());
-        let (authority, rest) = after.split_at(end);
-        let (user, authority) = match authority.rsplit_once('@') {
-            Some((user, host)) => (Some(user), host),
-            None => (None, authority),
-        };
-        let (host, port) = match authority.rsplit_once(':') {
-            // The colons inside `[::1]` do not start a port.
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
-            _ => (authority, None),
-        };
-        Self { scheme, user, host, port, rest }
-    }
-
-    /// Returns the normal form: without the scheme, which is compared separately, a default port,
-    /// or a slash at the end of the path.
-    fn normal(&self) -> String {
-        let mut normal = String::new();
-        if let Some(user) = self.user {
-            normal.push_str(user);
-            normal.push('@');
-        }
-        normal.push_str(&self.host.strip_suffix('.').unwrap_or(self.host).to_lowercase());
-        if let Some(port) = self.port.filter(|port| !self.is_default(port)) {
-            normal.push(':');
-            normal.push_str(port);
-        }
-        let end = self.rest.find(['?', '#']).unwrap_or(self.rest.len());
-        let (path, query) = self.rest.split_at(end);
-        normal.push_str(path.strip_suffix('/').unwrap_or(path));
-        normal.push_str(query);
-        normal
-    }
-
-    fn is_default(&self, port: &str) -> bool {
-        match self.scheme.map(str::to_ascii_lowercase).as_deref() {
-            Some("http") => port == "80" || port.is_empty(),
-            Some("https") => port == "443" || port.is_empty(),
-            _ => port.is_empty(),
-        }
-    }
-}
-
-/// Splits `url` at `://` into scheme and rest. A byte search, because the separator is near the
-/// start.
-pub(crate) fn scheme(url: &str) -> Option<(&str, &str)> {
-    let end = url.as_bytes().windows(3).position(|three| three == b"://")?;
-    Some((url.get(..end)?, url.get(end + 3..)?))
-}
-
-fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    address::read(value)
 }
 
 #[cfg(test)]
@@ -311,20 +222,30 @@ mod tests {
     fn values_that_name_the_same_thing() {
         use Kind::*;
         let hash = "AB".repeat(32);
+        let named = format!("SHA256:{hash}");
         let rows: &[(Kind, &str, &str)] = &[
             // Hashes, names, hosts and domains ignore case.
             (Sha256, &hash, &hash.to_lowercase()),
+            (Sha256, &hash, &named),
             (FileName, "EVIL.exe", "evil.EXE"),
             (FileName, "ÉTÉ.doc", "été.doc"),
+            (FileName, "re\u{301}sume\u{301}.doc", "résumé.doc"),
+            (FileName, "ΟΔΟΣ", "οδος"),
+            (FileName, "evil.exe.", "evil.exe"),
             (Hostname, "W11Pro-Test", "w11pro-test"),
+            (Hostname, "ws1.corp.example.", "WS1.corp.example"),
             (Domain, "Bad.Example.", "bad.example"),
+            (Domain, "bad[.]example", "bad.example"),
+            (Domain, "xn--bcher-kva.example", "BÜCHER.example"),
             // Windows paths ignore case and doubled or trailing separators.
             (FilePath, r"C:\Windows\System32", r"c:\\windows\\SYSTEM32\"),
             (FilePath, "C:/Windows/notepad.exe", r"c:\windows\notepad.exe"),
+            (FilePath, r"\\?\C:\Windows\.\a.exe", r"C:\Windows\a.exe"),
             (FilePath, "/usr/sbin/", "/usr/sbin"),
             (FilePath, "/", "/"),
             // Addresses compare as addresses.
             (Ip, "2001:DB8::1", "2001:db8:0:0:0:0:0:1"),
+            (Ip, "[2001:db8::1]", "2001:db8::1"),
             (Ip, "::ffff:10.0.0.1", "10.0.0.1"),
             (Ip, "fe80::1%12", "fe80::1"),
             (Ip, " 10.0.0.1 ", "10.0.0.1"),
@@ -335,10 +256,17 @@ mod tests {
             (Url, "http://bad.example:80/", "http://bad.example"),
             (Url, "https://bad.example:443/a/", "https://bad.example/a"),
             (Url, "bad.example/a", "https://bad.example/a"),
+            (Url, "bad.example/a", "ftp://bad.example/a"),
+            (Url, "bad.example:443/a", "https://bad.example/a"),
+            (Url, "bad.example:443/a", "http://bad.example:443/a"),
+            (Url, "bad.example:443/a", "bad.example/a"),
             (Url, "HTTP://bad.example", "http://bad.example"),
             (Url, "http://[2001:db8::1]:80/x", "http://[2001:DB8::1]/x"),
-            // Text that is not a URL still equals itself.
-            (Url, "not a url at all", "not a url at all"),
+            (Url, "https://bad.example/%7Ea%2fb", "https://bad.example/~a%2Fb"),
+            (Url, "https://bad.example/é b", "https://bad.example/%C3%A9%20b"),
+            (Url, "https://xn--bcher-kva.example/x", "https://bücher.example/x"),
+            (Url, "https://a.example/?p=1&amp;r=2", "https://a.example/?p=1&r=2"),
+            (Url, "hxxps://bad[.]example/x", "https://bad.example/x"),
         ];
         for (kind, a, b) in rows {
             assert!(kind.same(a, b) && kind.same(b, a), "{kind:?}: {a} is not {b}");
@@ -355,36 +283,51 @@ mod tests {
             (Ip, "10.0.0.1", "10.0.0.10"),
             (Domain, "bad.example", "www.bad.example"),
             (Domain, "bad.example", "notbad.example"),
+            // Two names that can be registered.
+            (Domain, "βόλος.example", "βόλοσ.example"),
             // URL paths and queries are case-sensitive; ports and schemes matter.
             (Url, "http://bad.example/a", "https://bad.example/a"),
             (Url, "https://bad.example/Path", "https://bad.example/path"),
             (Url, "https://bad.example/a?x=1", "https://bad.example/a"),
             (Url, "https://bad.example:80/", "https://bad.example/"),
+            (Url, "bad.example:443/a", "http://bad.example/a"),
             (Url, "https://u@bad.example/", "https://bad.example/"),
+            (Url, "https://bad.example/a%2Fb", "https://bad.example/a/b"),
             // Not valid for their type.
             (Sha256, "abc", "abc"),
             (Ip, "0.0.0.256", "0.0.0.256"),
+            (Ip, "192.0.2.0/24", "192.0.2.0/24"),
             (Ip, "", ""),
+            (Domain, "*.bad.example", "*.bad.example"),
+            (Hostname, "ws1..", "ws1.."),
+            (Url, "not a url at all", "not a url at all"),
         ];
         for (kind, a, b) in rows {
-            assert!(!kind.same(a, b), "{kind:?}: {a} is {b}");
+            assert!(!kind.same(a, b) && !kind.same(b, a), "{kind:?}: {a} is {b}");
         }
     }
 
     #[test]
-    fn the_domain_of_a_url_is_a_name() {
+    fn a_text_in_an_alert_may_hold_several_values() {
         let rows = [
-            ("https://Bad.Example:8443/x", Some("Bad.Example")),
-            ("bad.example/x", Some("bad.example")),
-            ("http://user:pass@bad.example", Some("bad.example")),
-            ("http://127.0.0.1/1.exe", None),
-            ("http://[::1]/", None),
-            ("mailto:bob@bad.example", Some("bad.example")),
-            ("", None),
-            ("///", None),
+            (Kind::Ip, "203.0.113.2", "203.0.113.1, 203.0.113.2"),
+            (Kind::Domain, "b.example", "a.example; b.example"),
+            (Kind::Url, "https://b.example/y", "https://a.example/x;https://b.example/y"),
+            (Kind::FileName, "e.exe", r"C:\T\e.exe"),
         ];
-        for (url, expected) in rows {
-            assert_eq!(url_domain(url), expected, "{url}");
+        for (kind, asked, text) in rows {
+            assert!(kind.same(asked, text), "{text}");
         }
+        assert!(!Kind::Hostname.same("pc", "my pc"));
+    }
+
+    #[test]
+    fn a_path_asked_for_as_a_name_is_a_path_and_an_ipv6_address_an_address() {
+        let is = |asked, value, kind, text| Observable::new(asked, value).unwrap().is(kind, text);
+        assert!(is(Kind::FileName, r"C:\T\e.exe", Kind::FilePath, r"c:\t\E.EXE"));
+        assert!(is(Kind::FilePath, "e.exe", Kind::FileName, "E.exe"));
+        assert!(!is(Kind::FilePath, r"C:\T\e.exe", Kind::FileName, "e.exe"));
+        assert!(is(Kind::Ipv6, "2001:DB8::5", Kind::Ip, "2001:db8:0::5"));
+        assert_eq!(Observable::new(Kind::Ipv6, "203.0.113.5"), None);
     }
 }

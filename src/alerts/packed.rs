@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::alerts::alert::Alert;
 use crate::base::time::Timestamp;
 
-/// An alert, written down.
-#[derive(Debug)]
+/// An alert, written down. A copy shares what it holds.
+#[derive(Clone, Debug)]
 pub(crate) struct PackedAlert {
     /// Where it stands in time.
     pub(crate) time: Option<Timestamp>,
@@ -19,7 +19,7 @@ pub(crate) struct PackedAlert {
     recommended_actions: Option<Arc<str>>,
     words: Arc<Words>,
     /// All else, by postcard.
-    bytes: Box<[u8]>,
+    bytes: Arc<[u8]>,
 }
 
 /// The few words, in few combinations, that all alerts of a tenant have.
@@ -58,6 +58,11 @@ impl PackedAlert {
         // A copy takes up no more than it needs; a vector that shrinks leaves holes.
         let bytes = bytes.as_slice().into();
         Self { time, description, recommended_actions, words, bytes }
+    }
+
+    /// What tells it from every other alert that is kept.
+    pub(crate) fn identity(&self) -> *const u8 {
+        self.bytes.as_ptr()
     }
 
     /// The alert's id, which is its first field.
@@ -149,7 +154,6 @@ mod tests {
                 domain: text("bad.example"),
                 urls: vec!["u".into(); 200],
             },
-            Entity::Malware,
             Entity::Resource("".into()),
         ];
         let evidence = entities.map(|entity| Evidence {

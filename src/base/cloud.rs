@@ -1,7 +1,7 @@
 //! Microsoft's clouds: the login host, Graph host and portal of each.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::base::invalid_value::InvalidValue;
 
@@ -16,21 +16,23 @@ impl BaseUrl {
     /// Says what is wrong, to be read after the variable's name.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let text = text.strip_suffix('/').unwrap_or(text);
+        if ["/v1.0", "/beta"].iter().any(|version| text.ends_with(version)) {
+            return Err("must be without the version, which the relay adds itself".into());
+        }
         let (scheme, authority) = text.split_once("://").ok_or("must begin with https://")?;
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) => {
-                port.parse::<u16>().map_err(|_| "must have a port number up to 65535")?;
-                host
-            }
-            None => authority,
-        };
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let address = bare.parse::<IpAddr>();
+        let (host, port) = split_port(authority);
+        if port.is_some_and(|port| !is_port(port)) {
+            return Err("must have a port number up to 65535".into());
+        }
         let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
-        if host.is_empty() || (address.is_err() && !host.bytes().all(name)) {
+        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(name),
+        };
+        if !is_host {
             return Err("must be a scheme and a host, without a path".into());
         }
-        match scheme {
+        match scheme.to_ascii_lowercase().as_str() {
             "https" => {}
             "http" if is_loopback(host) => {}
             "http" => return Err("may be plain http on a loopback address only".into()),
@@ -61,7 +63,7 @@ impl BaseUrl {
 
     /// Returns whether the host is loopback.
     pub fn is_loopback(&self) -> bool {
-        is_loopback(host_of(self.authority()))
+        is_loopback(split_port(self.authority()).0)
     }
 
     /// Returns whether `url` has this scheme, host and port.
@@ -72,12 +74,17 @@ impl BaseUrl {
     }
 }
 
-/// Returns the host of `host[:port]`.
-fn host_of(authority: &str) -> &str {
+/// Splits `host[:port]`. The colons inside `[::1]` do not begin a port.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
     }
+}
+
+/// Returns whether `text` is a port number, in digits: `parse` would accept `+443`.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -154,15 +161,26 @@ mod tests {
         let rows = [
             ("https://graph.microsoft.com", true),
             ("https://graph.microsoft.com/", true),
+            ("HTTPS://graph.microsoft.com", true),
+            ("Http://127.0.0.1", true),
+            ("HTTP://graph.example", false),
             ("https://graph.example:8443", true),
             ("http://127.0.0.1:8000", true),
             ("http://localhost", true),
             ("http://[::1]:8000", true),
+            ("http://[::1]", true),
+            ("https://[2001:db8::1]:443", true),
             ("http://graph.example", false),
             ("http://127.0.0.1.evil.example", false),
             ("https://graph.example/v1.0", false),
             ("https://user@graph.example", false),
             ("https://graph.example:99999", false),
+            ("https://graph.example:+443", false),
+            ("https://graph.example:", false),
+            ("https://graph.example:x", false),
+            ("https://[::1", false),
+            ("https://::1", false),
+            ("https://[graph.example]", false),
             ("https://", false),
             ("ftp://graph.example", false),
             ("graph.example", false),
@@ -170,6 +188,16 @@ mod tests {
         for (text, accepted) in rows {
             assert_eq!(BaseUrl::parse(text).is_ok(), accepted, "{text}");
         }
+    }
+
+    #[test]
+    fn a_version_is_said_to_be_none_of_the_base() {
+        for url in ["http://127.0.0.1:8080/v1.0", "https://graph.microsoft.com/beta/"] {
+            let rule = BaseUrl::parse(url).unwrap_err().to_string();
+            assert_eq!(rule, "must be without the version, which the relay adds itself");
+        }
+        let url = BaseUrl::parse("HTTPS://Graph.example").unwrap();
+        assert_eq!(url.as_str(), "https://graph.example");
     }
 
     #[test]

@@ -162,6 +162,10 @@ pub const ENTITIES_MAX: usize = 1_000;
 /// to 5 kB each that is about 50 MB. More observables share it evenly.
 pub const SIGHTINGS: usize = 10_000;
 
+/// Time to search the alerts in memory, even if the deadline has passed while they were
+/// loaded. A thousand values that every alert has take about a second.
+pub const SEARCH_TIME: Duration = Duration::from_secs(2);
+
 /// The longest request ID accepted from a caller: a UUID has 36 characters, an AWS
 /// trace ID 35.
 pub const REQUEST_ID: usize = 64;

@@ -19,3 +19,4 @@ pub(crate) mod semaphore;
 pub(crate) mod single_flight;
 pub(crate) mod system_clock;
 pub(crate) mod thread;
+pub(crate) mod timestamp;

@@ -13,12 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::alerts::alert::{Alert, Entity, Evidence};
-use crate::alerts::observable::{Kind, Observable};
+use crate::alerts::observable::Observable;
 use crate::base::credentials::{ClientSecret, Credentials, Secret, TenantId};
 use crate::base::time::{Clock, Now};
 use crate::cli::args::Demo;
 use crate::cli::config::{Config, DEMO_KEY as SECRET_KEY, Environment, Purpose};
 use crate::cli::stderr_log::{self, LogFormat};
+use crate::ctim::schema;
 use crate::graph::alerts_v2::parse_alert;
 use crate::graph::legacy;
 use crate::relay::api::VERSION;
@@ -264,12 +265,9 @@ fn described(error: &Value) -> String {
 /// A sighting is of the observable that it lists; its type may be finer than
 /// the one asked for.
 fn is_of(doc: &Value, observable: &Observable) -> bool {
-    let shown = doc.pointer("/observables/0/value").and_then(Value::as_str);
-    shown.is_some_and(|value| observable.is(observable.kind(), value))
-        && doc
-            .pointer("/observables/0/type")
-            .and_then(Value::as_str)
-            .is_some_and(|kind| kind == observable.kind().word() || Kind::from_word(kind).is_none())
+    schema::Observable::asked(observable).first().is_some_and(|shown| {
+        doc.pointer("/observables/0") == serde_json::to_value(shown).ok().as_ref()
+    })
 }
 
 /// How to go on by hand.

@@ -25,7 +25,10 @@ fn completions() -> Vec<(&'static str, Vec<Choice>)> {
             operands if operands.contains('|') => {
                 choices.extend(operands.split('|').map(|word| (word, "")));
             }
-            _ => choices.extend(Kind::ALL.map(|kind| (kind.word(), "a type of observable"))),
+            _ => {
+                let kinds = Kind::ALL.into_iter().chain(Kind::OPTIONAL);
+                choices.extend(kinds.map(|kind| (kind.word(), "a type of observable")));
+            }
         }
         table.push((command.name, choices));
         match command.name.split_once(' ') {

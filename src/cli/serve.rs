@@ -20,7 +20,7 @@ use crate::relay::api::{Api, VERSION};
 use crate::relay::auth::Authenticator;
 use crate::relay::jwt::Verifier;
 use crate::server::admin::{Admin, ShutdownFlag};
-use crate::server::http::Handler;
+use crate::server::http::{Handler, Service};
 use crate::server::lambda::Runtime;
 use crate::server::os::Signals;
 use crate::server::{Address, Listener, ListenerHandle, ServeSettings};
@@ -60,7 +60,7 @@ pub(crate) fn listen_and_serve(
         ))
     };
     let admin = config.admin.as_ref().map(bind).transpose()?;
-    log_listening("listening", &front, &app.logger);
+    log_listening(&front, None, &app.logger);
     supervisor.ready()?;
     supervisor.watch(front.address().clone(), app.logger.clone())?;
     let stopping = ShutdownFlag::default();
@@ -194,7 +194,12 @@ impl App {
         api: Arc<Api>,
         settings: ServeSettings,
     ) -> Result<ExitCode, Failure> {
-        let served = front.serve(Handler::Relay(api), settings, self.clock, self.logger);
+        let served = front.serve(Service {
+            handler: Handler::Relay(api),
+            settings,
+            clock: self.clock,
+            logger: self.logger,
+        });
         served.map_err(Failure::io("cannot serve requests"))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -213,13 +218,18 @@ impl AdminServer {
         stopping: ShutdownFlag,
         app: &App,
     ) -> Result<Self, Failure> {
-        log_listening("listening for machines", &front, &app.logger);
+        log_listening(&front, Some("admin"), &app.logger);
         let stopper = front.stopper();
-        let admin = Handler::Admin(Admin::new(Arc::clone(api), stopping));
-        let (clock, logger) = (app.clock.clone(), app.logger.clone());
+        let service = Service {
+            handler: Handler::Admin(Admin::new(Arc::clone(api), stopping)),
+            settings: ADMIN,
+            clock: app.clock.clone(),
+            logger: app.logger.clone(),
+        };
+        let logger = app.logger.clone();
         let serve = move || {
             // Monitoring notices that nothing answers any more.
-            if let Err(error) = front.serve(admin, ADMIN, clock, logger.clone()) {
+            if let Err(error) = front.serve(service) {
                 let event = Record::new(Level::Error, "admin_server_failed");
                 logger.log(&event.with("error", error));
             }
@@ -242,8 +252,9 @@ pub(crate) fn build_transport(config: &Config) -> Result<UreqTransport, Failure>
     UreqTransport::new(&config.transport).map_err(Failure::usage)
 }
 
-pub(crate) fn log_listening(what: &'static str, front: &Listener, logger: &Logger) {
-    let event = Record::new(Level::Info, what).with("version", VERSION);
+pub(crate) fn log_listening(front: &Listener, endpoint: Option<&str>, logger: &Logger) {
+    let event = Record::new(Level::Info, "listening").with("version", VERSION);
+    let event = endpoint.into_iter().fold(event, |event, name| event.with("endpoint", name));
     logger.log(&match front.address() {
         Address::Unix(path) => event.with("unix", path.display()),
         Address::Tcp(address) => event.with("tcp", address),

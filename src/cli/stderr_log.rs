@@ -315,17 +315,17 @@ mod tests {
         assert_eq!(logger.dropped(), 0);
         writer.write("\n".to_owned());
         assert_eq!(logger.dropped(), 1);
-        logger.log(&Record::new(Level::Info, "dropped too"));
+        logger.log(&Record::new(Level::Info, "dropped_too"));
         assert_eq!(logger.dropped(), 2);
         // What is being written, half of what waits, and then there is room.
         let next = || lines.recv_timeout(LONG).unwrap();
         assert_eq!((next().as_str(), next().len()), ("first\n", half.len()));
-        logger.log(&Record::new(Level::Debug, "not worth a line"));
+        logger.log(&Record::new(Level::Debug, "not_worth_a_line"));
         logger.log(&Record::new(Level::Info, "later"));
         assert_eq!(next(), half[1..]);
         assert_eq!(next(), "\n");
-        let told = next();
-        assert!(told.ends_with(" level=error event=log_lines_dropped count=2\n"), "{told}");
+        let line = next();
+        assert!(line.ends_with(" level=error event=log_lines_dropped count=2\n"), "{line}");
         assert!(next().ends_with(" event=later\n"));
         assert!(writer.flush(LONG));
     }

@@ -92,13 +92,13 @@ impl Supervisor {
 
     /// If the watchdog is enabled, starts a thread that notifies it as long as a request to the
     /// listener is answered.
-    pub(crate) fn watch(&self, door: Address, logger: Logger) -> Result<(), Failure> {
+    pub(crate) fn watch(&self, address: Address, logger: Logger) -> Result<(), Failure> {
         let Some(period) = self.0.as_ref().and_then(|ear| ear.watchdog) else { return Ok(()) };
         let supervisor = self.clone();
         let watch = move || {
             loop {
                 // Three quarters of the period at most, with the pause.
-                let pause = match ask(&door, ObserveRequest::Watchdog, period / 2) {
+                let pause = match ask(&address, ObserveRequest::Watchdog, period / 2) {
                     Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
                         let event = Record::new(Level::Warn, "watchdog_self_check_failed");
                         logger.log(&event.with("error", error));
@@ -176,11 +176,15 @@ pub(crate) enum ObserveRequest {
     Livez,
 }
 
-/// Sends `question` to `door` as a client would.
+/// Sends `question` to `address` as a client would.
 ///
 /// # Errors
 /// When no response of a relay arrives within `patience`.
-pub(crate) fn ask(door: &Address, question: ObserveRequest, patience: Duration) -> io::Result<()> {
+pub(crate) fn ask(
+    address: &Address,
+    question: ObserveRequest,
+    patience: Duration,
+) -> io::Result<()> {
     let (path, expected) = match question {
         ObserveRequest::Watchdog => ("/watchdog", r#"{"data":"alive"}"#),
         ObserveRequest::Livez => ("/livez", r#"{"status":"ok"}"#),
@@ -188,7 +192,7 @@ pub(crate) fn ask(door: &Address, question: ObserveRequest, patience: Duration) 
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nHealth-Check: alive\r\n\r\n"
     );
-    let mut stream = dial(door, patience)?;
+    let mut stream = dial(address, patience)?;
     stream.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(limits::WATCHDOG_ANSWER).read_to_end(&mut answer)?;
@@ -199,8 +203,8 @@ pub(crate) fn ask(door: &Address, question: ObserveRequest, patience: Duration) 
 }
 
 /// Connects to our own listener, with `patience` as the time-out of each operation.
-fn dial(door: &Address, patience: Duration) -> io::Result<File> {
-    let socket: OwnedFd = match door {
+fn dial(address: &Address, patience: Duration) -> io::Result<File> {
+    let socket: OwnedFd = match address {
         Address::Tcp(address) => {
             let ip = match address.ip() {
                 IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

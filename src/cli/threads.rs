@@ -2,9 +2,10 @@
 //!
 //! tiny_http panics when it cannot start a thread, so clients are never given those
 //! that it needs. Limits on tasks, processes and address space differ in where they
-//! are and whom they count; trying to start threads meets them all.
+//! are and whom they count; where one is low, trying to start threads meets them all.
 
 use std::fs;
+use std::path::Path;
 use std::sync::RwLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::base::limits;
 use crate::server::ServeSettings;
 use crate::server::front_end::Limits;
+use crate::server::os;
 
 use crate::cli::Failure;
 use crate::cli::serve::ADMIN;
@@ -46,7 +48,8 @@ pub(crate) fn bounds(
     })?;
     let admin = if has_admin { limits::ADMIN_THREADS } else { 0 };
     let fixed = settings.workers + limits::THREADS + admin;
-    let threads = available(fixed + usual.relay.connections + usual.relay.in_flight);
+    let most = fixed + usual.relay.connections + 2 * usual.relay.in_flight;
+    let threads = if is_limited(most) { available(most) } else { most };
     fit(usual, fixed, threads).map_err(|least| {
         Failure::new(format!(
             "cannot start enough threads: {threads} of at least {least} (RELAY_WORKERS={}); lower \
@@ -56,24 +59,47 @@ pub(crate) fn bounds(
     })
 }
 
-/// Leaves `fixed` of `threads` alone. A request takes two: its client's, and one of
-/// tiny_http's until its head is read.
+/// Leaves `fixed` of `threads` alone. A request takes three: its client's, one of
+/// tiny_http's until its head is read, and one more worker while it waits for Microsoft.
 ///
 /// # Errors
 /// How many threads there have to be.
 fn fit(usual: Bounded, fixed: usize, threads: usize) -> Result<Bounded, usize> {
     let Bounded { mut relay, mut admin } = usual;
-    if threads >= fixed + relay.connections + relay.in_flight {
+    if threads >= fixed + relay.connections + 2 * relay.in_flight {
         return Ok(usual);
     }
     let spare = threads.saturating_sub(fixed);
-    relay.in_flight = relay.in_flight.min(spare / 2);
-    relay.connections = relay.connections.min(spare - relay.in_flight);
+    relay.in_flight = relay.in_flight.min(spare / 3);
+    relay.connections = relay.connections.min(spare - 2 * relay.in_flight);
     if relay.in_flight < limits::CLIENTS_LEAST {
-        return Err(fixed + 2 * limits::CLIENTS_LEAST);
+        return Err(fixed + 3 * limits::CLIENTS_LEAST);
     }
     (admin.in_flight, admin.connections) = (ADMIN.workers, ADMIN.workers);
     Ok(Bounded { relay, admin })
+}
+
+/// Whether a limit may leave fewer than `most` threads. The user's other programs count too, so
+/// one of several times as many may.
+fn is_limited(most: usize) -> bool {
+    let lowest = os::limit("Max processes").into_iter().chain(task_limit()).min();
+    os::limit(os::ADDRESS_SPACE).is_some() || lowest.is_some_and(|lowest| lowest < 4 * most)
+}
+
+/// The lowest limit on the tasks of this process's control group and of those above it.
+fn task_limit() -> Option<usize> {
+    let lowest = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let root = match controllers {
+            "" => "/sys/fs/cgroup",
+            "pids" => "/sys/fs/cgroup/pids",
+            _ => return None,
+        };
+        let group = [root, path].concat();
+        let files = Path::new(&group).ancestors().map(|group| group.join("pids.max"));
+        files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
+    };
+    fs::read_to_string("/proc/self/cgroup").ok()?.lines().filter_map(lowest).min()
 }
 
 /// How many threads can be started now, up to `most`. All are gone when it returns.
@@ -109,8 +135,8 @@ mod tests {
     fn clients_leave_threads_for_the_relay() {
         let timeout = Duration::from_secs(25);
         let usual = Bounded { relay: Limits::new(4, timeout), admin: Limits::new(2, timeout) };
-        let (fixed, least) = (20, 20 + 2 * limits::CLIENTS_LEAST);
-        let enough = fixed + usual.relay.connections + usual.relay.in_flight;
+        let (fixed, least) = (20, 20 + 3 * limits::CLIENTS_LEAST);
+        let enough = fixed + usual.relay.connections + 2 * usual.relay.in_flight;
         let fitted = |threads| {
             let fitted = fit(usual, fixed, threads)?;
             Ok((fitted.relay.in_flight, fitted.relay.connections, fitted.admin.connections))

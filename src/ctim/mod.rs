@@ -3,5 +3,6 @@
 pub mod schema;
 pub mod sighting;
 
+pub(crate) mod observable;
 pub(crate) mod relations;
 pub(crate) mod targets;

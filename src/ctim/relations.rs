@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::alerts::alert::{Alert, Entity, Evidence, File, Message, Process};
-use crate::alerts::observable::{self, Kind, url_address, url_domain};
+use crate::alerts::observable::{self, Kind};
+use crate::alerts::value::url;
 use crate::base::limits;
 use crate::ctim::schema::{Observable, ObservableType as T, Relation};
 use crate::ctim::targets::{Host, host_name, user};
@@ -12,11 +13,12 @@ use crate::ctim::targets::{Host, host_name, user};
 /// Returns the relations in `alert`, those of the searched observable first.
 pub(crate) fn relations<'a>(
     asked: &observable::Observable,
-    searched: &Observable<'a>,
+    shown: &[Observable<'a>],
     alert: &'a Alert,
     hosts: &[Host<'a>],
     origin: &'a str,
 ) -> Vec<Relation<'a>> {
+    let [searched, ..] = shown else { return Vec::new() };
     let relations = Vec::with_capacity(ROOM);
     let mut graph = RelationBuilder { asked, searched, hosts, origin, relations, near: 0 };
     for host in hosts {
@@ -139,7 +141,6 @@ impl<'a> RelationBuilder<'_, 'a> {
             Entity::Device(_)
             | Entity::Directory(_)
             | Entity::Registry(_)
-            | Entity::Malware
             | Entity::Resource(_) => {}
         }
     }
@@ -209,8 +210,11 @@ impl<'a> RelationBuilder<'_, 'a> {
     }
 
     fn url(&mut self, url: &'a str) {
-        let domain = url_domain(url).and_then(|domain| Observable::new(T::Domain, domain));
-        let host = domain.or_else(|| Observable::new(T::Ip, url_address(url)?));
+        let mut host = None;
+        url::each_host(url, &mut |name| {
+            let node = || Observable::new(T::Ip, name).or_else(|| Observable::new(T::Domain, name));
+            host = host.take().or_else(|| Some(node()?.into_owned()));
+        });
         self.add(Observable::new(T::Url, url), "Contains", host);
     }
 

@@ -5,152 +5,16 @@
 //! without a value are omitted, and constructors reject or clip text that CTIM would reject.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use crate::alerts::observable::{is_hex, is_host, normal_address, scheme, trim};
+use crate::alerts::value::{is_hex, percent, trim};
 use crate::base::limits;
 use crate::base::time::Timestamp;
+pub use crate::ctim::observable::{Observable, ObservableType};
 
 /// The CTIM version given in every document.
 pub const SCHEMA_VERSION: &str = "1.3.29";
-
-/// The observable types of CTIM's closed list that the relay uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the variants are CTIM's values")]
-#[non_exhaustive]
-pub enum ObservableType {
-    Device,
-    Domain,
-    Email,
-    EmailMessageid,
-    EmailSubject,
-    FileName,
-    FilePath,
-    Hostname,
-    Ip,
-    Ipv6,
-    MacAddress,
-    Md5,
-    MsMachineId,
-    ProcessName,
-    RegistryKey,
-    Sha1,
-    Sha256,
-    Url,
-    User,
-}
-
-/// A typed value that XDR can look up.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct Observable<'a> {
-    #[serde(rename = "type")]
-    kind: ObservableType,
-    value: Cow<'a, str>,
-}
-
-impl<'a> Observable<'a> {
-    /// Creates an observable, or returns `None` if `value` does not fit the type: empty, masked by
-    /// the provider (`****`), or malformed.
-    ///
-    /// A value of a related type gets its real type: an IPv6 address given as `ip`, a path given as
-    /// `file_name`, a single label given as `domain`.
-    pub fn new(kind: ObservableType, value: &'a str) -> Option<Self> {
-        use ObservableType as T;
-        let value = trim(value);
-        if value.is_empty() || value.len() > limits::VALUE || value.chars().all(|c| c == '*') {
-            return None;
-        }
-        let (kind, value) = match kind {
-            T::Ip | T::Ipv6 => return Self::address(value).map(|(_, address)| address),
-            T::FileName if value.contains(['/', '\\']) => (T::FilePath, value.into()),
-            T::Domain | T::Hostname => {
-                let name = value.strip_suffix('.').unwrap_or(value);
-                let single = kind == T::Domain && !name.as_bytes().contains(&b'.');
-                (if single { T::Hostname } else { kind }, is_host(name).then_some(name)?.into())
-            }
-            T::MacAddress => (kind, mac(value)?.into()),
-            T::Url => (kind, absolute_url(value)),
-            T::Sha256 => (kind, is_hex(value, 64).then_some(value)?.into()),
-            T::Sha1 => (kind, is_hex(value, 40).then_some(value)?.into()),
-            T::Md5 => (kind, is_hex(value, 32).then_some(value)?.into()),
-            T::Email => (kind, is_email(value).then_some(value)?.into()),
-            _ => (kind, value.into()),
-        };
-        Some(Self { kind, value })
-    }
-
-    /// Parses `value` as an IP address.
-    pub(crate) fn address(value: &'a str) -> Option<(IpAddr, Self)> {
-        let value = trim(value);
-        // An IPv6 zone can have any length.
-        let (ip, value) = normal_address((value.len() <= limits::VALUE).then_some(value)?)?;
-        let kind = if ip.is_ipv4() { ObservableType::Ip } else { ObservableType::Ipv6 };
-        Some((ip, Self { kind, value }))
-    }
-
-    /// Creates an observable with its real type if that can be determined, else exactly as given.
-    /// `value` must not be empty.
-    pub fn as_asked(kind: ObservableType, value: &'a str) -> Self {
-        Self::new(kind, value).unwrap_or_else(|| Self { kind, value: value.trim().into() })
-    }
-
-    /// Returns the observable with an owned value.
-    pub fn into_owned(self) -> Observable<'static> {
-        Observable { kind: self.kind, value: self.value.into_owned().into() }
-    }
-
-    /// Returns the type.
-    pub const fn kind(&self) -> ObservableType {
-        self.kind
-    }
-
-    /// Returns the value.
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-}
-
-fn is_email(value: &str) -> bool {
-    let ats = value.bytes().filter(|b| *b == b'@').count();
-    ats == 1
-        && !value.starts_with('@')
-        && !value.ends_with('@')
-        && !value.contains(char::is_whitespace)
-}
-
-/// Normalises a MAC address with separators of any kind, or none, to `00:11:22:33:44:55`.
-fn mac(value: &str) -> Option<String> {
-    let mut mac = String::with_capacity(17);
-    for digit in value.chars().filter(|c| !matches!(c, ':' | '-' | '.')) {
-        if mac.len() == 17 || !digit.is_ascii_hexdigit() {
-            return None;
-        }
-        if mac.len() % 3 == 2 {
-            mac.push(':');
-        }
-        mac.push(digit);
-    }
-    (mac.len() == 17).then_some(mac)
-}
-
-/// Escapes white space and, like a browser, adds `http://` if there is no scheme.
-fn absolute_url(value: &str) -> Cow<'_, str> {
-    let has_scheme = scheme(value).is_some();
-    if has_scheme && !value.contains(char::is_whitespace) {
-        return Cow::Borrowed(value);
-    }
-    let mut url = String::with_capacity(value.len() + 7);
-    if !has_scheme {
-        url.push_str("http://");
-    }
-    for c in value.chars() {
-        if c.is_whitespace() { escape(c, &mut url) } else { url.push(c) }
-    }
-    Cow::Owned(url)
-}
 
 /// Returns `text` as a web link that `java.net.URI` accepts, as CTIM requires, or `None` if it is
 /// not an HTTP or HTTPS URL.
@@ -173,15 +37,13 @@ fn escaped(text: &str) -> String {
             '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' => false,
             _ => c.is_ascii_graphic(),
         };
-        if plain { uri.push(c) } else { escape(c, &mut uri) }
+        if plain {
+            uri.push(c)
+        } else {
+            percent::encode(c.encode_utf8(&mut [0; 4]).bytes(), &mut uri)
+        }
     }
     uri
-}
-
-fn escape(c: char, into: &mut String) {
-    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-        into.push_str(&format!("%{byte:02X}"));
-    }
 }
 
 /// Truncates `whole` to at most `limit` UTF-16 units, which is how CTIM counts, ending in an
@@ -386,59 +248,6 @@ pub struct ValidTime {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_observable_is_what_its_type_says() {
-        use ObservableType as T;
-        let hash = "a1".repeat(32);
-        type Row<'a> = (T, &'a str, Option<(T, &'a str)>);
-        let rows: &[Row<'_>] = &[
-            (T::Ip, "10.0.0.1", Some((T::Ip, "10.0.0.1"))),
-            (T::Ip, "FE80::1", Some((T::Ipv6, "fe80::1"))),
-            (T::Ip, "AzureAD", None),
-            (T::FileName, "evil.exe", Some((T::FileName, "evil.exe"))),
-            (T::FileName, r"C:\evil.exe", Some((T::FilePath, r"C:\evil.exe"))),
-            (T::Domain, "bad.example.", Some((T::Domain, "bad.example"))),
-            (T::Domain, "corp", Some((T::Hostname, "corp"))),
-            (T::Hostname, "a b", None),
-            (T::Sha256, &hash, Some((T::Sha256, &hash))),
-            (T::Sha256, "sha256-redacted", None),
-            (T::Sha1, &hash, None),
-            (T::Md5, "****", None),
-            (T::MacAddress, "00-11-22-AA-bb-cc", Some((T::MacAddress, "00:11:22:AA:bb:cc"))),
-            (T::MacAddress, "001122aabbcc", Some((T::MacAddress, "00:11:22:aa:bb:cc"))),
-            (T::MacAddress, "00-11-22", None),
-            (T::Email, "bob@contoso.com", Some((T::Email, "bob@contoso.com"))),
-            (T::Email, "bob", None),
-            (T::Email, "bob@contoso.com@contoso.com", None),
-            (T::Email, "@contoso.com", None),
-            (T::Email, "bob@", None),
-            (T::Email, "b\u{2003}b@contoso.com", None),
-            (T::Email, "jürgen@contoso.com", Some((T::Email, "jürgen@contoso.com"))),
-            (T::Hostname, "büro-1", Some((T::Hostname, "büro-1"))),
-            (T::Hostname, "büro/1", None),
-            (T::Url, "http://bad.example/é", Some((T::Url, "http://bad.example/é"))),
-            (T::Url, "bad.example/a b", Some((T::Url, "http://bad.example/a%20b"))),
-            (T::User, "  ", None),
-            (T::User, "*****", None),
-            (T::User, r"CORP\bob", Some((T::User, r"CORP\bob"))),
-        ];
-        for (kind, value, expected) in rows {
-            let made = Observable::new(*kind, value);
-            let made = made.as_ref().map(|o| (o.kind(), o.value()));
-            assert_eq!(made, *expected, "{kind:?} {value}");
-        }
-    }
-
-    #[test]
-    fn an_address_has_a_bound_like_any_value() {
-        let zoned = |length: usize| format!("2001:db8::1%{}", "z".repeat(length - 12));
-        for (length, is_one) in [(limits::VALUE, true), (limits::VALUE + 1, false)] {
-            let text = zoned(length);
-            assert_eq!(Observable::address(&text).is_some(), is_one);
-            assert_eq!(Observable::new(ObservableType::Ip, &text).is_some(), is_one);
-        }
-    }
 
     #[test]
     fn a_link_is_one_that_java_accepts() {

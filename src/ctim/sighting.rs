@@ -10,7 +10,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::alerts::alert::{Alert, Evidence, Remediation, Severity, Verdict};
-use crate::alerts::observable::{Kind, Observable, trim};
+use crate::alerts::observable::Observable;
+use crate::alerts::value::trim;
 use crate::base::cloud::BaseUrl;
 use crate::base::credentials::TenantId;
 use crate::base::http::percent_encode;
@@ -19,8 +20,8 @@ use crate::base::time::Timestamp;
 use crate::base::uuid;
 use crate::ctim::relations::relations;
 use crate::ctim::schema::{
-    self, Bundle, Column, Confidence, DataTable, ExternalReference, ObservableType, ObservedTime,
-    SCHEMA_VERSION, Sighting, ValidTime, clip, trimmed, web_link,
+    self, Bundle, Column, Confidence, DataTable, ExternalReference, ObservedTime, SCHEMA_VERSION,
+    Sighting, ValidTime, clip, trimmed, web_link,
 };
 use crate::ctim::targets::{hosts, targets};
 
@@ -31,8 +32,6 @@ pub struct Context<'a> {
     pub tenant: &'a TenantId,
     /// Base URL of the portal where its analysts open alerts.
     pub portal: &'a BaseUrl,
-    /// The time of the request, used for an alert without any time.
-    pub now: Timestamp,
 }
 
 /// Creates the sighting of `observable` in `alert`.
@@ -41,8 +40,8 @@ pub fn sighting<'a>(
     alert: &'a Alert,
     context: Context<'a>,
 ) -> Sighting<'a> {
-    let searched = display(observable);
-    let created = alert.time().unwrap_or(context.now);
+    let observables = schema::Observable::asked(observable);
+    let created = alert.time().unwrap_or(NEVER);
     let seen = ObservedTime::new(alert.first_activity.unwrap_or(created), alert.last_activity);
     let product = product(alert);
     let hosts = hosts(alert);
@@ -73,25 +72,10 @@ pub fn sighting<'a>(
         // which means green: for the whole community.
         tlp: "amber",
         targets: targets(alert, &hosts, seen, context.tenant),
-        relations: relations(observable, &searched, alert, &hosts, product),
-        observables: vec![searched],
+        relations: relations(observable, &observables, alert, &hosts, product),
+        observables,
         data: table(alert, techniques),
     }
-}
-
-/// Returns the observable as requested, with its real CTIM type.
-pub(crate) fn display(observable: &Observable) -> schema::Observable<'_> {
-    use ObservableType as T;
-    let kind = match observable.kind() {
-        Kind::Sha256 => T::Sha256,
-        Kind::FileName => T::FileName,
-        Kind::FilePath => T::FilePath,
-        Kind::Ip => T::Ip,
-        Kind::Domain => T::Domain,
-        Kind::Hostname => T::Hostname,
-        Kind::Url => T::Url,
-    };
-    schema::Observable::as_asked(kind, observable.value())
 }
 
 /// Returns a sighting id that depends only on the observable and the alert, so that repeated
@@ -296,6 +280,10 @@ fn word(word: Option<&str>) -> Option<&str> {
         !word.is_empty() && !matches!(*word, "unknown" | "unknownFutureValue" | "none" | "None")
     })
 }
+
+/// The time of an alert without any time. CTIM requires one, and it must be the same in every
+/// answer.
+const NEVER: Timestamp = Timestamp::from_unix_seconds(0);
 
 /// The source name that the original used.
 pub const SOURCE: &str = "Microsoft Graph Security";

@@ -241,8 +241,9 @@ fn bystander(entity: &Entity) -> Option<Parts<'_>> {
 /// Returns the tenant as the target if an alert names nobody. An arbitrary address in the evidence
 /// could be the attacker's.
 fn organisation<'a>(alert: &'a Alert, tenant: &'a TenantId) -> Observable<'a> {
-    let tenant_id = alert.tenant_id.as_deref().unwrap_or(tenant.as_str());
-    let kind =
-        if tenant_id == tenant.as_str() && tenant.is_domain() { T::Domain } else { T::Device };
-    Observable::as_asked(kind, tenant_id)
+    let other = alert.tenant_id.as_deref().filter(|id| *id != tenant.as_str());
+    other.and_then(|id| Observable::new(T::Device, id)).unwrap_or_else(|| {
+        let kind = if tenant.is_domain() { T::Domain } else { T::Device };
+        Observable::as_given(kind, tenant.as_str())
+    })
 }

@@ -129,8 +129,12 @@ pub fn parse_alert(json: &str) -> Option<Alert> {
 
 fn read_alert(json: &str) -> Option<Alert> {
     let wire: WireAlert<'_> = serde_json::from_str(json).ok()?;
-    let time = |text: Text| text.0.as_deref().and_then(Timestamp::parse);
-    let (evidence, unread) = evidence(wire.evidence.map_or("null", RawValue::get));
+    let (evidence, unread, earliest) = evidence(wire.evidence.map_or("null", RawValue::get));
+    let first_activity = time(&wire.first_activity_date_time);
+    let last_activity = time(&wire.last_activity_date_time);
+    let (created, updated) = (time(&wire.created_date_time), time(&wire.last_update_date_time));
+    // An alert whose own times cannot be read is as old as its evidence.
+    let is_timeless = created.or(first_activity).or(last_activity).or(updated).is_none();
     Some(Alert {
         id: wire.id.0?,
         provider_alert_id: wire.provider_alert_id.0,
@@ -153,10 +157,10 @@ fn read_alert(json: &str) -> Option<Alert> {
         assigned_to: wire.assigned_to.0,
         actor: wire.actor_display_name.0,
         threat: wire.threat_display_name.0.or(wire.threat_family_name.0),
-        created: time(wire.created_date_time),
-        updated: time(wire.last_update_date_time),
-        first_activity: time(wire.first_activity_date_time),
-        last_activity: time(wire.last_activity_date_time),
+        created: created.or(earliest.filter(|_| is_timeless)),
+        updated,
+        first_activity,
+        last_activity,
         evidence,
         unread,
         ..Alert::default()
@@ -170,9 +174,13 @@ fn repair(json: &str) -> Option<String> {
     Some(value.to_string())
 }
 
+fn time(text: &Text) -> Option<Timestamp> {
+    text.0.as_deref().and_then(Timestamp::parse)
+}
+
 /// Reads the field `evidence`: a list, an object alone, or either as JSON text. Returns also the
-/// type of the first piece that could not be read, if there is one.
-fn evidence(json: &str) -> (Vec<Evidence>, Option<Arc<str>>) {
+/// type of the first piece that could not be read, if there is one, and the earliest time.
+fn evidence(json: &str) -> (Vec<Evidence>, Option<Arc<str>>, Option<Timestamp>) {
     let text: Option<String> = serde_json::from_str(json).ok();
     let json = text.as_deref().unwrap_or(json);
     let list = serde_json::from_str::<Vec<&RawValue>>(json);
@@ -181,19 +189,21 @@ fn evidence(json: &str) -> (Vec<Evidence>, Option<Arc<str>>) {
         Err(_) => vec![json],
     };
     let mut evidence = Vec::new();
-    let mut unread = None;
+    let (mut unread, mut earliest) = (None, None);
     for piece in pieces {
         let known = evidence.len();
         let wire = parse_evidence(piece);
+        let created = wire.as_ref().and_then(|wire| time(&wire.created_date_time));
+        earliest = earliest.into_iter().chain(created).min();
         evidence.extend(wire.iter().flat_map(|wire| wire.read()));
-        if evidence.len() == known && wire.as_ref().is_none_or(|_| says_anything(piece)) {
+        if evidence.len() == known && wire.as_ref().is_none_or(|_| is_foreign(piece)) {
             let kind = wire.and_then(|wire| wire.odata_type.0);
             unread = unread.or(kind).or_else(|| Some("none".into()));
         }
     }
     // The evidence is kept for as long as the alert.
     evidence.shrink_to_fit();
-    (evidence, unread)
+    (evidence, unread, earliest)
 }
 
 /// Parses one piece of evidence. Returns `None` if it is not an object.
@@ -202,19 +212,14 @@ fn parse_evidence(json: &str) -> Option<Box<WireEvidence>> {
     read(json).or_else(|| read(&repair(json)?))?.0
 }
 
-/// Returns whether a piece of evidence says more than what all evidence has in common, and so may
-/// hold an observable under a name that is not known.
-fn says_anything(json: &str) -> bool {
+/// Returns whether a piece of evidence has values, but no field that is known.
+fn is_foreign(json: &str) -> bool {
     let value: Value = serde_json::from_str(&without_lone_surrogates(json)).unwrap_or_default();
-    value.as_object().into_iter().flatten().any(|(name, value)| {
-        let is_empty = match value {
-            Value::String(text) => text.trim().is_empty(),
-            Value::Array(list) => list.is_empty(),
-            Value::Object(object) => object.values().all(Value::is_null),
-            Value::Null | Value::Bool(_) | Value::Number(_) => true,
-        };
-        !is_empty && !COMMON.contains(&name.as_str())
-    })
+    let known = WireEvidence::fields();
+    let members = value.as_object().into_iter().flatten();
+    let mut own = members.filter(|(name, _)| !COMMON.contains(&name.as_str()));
+    let has_values = own.clone().any(|(_, value)| !value.is_null());
+    has_values && own.all(|(name, _)| !known.contains(&name.as_str()))
 }
 
 pub(super) fn severity(word: &Text) -> Severity {

@@ -11,7 +11,7 @@ use crate::alerts::alert::{
     Account, Device, Entity, Evidence, File, Message, Process, Remediation, Verdict,
 };
 use crate::alerts::names;
-use crate::alerts::observable::is_hex;
+use crate::alerts::value::is_hex;
 
 impl WireEvidence {
     /// Returns what this evidence says; nothing if it has no field that is known.
@@ -19,13 +19,10 @@ impl WireEvidence {
         let (verdict, remedy) = (self.verdict(), self.remedy());
         let roles: Vec<Arc<str>> = self.roles.0.iter().filter_map(|text| text.0.clone()).collect();
         let mut entities = self.parts();
-        if self.is_a("malwareEvidence") {
-            entities.push(Entity::Malware);
-        }
         let is_unnamed = |entity: &Entity| {
             matches!(entity, Entity::File(_) | Entity::Ip(_) | Entity::Url(_) | Entity::Dns { .. })
         };
-        if entities.iter().all(is_unnamed) {
+        if entities.iter().all(is_unnamed) && !self.is_a("malwareEvidence") {
             entities.extend(self.resource_name().map(Entity::Resource));
         }
         let evidence = move |entity| Evidence { verdict, remedy, roles: roles.clone(), entity };
@@ -283,8 +280,8 @@ impl WireEvidence {
         let cluster = [&self.pod_ip, &self.cluster_ip].into_iter().chain(&self.external_ips.0);
         let addresses = cluster.filter_map(|inner| inner.0.as_ref()).chain(own);
         all.extend(addresses.chain(&self.allowed_ip_addresses.0).cloned().map(Entity::Ip));
-        let urls = [&self.url, &self.web_url, &self.base_url];
-        let urls = urls.into_iter().filter_map(|url| url.0.as_ref()).chain(&self.source_ref.0);
+        let links = [&self.web_url, &self.base_url].into_iter().filter_map(|url| url.0.as_ref());
+        let urls = self.url.0.iter().chain(&self.source_ref.0).chain(links);
         all.extend(urls.cloned().map(Entity::Url));
         // `registry.example:5000/name:tag`: without a registry, the part before the slash has no dot.
         let image = self.image_id.0.as_deref().and_then(|id| id.split_once('/'));

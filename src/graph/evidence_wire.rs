@@ -1,7 +1,8 @@
 //! The wire form of evidence: one struct for all types (48 in the v1.0 schema of 2026-08-20).
 //! Parsed leniently, field by field.
 
-use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor, value};
+use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::lenient::{Inner, List, Object, Sender, Text};
 
@@ -12,6 +13,7 @@ use super::lenient::{Inner, List, Object, Sender, Text};
 pub(crate) struct WireEvidence {
     #[serde(rename = "@odata.type")]
     pub(super) odata_type: Text,
+    pub(super) created_date_time: Text,
     pub(super) verdict: Text,
     pub(super) remediation_status: Text,
     pub(super) detection_status: Text,
@@ -57,7 +59,7 @@ pub(crate) struct WireEvidence {
     pub(super) upn: Text,
     // IP address, URL, DNS, connection
     pub(super) ip_address: Inner,
-    pub(super) url: Text,
+    pub(super) url: Inner,
     pub(super) urls: List<Inner>,
     pub(super) domain_name: Text,
     pub(super) dns_server_ip: Inner,
@@ -134,4 +136,40 @@ pub(super) struct WireAccount {
     pub(super) domain_name: Text,
     pub(super) user_principal_name: Text,
     pub(super) resource_access_events: List<Inner>,
+}
+
+impl WireEvidence {
+    /// Returns the names of all fields that are read.
+    pub(super) fn fields() -> &'static [&'static str] {
+        let mut names: &[&str] = &[];
+        // There is nothing to read.
+        let _ = Self::deserialize(FieldNames(&mut names));
+        names
+    }
+}
+
+/// A deserializer without a value that notes which fields are asked for.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Error::custom("no value"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }

@@ -70,15 +70,16 @@ fn split(observables: &[Observable], lists: &[&'static str], tail: &str) -> Vec<
     let mut queries = Vec::new();
     let mut draft = Draft::default();
     for (place, observable) in observables.iter().enumerate() {
-        let (list, values) = (list_of(observable.kind()), spellings(observable));
-        let values: Vec<Literal> = values.iter().map(|value| Literal::new(value)).collect();
-        let size: usize = values.iter().map(|literal| literal.size() + 1).sum();
+        let values = spellings(observable);
+        let values: Vec<(&str, Literal)> =
+            values.iter().map(|(kind, value)| (list_of(*kind), Literal::new(value))).collect();
+        let size: usize = values.iter().map(|(_, literal)| literal.size() + 1).sum();
         if !draft.asked.is_empty() && draft.size + size + tail.len() > limits::QUERY {
             queries.push(std::mem::take(&mut draft).finish(lists, tail));
         }
         draft.size += size;
         draft.asked.push(place);
-        draft.values.extend(values.into_iter().map(|literal| (list, literal)));
+        draft.values.extend(values);
     }
     if !draft.asked.is_empty() {
         queries.push(draft.finish(lists, tail));
@@ -112,7 +113,7 @@ const fn list_of(kind: Kind) -> &'static str {
         Kind::Sha256 => "hashes",
         Kind::FileName => "names",
         Kind::FilePath => "paths",
-        Kind::Ip => "addresses",
+        Kind::Ip | Kind::Ipv6 => "addresses",
         Kind::Hostname => "hosts",
         Kind::Domain => "domains",
         Kind::Url => "urls",
@@ -121,22 +122,19 @@ const fn list_of(kind: Kind) -> &'static str {
 
 /// Returns the spellings of `observable` that the tables may contain, in lower case. Kusto ignores
 /// only the case of ASCII letters.
-fn spellings(observable: &Observable) -> Vec<String> {
-    let normal = observable.normal().to_lowercase();
-    let mut spellings = match (observable.kind(), address(observable.value().trim())) {
-        (Kind::Ip, Some(IpAddr::V4(ip))) => vec![normal, format!("::ffff:{ip}")],
-        (Kind::Ip, Some(IpAddr::V6(ip))) => {
+fn spellings(observable: &Observable) -> Vec<(Kind, String)> {
+    let mut spellings = observable.spellings();
+    let ip =
+        address(observable.value()).filter(|_| matches!(observable.kind(), Kind::Ip | Kind::Ipv6));
+    match ip {
+        Some(IpAddr::V4(ip)) => spellings.push((Kind::Ip, format!("::ffff:{ip}"))),
+        Some(IpAddr::V6(ip)) => {
             let groups: Vec<String> = ip.segments().map(|group| format!("{group:04x}")).to_vec();
             let short: Vec<String> = ip.segments().map(|group| format!("{group:x}")).to_vec();
-            vec![normal, groups.join(":"), short.join(":")]
+            spellings.extend([(Kind::Ip, groups.join(":")), (Kind::Ip, short.join(":"))]);
         }
-        (Kind::Url, _) => {
-            let typed = observable.value().trim().to_lowercase();
-            let typed = typed.trim_end_matches('/').to_owned();
-            vec![typed, format!("http://{normal}"), format!("https://{normal}"), normal]
-        }
-        _ => vec![normal],
-    };
+        None => {}
+    }
     spellings.sort();
     spellings.dedup();
     spellings
@@ -321,7 +319,7 @@ near
  or Device in (hosts) or tostring(split(Device, ".")[0]) in (hosts)
  or Device in (domains) or substring(Device, indexof(Device, ".") + 1) in (domains)
  or tostring(parse_url(Url).Host) in (domains) or tostring(split(Url, "/")[0]) in (domains)
- or EntityType in ("User", "Process", "Mailbox") and (tolower(AccountDomain) in (domains) or tostring(split(tolower(AccountUpn), "@")[1]) in (domains))
+ or EntityType in ("User", "Process", "Mailbox") and (AccountDomain contains "." and tolower(AccountDomain) in (domains) or tostring(split(tolower(AccountUpn), "@")[1]) in (domains))
  or Url in (urls)
 | summarize Last = max(Timestamp) by AlertId, EntityType, FileName, FolderPath, SHA1, SHA256, Twin, RemoteIP, LocalIP, RemoteUrl, DeviceName, AccountUpn, AccountDomain
 "#;

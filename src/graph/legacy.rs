@@ -44,7 +44,7 @@ pub fn url(graph: &BaseUrl, observable: &Observable, top: usize, wording: Wordin
 fn plain(observable: &Observable) -> Filter {
     let value = Literal::new(observable.value());
     let (collection, property) = match observable.kind() {
-        Kind::Ip => {
+        Kind::Ip | Kind::Ipv6 => {
             let source = Filter::equals("x/sourceAddress", &value);
             return source
                 .or(&Filter::equals("x/destinationAddress", &value))
@@ -62,16 +62,16 @@ fn plain(observable: &Observable) -> Filter {
 
 /// Returns a filter over all fields in [`PLACES`].
 fn wide(observable: &Observable) -> Option<Filter> {
-    let values = spellings(observable).into_iter().map(|value| Literal::new(&value));
-    let values: Vec<Literal> = values.collect();
-    let places = PLACES.iter().filter(|(kind, ..)| *kind == observable.kind());
-    let place = |(_, collection, properties): &(Kind, &'static str, &'static [&'static str])| {
+    let spellings = spellings(observable);
+    let place = |(kind, collection, properties): &(Kind, &'static str, &'static [&'static str])| {
+        let values = spellings.iter().filter(|(known, _)| known == kind);
+        let values: Vec<Literal> = values.map(|(_, value)| Literal::new(value)).collect();
         let pairs =
             properties.iter().flat_map(|property| values.iter().map(move |v| (property, v)));
         let equal = Filter::any_of(pairs.map(|(property, value)| Filter::equals(property, value)))?;
         Some(equal.within(collection))
     };
-    Filter::any_of(places.filter_map(place).chain(in_parts(observable)))
+    Filter::any_of(PLACES.iter().filter_map(place).chain(in_parts(observable)))
 }
 
 /// Returns the filter for values that are split over two properties, or are part of one.
@@ -98,34 +98,31 @@ fn in_parts(observable: &Observable) -> Option<Filter> {
 
 /// Returns the spellings of `observable` that providers may use, in lower case except for
 /// addresses.
-fn spellings(observable: &Observable) -> Vec<String> {
-    let typed = observable.value().trim();
-    let lower = typed.to_lowercase();
-    let normal = observable.normal().to_lowercase();
-    let mut spellings = match observable.kind() {
-        Kind::Ip => vec![typed.to_owned(), observable.normal().to_owned()],
-        // Some providers double the backslash.
-        Kind::FilePath => vec![lower, normal.replace('\\', "\\\\"), normal],
-        Kind::Url => url_spellings(&lower),
-        Kind::Sha256 | Kind::FileName | Kind::Domain | Kind::Hostname => vec![normal],
-    };
+fn spellings(observable: &Observable) -> Vec<(Kind, String)> {
+    let mut spellings = Vec::new();
+    for (kind, text) in observable.spellings() {
+        match kind {
+            Kind::Ip => spellings.push((kind, observable.value().to_owned())),
+            // Some providers double the backslash.
+            Kind::FilePath if text == observable.normal().to_lowercase() => {
+                spellings.push((kind, text.replace('\\', "\\\\")));
+            }
+            Kind::Url => spellings.extend(url_spellings(&text).map(|text| (kind, text))),
+            _ => {}
+        }
+        spellings.push((kind, text));
+    }
     spellings.sort();
     spellings.dedup();
     spellings
 }
 
 /// Returns the URL with and without its parameters, which the API may omit according to its
-/// documentation, and its scheme, which the example there omits.
-fn url_spellings(url: &str) -> Vec<String> {
-    let (schemes, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (vec![format!("{scheme}://"), String::new()], rest),
-        None => (vec!["http://".to_owned(), "https://".to_owned(), String::new()], url),
-    };
-    let bare = rest.split(['?', '#']).next().unwrap_or_default();
-    let rests = [rest, bare].map(|rest| rest.trim_end_matches('/'));
-    let spell =
-        |scheme: &String| rests.map(|rest| [format!("{scheme}{rest}"), format!("{scheme}{rest}/")]);
-    schemes.iter().flat_map(spell).flatten().filter(|url| url.len() > 1).collect()
+/// documentation, each with and without a slash at the end.
+fn url_spellings(url: &str) -> [String; 4] {
+    let bare = url.split(['?', '#']).next().unwrap_or_default();
+    let [url, bare] = [url, bare].map(|url| url.trim_end_matches('/'));
+    [url.to_owned(), format!("{url}/"), bare.to_owned(), format!("{bare}/")]
 }
 
 /// Parses one alert. Returns `None` if it is not an object or has no id.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error_body;
 use super::lenient::{List, Text};
@@ -81,7 +82,7 @@ pub fn is_transient(response: &Response) -> bool {
 struct WireError {
     error: Text,
     error_description: Text,
-    error_codes: List<u32>,
+    error_codes: List<Value>,
     correlation_id: Text,
     trace_id: Text,
 }
@@ -95,7 +96,8 @@ fn codes(wire: &WireError) -> Vec<u32> {
     let text = wire.error_description.0.as_deref().and_then(|text| text.strip_prefix(AADSTS));
     let in_text = text.and_then(|text| text.split(|c: char| !c.is_ascii_digit()).next());
     let in_text = in_text.and_then(|number| number.parse().ok());
-    in_text.into_iter().chain(wire.error_codes.0.iter().copied()).collect()
+    let listed = wire.error_codes.0.iter().filter_map(|code| u32::try_from(code.as_u64()?).ok());
+    in_text.into_iter().chain(listed).collect()
 }
 
 /// Returns the error that a response describes, and whether it is an OAuth error document at all.
@@ -231,6 +233,7 @@ mod tests {
             (503, "", "service unavailable"),
             (429, "", "too many requests"),
             (400, r#"{"error":"x","error_codes":"x"}"#, "authorization error"),
+            (400, r#"{"error":"x","error_codes":["x",{}]}"#, "authorization error"),
             (400, r#"{"error":{"a":1},"error_codes":"x"}"#, "unknown"),
             (400, "<html>", "unknown"),
             (200, "", "unknown"),

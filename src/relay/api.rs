@@ -124,7 +124,7 @@ impl Api {
         // Authenticate first: a stranger's body is not worth parsing.
         let claims = self.claims(request, deadline)?;
         let body = request.body.map_err(Clone::clone)?;
-        let question = request_body::question(body)?;
+        let question = request_body::question(body, self.relay.types())?;
         let (credentials, limit) = (claims.credentials(), claims.entities_limit());
         let mut reply = self.relay.observe(question, credentials, limit, deadline)?;
         let response = sightings(&reply, room).or_else(|| {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alerts::alert::Alert;
-use crate::alerts::observable::Observable;
+use crate::alerts::observable::{Kind, Observable};
 use crate::base::cloud::Cloud;
 use crate::base::credentials::Credentials;
 use crate::base::error::Error;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub source: AlertSource,
     /// How alerts are loaded and kept.
     pub sync: SyncSettings,
+    /// Observable types that are looked up besides those of the original.
+    pub types: Vec<Kind>,
     /// Sightings per observable when the token does not set a limit.
     pub entities_limit: usize,
     /// The deadline of one request, counted from its arrival.
@@ -57,6 +59,7 @@ impl Default for Settings {
             cloud: Cloud::global(),
             source: AlertSource::default(),
             sync: SyncSettings::default(),
+            types: Vec::new(),
             entities_limit: limits::ENTITIES_DEFAULT,
             request_timeout: limits::REQUEST_TIMEOUT,
         }
@@ -80,6 +83,12 @@ impl Settings {
     #[must_use]
     pub fn with_sync(self, sync: SyncSettings) -> Self {
         Self { sync, ..self }
+    }
+
+    /// Looks up these types too.
+    #[must_use]
+    pub fn with_types(self, types: Vec<Kind>) -> Self {
+        Self { types, ..self }
     }
 
     /// At most this many sightings per observable, when the token does not say.
@@ -183,6 +192,11 @@ impl Relay {
         self.metrics()
     }
 
+    /// Returns the observable types that are looked up besides those of the original.
+    pub fn types(&self) -> &[Kind] {
+        &self.settings.types
+    }
+
     /// Returns the current time of the relay's clock.
     pub fn now(&self) -> Now {
         self.clock.now()
@@ -204,11 +218,7 @@ impl Relay {
         entities_limit: Option<usize>,
         deadline: Deadline,
     ) -> Result<Findings<'a>, Error> {
-        let context = Context {
-            tenant: &credentials.tenant,
-            portal: &self.settings.cloud.portal,
-            now: self.clock.now().wall,
-        };
+        let context = Context { tenant: &credentials.tenant, portal: &self.settings.cloud.portal };
         let mut reply = Findings { hits: Vec::new(), warnings: Vec::new(), context };
         if !question.malformed.is_empty() {
             let observables = question.malformed;

@@ -19,9 +19,9 @@ use crate::base::limits;
 #[derive(Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObserveRequest {
-    /// The observables of the seven types, each once, in the order asked.
+    /// The observables of types that are looked up, each once, in the order asked.
     pub observables: Vec<Observable>,
-    /// Those of the seven types whose value cannot be one.
+    /// Those of such types whose value cannot be one.
     pub malformed: Vec<(&'static str, String)>,
 }
 
@@ -32,12 +32,13 @@ impl ObserveRequest {
     }
 }
 
-/// Reads the body of `…/observables`. What is not asked for is read past and not
-/// kept: a body of small things would be many times as large in memory.
+/// Reads the body of `…/observables`. Looked up are the types of the original and `types`. What is
+/// not asked for is read past and not kept: a body of small things would be many times as large in
+/// memory.
 ///
 /// # Errors
 /// When it is not JSON, not a list of type and value, or over a bound.
-pub fn question(body: &[u8]) -> Result<ObserveRequest, InvalidArgument> {
+pub fn question(body: &[u8], types: &[Kind]) -> Result<ObserveRequest, InvalidArgument> {
     let not_json = |error: serde_json::Error| InvalidArgument::NotJson {
         line: error.line(),
         column: error.column(),
@@ -61,7 +62,7 @@ pub fn question(body: &[u8]) -> Result<ObserveRequest, InvalidArgument> {
     if !complaints.is_empty() {
         return Err(shape(&Value::Object(complaints)));
     }
-    sort_out(items.iter().flatten())
+    sort_out(items.iter().flatten(), types)
 }
 
 fn shape(complaints: &Value) -> InvalidArgument {
@@ -121,12 +122,17 @@ impl Field {
     }
 }
 
-/// Keeps what can be asked for; other types than the seven are ignored.
-fn sort_out<'a>(items: impl Iterator<Item = &'a Item>) -> Result<ObserveRequest, InvalidArgument> {
+/// Keeps what can be asked for; other types are ignored.
+fn sort_out<'a>(
+    items: impl Iterator<Item = &'a Item>,
+    types: &[Kind],
+) -> Result<ObserveRequest, InvalidArgument> {
+    let is_asked = |kind: &Kind| Kind::ALL.contains(kind) || types.contains(kind);
     let mut question = ObserveRequest::default();
     let mut seen = BTreeSet::new();
     for (index, item) in items.enumerate() {
-        let Some(kind) = Kind::from_word(item.kind.text()) else { continue };
+        let kind = Kind::from_word(item.kind.text()).filter(is_asked);
+        let Some(kind) = kind else { continue };
         let value = item.value.text();
         if value.len() > limits::VALUE {
             return Err(InvalidArgument::ValueTooLong(index));
@@ -244,6 +250,10 @@ const COMPLAINTS: usize = 5;
 mod tests {
     use super::*;
 
+    fn read(body: &[u8]) -> Result<ObserveRequest, InvalidArgument> {
+        question(body, &[])
+    }
+
     #[test]
     fn complaints_are_those_of_the_original() {
         let rows = [
@@ -264,7 +274,7 @@ mod tests {
         ];
         for (body, expected) in rows {
             let expected = InvalidArgument::Shape(expected.to_owned());
-            assert_eq!(question(body.as_bytes()).unwrap_err(), expected, "{body}");
+            assert_eq!(read(body.as_bytes()).unwrap_err(), expected, "{body}");
         }
     }
 
@@ -275,9 +285,20 @@ mod tests {
             [("", 1, 0), ("[{]", 1, 3), ("[\n\"\\x\"]", 2, 3), ("[] []", 1, 4), (&deep, 1, 10_000)];
         for (body, line, column) in rows {
             let expected = InvalidArgument::NotJson { line, column };
-            assert_eq!(question(body.as_bytes()).unwrap_err(), expected);
+            assert_eq!(read(body.as_bytes()).unwrap_err(), expected);
         }
-        assert!(question(b"[\"\xff\"]").is_err());
+        assert!(read(b"[\"\xff\"]").is_err());
+    }
+
+    #[test]
+    fn a_body_in_utf_16_or_32_is_not_json() {
+        let text = r#"[{"type":"ip","value":"10.0.0.1"}]"#;
+        let utf_16 = text.encode_utf16().flat_map(u16::to_be_bytes);
+        let utf_32 = text.chars().flat_map(|c| u32::from(c).to_le_bytes());
+        for body in [utf_16.collect::<Vec<u8>>(), utf_32.collect()] {
+            assert!(matches!(read(&body), Err(InvalidArgument::NotJson { .. })));
+        }
+        assert!(read(text.as_bytes()).is_ok());
     }
 
     #[test]
@@ -286,10 +307,14 @@ mod tests {
             {"type":"ip","value":"10.0.0.1"}, {"type":"ipv6","value":"::1"},
             {"type":"ip","value":"10.0.0.1"}, {"type":"md5","value":"x"},
             {"type":"sha256","value":"abc"}, {"type":"hostname","value":"WS01"}]"#;
-        let question = question(body.as_bytes()).unwrap();
+        let question = read(body.as_bytes()).unwrap();
         let values: Vec<_> = question.observables.iter().map(Observable::value).collect();
         assert_eq!(values, ["10.0.0.1", "WS01"]);
         assert_eq!(question.malformed, [("sha256", "abc".to_owned())]);
+
+        let added = super::question(body.as_bytes(), &[Kind::Ipv6]).unwrap();
+        let values: Vec<_> = added.observables.iter().map(Observable::value).collect();
+        assert_eq!(values, ["10.0.0.1", "::1", "WS01"]);
     }
 
     #[test]
@@ -298,9 +323,9 @@ mod tests {
             let item = |n| format!(r#"{{"type":"file_name","value":"{n}"}}"#);
             format!("[{}]", (0..count).map(item).collect::<Vec<_>>().join(","))
         };
-        let most = question(items(limits::OBSERVABLES).as_bytes()).unwrap();
+        let most = read(items(limits::OBSERVABLES).as_bytes()).unwrap();
         assert_eq!(most.observables.len(), limits::OBSERVABLES);
-        let over = question(items(limits::OBSERVABLES + 1).as_bytes()).unwrap_err();
+        let over = read(items(limits::OBSERVABLES + 1).as_bytes()).unwrap_err();
         assert_eq!(over, InvalidArgument::TooManyObservables(limits::OBSERVABLES + 1));
 
         // Of a body of many small things no more is kept than of one that is allowed.
@@ -310,7 +335,7 @@ mod tests {
 
         let long = |length, kind| {
             let value = "x".repeat(length);
-            question(format!(r#"[{{"type":"{kind}","value":"{value}"}}]"#).as_bytes())
+            read(format!(r#"[{{"type":"{kind}","value":"{value}"}}]"#).as_bytes())
         };
         assert!(long(limits::VALUE, "file_name").is_ok());
         let over = long(limits::VALUE + 1, "file_name").unwrap_err();
@@ -353,7 +378,7 @@ mod tests {
             [format!("[{value}]"), deep, field, last, beyond]
         });
         for body in bodies {
-            let read = question(body.as_bytes());
+            let read = read(body.as_bytes());
             let Ok(whole) = serde_json::from_str::<Vec<Value>>(&body) else {
                 assert!(matches!(read, Err(InvalidArgument::NotJson { .. })), "{body}: {read:?}");
                 continue;
@@ -373,12 +398,12 @@ mod tests {
         // What is read past is never made a value, so its depth and its size are nothing.
         let deep = "[".repeat(10_000) + &"]".repeat(10_000);
         for json in ["1e999", r#""\ud800""#, &deep] {
-            let told = question(format!(r#"[{{"type":"ip","value":{json}}}]"#).as_bytes());
+            let told = read(format!(r#"[{{"type":"ip","value":{json}}}]"#).as_bytes());
             let expected = r#"{"0": {"value": ["Not a valid string."]}}"#.to_owned();
             assert_eq!(told, Err(InvalidArgument::Shape(expected)), "{json}");
         }
         let many: String = (0..100).rev().map(|n| format!(r#","x{n:02}":{n}"#)).collect();
-        let told = question(format!(r#"[{{"type":"ip","value":7{many}}}]"#).as_bytes());
+        let told = read(format!(r#"[{{"type":"ip","value":7{many}}}]"#).as_bytes());
         let fields =
             ["x00", "x01", "x02", "x03"].map(|name| format!(r#""{name}": ["Unknown field."]"#));
         let value = r#""value": ["Not a valid string."]"#;

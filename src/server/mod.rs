@@ -15,33 +15,31 @@ use std::thread;
 use std::time::Duration;
 
 use crate::base::limits;
-use crate::base::log::Logger;
-use crate::base::time::Clock;
 use crate::server::front_end::{FrontEnd, Limits, ShutdownHandle};
-use crate::server::http::{Handler, HttpServer, StopAccepting};
+use crate::server::http::{HttpServer, Service, StopAccepting};
 
 /// An HTTP server and, on TCP, the front end before it.
 pub(crate) struct Listener {
-    guard: Option<FrontEnd>,
-    door: HttpServer,
+    front_end: Option<FrontEnd>,
+    http: HttpServer,
     address: Address,
 }
 
 /// Stops a [`Listener`] from another thread.
 pub(crate) struct ListenerHandle {
-    guard: Option<(ShutdownHandle, PathBuf)>,
-    door: http::ShutdownHandle,
+    front_end: Option<(ShutdownHandle, PathBuf)>,
+    http: http::ShutdownHandle,
 }
 
 impl Listener {
     /// Binds `address`. On TCP, clients are limited by `bounds`.
     pub(crate) fn bind(address: &Address, bounds: Limits) -> io::Result<Self> {
         match address {
-            Address::Unix(path) => Ok(Self::bare(HttpServer::bind(path)?)),
+            Address::Unix(path) => Ok(Self::without_front_end(HttpServer::bind(path)?)),
             Address::Tcp(address) => {
-                let guard = FrontEnd::bind(*address, bounds)?;
-                os::widen(guard.as_fd())?;
-                Self::guarded(guard)
+                let front_end = FrontEnd::bind(*address, bounds)?;
+                os::widen(front_end.as_fd())?;
+                Self::with_front_end(front_end)
             }
         }
     }
@@ -55,19 +53,19 @@ impl Listener {
         let listener = TcpListener::from(socket);
         if listener.local_addr().is_ok() {
             // No withdrawing needed: this accept loop polls for the stop.
-            return Self::guarded(FrontEnd::inherited(listener, bounds)?);
+            return Self::with_front_end(FrontEnd::inherited(listener, bounds)?);
         }
-        Ok(Self::bare(HttpServer::inherited(OwnedFd::from(listener), withdraw)?))
+        Ok(Self::without_front_end(HttpServer::inherited(OwnedFd::from(listener), withdraw)?))
     }
 
-    fn bare(door: HttpServer) -> Self {
-        let address = Address::Unix(door.path().to_owned());
-        Self { guard: None, door, address }
+    fn without_front_end(http: HttpServer) -> Self {
+        let address = Address::Unix(http.path().to_owned());
+        Self { front_end: None, http, address }
     }
 
-    fn guarded(guard: FrontEnd) -> io::Result<Self> {
-        let door = HttpServer::bind_for_guard(&guard.behind()).map_err(|error| {
-            let path = guard.behind();
+    fn with_front_end(front_end: FrontEnd) -> io::Result<Self> {
+        let http = HttpServer::bind_for_front_end(&front_end.backend()).map_err(|error| {
+            let path = front_end.backend();
             let problem = format!(
                 "cannot create the private socket {}: {error}; set TMPDIR to a directory with a \
                  short path that this user may write",
@@ -75,8 +73,8 @@ impl Listener {
             );
             io::Error::new(error.kind(), problem)
         })?;
-        let address = Address::Tcp(guard.address());
-        Ok(Self { guard: Some(guard), door, address })
+        let address = Address::Tcp(front_end.address());
+        Ok(Self { front_end: Some(front_end), http, address })
     }
 
     /// Returns the address, with the actual port if any was allowed.
@@ -86,38 +84,33 @@ impl Listener {
 
     /// Releases the address without having served.
     pub(crate) fn release(self) {
-        self.door.stopper().stop();
+        self.http.stopper().stop();
     }
 
     /// Returns a handle that stops it.
     pub(crate) fn stopper(&self) -> ListenerHandle {
-        let guard = self.guard.as_ref().map(|guard| (guard.closer(), guard.behind()));
-        ListenerHandle { guard, door: self.door.stopper() }
+        let front_end =
+            self.front_end.as_ref().map(|front_end| (front_end.closer(), front_end.backend()));
+        ListenerHandle { front_end, http: self.http.stopper() }
     }
 
     /// Serves requests until stopped, then finishes those in flight.
-    pub(crate) fn serve(
-        self,
-        behind: Handler,
-        settings: ServeSettings,
-        clock: Clock,
-        logger: Logger,
-    ) -> io::Result<()> {
-        let Some(guard) = self.guard else {
-            return self.door.serve(behind, settings, clock, logger);
+    pub(crate) fn serve(self, mut service: Service) -> io::Result<()> {
+        let Some(front_end) = self.front_end else {
+            return self.http.serve(service);
         };
         // Once the front end has delivered every response, little is left to finish.
-        let rest = limits::DRAIN_REST.min(settings.drain_timeout / 4);
-        let drain = settings.drain_timeout.saturating_sub(rest);
-        let stops = StopsWhenDropped(self.door.stopper());
-        let told = logger.clone();
-        let guarding = thread::Builder::new().name("guard".to_owned()).spawn(move || {
+        let rest = limits::DRAIN_REST.min(service.settings.drain_timeout / 4);
+        let drain = service.settings.drain_timeout.saturating_sub(rest);
+        let stops = StopsWhenDropped(self.http.stopper());
+        let logger = service.logger.clone();
+        let thread = thread::Builder::new().name("front-end".to_owned()).spawn(move || {
             let _stops = stops;
-            guard.serve(drain, told)
+            front_end.serve(drain, logger)
         })?;
-        let settings = ServeSettings::new(settings.workers, rest);
-        self.door.serve(behind, settings, clock, logger)?;
-        guarding.join().map_err(|_| io::Error::other("the front end panicked"))?
+        service.settings.drain_timeout = rest;
+        self.http.serve(service)?;
+        thread.join().map_err(|_| io::Error::other("the front end panicked"))?
     }
 }
 
@@ -134,17 +127,17 @@ impl ListenerHandle {
     /// Stops accepting. When this returns, new clients are refused, or wait for the next owner of a
     /// shared socket.
     pub(crate) fn stop(&self) {
-        match &self.guard {
+        match &self.front_end {
             // The server stops once the front end no longer needs it.
             Some((closer, _)) => closer.close(),
-            None => self.door.stop(),
+            None => self.http.stop(),
         }
     }
 
     /// Cleans up before the process exits without waiting.
     pub(crate) fn abandon(&self) {
-        if let Some((_, behind)) = &self.guard {
-            front_end::remove(behind);
+        if let Some((_, socket)) = &self.front_end {
+            front_end::remove(socket);
         }
     }
 }

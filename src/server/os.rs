@@ -27,19 +27,22 @@ pub(crate) fn widen(listener: BorrowedFd<'_>) -> io::Result<()> {
 /// called before any thread is started.
 pub(crate) fn limit_arenas() {
     #[cfg(target_env = "gnu")]
-    if is_address_space_limited() {
+    if limit(ADDRESS_SPACE).is_some() {
         // SAFETY: no memory is touched, and there is no other thread yet. Where it
         // fails, arenas are as many as before.
         unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     }
 }
 
-#[cfg(target_env = "gnu")]
-fn is_address_space_limited() -> bool {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let mut lines = limits.lines().filter_map(|line| line.strip_prefix("Max address space"));
-    lines.any(|line| !line.trim_start().starts_with("unlimited"))
+/// The resource limit of this process that `/proc/self/limits` calls `name`, if there is one.
+pub(crate) fn limit(name: &str) -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
+
+/// The name of `ulimit -v`.
+pub(crate) const ADDRESS_SPACE: &str = "Max address space";
 
 /// The signals that ask a process to end, blocked in every thread.
 pub(crate) struct Signals(libc::sigset_t);

@@ -89,7 +89,8 @@ fn mentions(query: &Query, row: &Row) -> bool {
         || is("domains", host.unwrap_or_default())
         || is("domains", url.split('/').next().unwrap_or_default())
         || (matches!(cell(row, "EntityType"), "User" | "Process" | "Mailbox")
-            && (is("domains", &lower(row, "AccountDomain"))
+            && (cell(row, "AccountDomain").contains('.')
+                && is("domains", &lower(row, "AccountDomain"))
                 || is("domains", upn.split('@').nth(1).unwrap_or_default())))
         || is("urls", url)
 }
@@ -270,7 +271,7 @@ near
     or tostring(parse_url(Url).Host) in (domains)
     or tostring(split(Url, "/")[0]) in (domains)
     or EntityType in ("User", "Process", "Mailbox")
-        and (tolower(AccountDomain) in (domains)
+        and (AccountDomain contains "." and tolower(AccountDomain) in (domains)
             or tostring(split(tolower(AccountUpn), "@")[1]) in (domains))
     or Url in (urls)
 | summarize Last = max(Timestamp)

@@ -73,7 +73,7 @@ impl HuntingSource {
         warnings.extend(self.standing_warnings(&rows));
         let sha1_to_sha256 = std::mem::take(&mut rows.sha1_to_sha256);
         let named = Candidates::new(observables, rows.into_rows(), limit);
-        let mut wanted = named.in_turn();
+        let mut wanted = named.round_robin();
         let beyond = wanted.len().saturating_sub(limits::HUNTING_ALERTS_MAX);
         wanted.truncate(limits::HUNTING_ALERTS_MAX);
         if beyond > 0 {
@@ -288,9 +288,9 @@ impl<'a> Candidates<'a> {
         Self { observables, named, reasons, unexplained: unexplained.collect() }
     }
 
-    /// Returns all ids in turn: the newest of each observable, then the second newest of each, and
+    /// Returns all ids round-robin: the newest of each observable, then the second newest of each, and
     /// so on; at last those that may be for none.
-    fn in_turn(&self) -> Vec<Arc<str>> {
+    fn round_robin(&self) -> Vec<Arc<str>> {
         let most = self.named.iter().map(|named| named.ids.len()).max().unwrap_or_default();
         let rank = |rank: usize| self.named.iter().filter_map(move |named| named.ids.get(rank));
         let mut seen = HashSet::new();

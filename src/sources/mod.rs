@@ -15,7 +15,6 @@ pub(crate) mod tenants;
 
 use std::sync::Arc;
 
-use crate::alerts::index::AlertIndex;
 use crate::alerts::observable::Observable;
 use crate::base::credentials::Credentials;
 use crate::base::error::Error;
@@ -105,11 +104,7 @@ impl Source {
     ) -> Result<Lookup, Error> {
         match self {
             // It needs no turn where the index is fresh.
-            Self::AlertsV2(tenants) => {
-                let find = |index: &AlertIndex| index.find_each(observables, limit);
-                let (hits, warnings) = tenants.get(credentials).look_up(deadline, find)?;
-                Ok(Lookup { hits, warnings })
-            }
+            Self::AlertsV2(tenants) => tenants.get(credentials).find(observables, limit, deadline),
             Self::Hunting(tenants) => {
                 let find = |source: &HuntingSource| source.find(observables, limit, deadline);
                 tenants.in_turn(credentials, deadline, find)

@@ -40,6 +40,7 @@ fn every_variable_is_heard() {
         ("RELAY_TENANTS", "Contoso.com,66666666-7777-8888-9999-000000000000"),
         ("CTR_ENTITIES_LIMIT", "1000"),
         ("RELAY_ALERT_SOURCE", "alerts_v2"),
+        ("RELAY_TYPES", "ipv6"),
         ("RELAY_CLOUD", "dod"),
         ("RELAY_LOGIN_URL", "http://127.0.0.1:8000/"),
         ("RELAY_LOOKBACK", "7d"),
@@ -56,6 +57,7 @@ fn every_variable_is_heard() {
     ])
     .unwrap();
     assert_eq!(config.address, Address::Unix(PathBuf::from("/run/graph-relay.socket")));
+    assert_eq!(config.relay.types, [graph_relay::Kind::Ipv6]);
     let verifier = config.verifier.unwrap();
     assert_eq!(verifier.audience.as_deref(), Some("https://relay.example"));
     let hosts: Vec<&str> = verifier.hosts.iter().map(|host| host.as_str()).collect();
@@ -119,6 +121,7 @@ fn what_is_wrong_is_told_with_its_name_and_rule() {
         (("CTR_ENTITIES_LIMIT", "0"), "CTR_ENTITIES_LIMIT must be a whole number from 1 to 1000"),
         (("CTR_ENTITIES_LIMIT", "1001"), "CTR_ENTITIES_LIMIT must be"),
         (("RELAY_ALERT_SOURCE", "v2"), "RELAY_ALERT_SOURCE must be alerts_v2, hunting or legacy"),
+        (("RELAY_TYPES", "ipv6,md5"), "RELAY_TYPES must name types that can be added: ipv6"),
         (("RELAY_CLOUD", "china"), "RELAY_CLOUD=china requires RELAY_ALERT_SOURCE=legacy"),
         (("RELAY_CLOUD", "gcc"), "RELAY_CLOUD must be global for GCC"),
         (("RELAY_CLOUD", "moon"), "RELAY_CLOUD must be global, gcc-high, dod or china"),

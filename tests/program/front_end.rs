@@ -1,8 +1,7 @@
-//! The guard before the real door, met by clients that behave badly.
+//! The front end and the HTTP server, met by clients that behave badly.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -14,27 +13,27 @@ use graph_relay::base::limits;
 use graph_relay::base::log::Logger;
 use graph_relay::server::ServeSettings;
 use graph_relay::server::front_end::{self, FrontEnd, Limits, ShutdownHandle};
-use graph_relay::server::http::{Handler, HttpServer};
+use graph_relay::server::http::{Handler, HttpServer, Service};
 use serde_json::json;
 
 /// Short enough for a test, long enough for a machine with other things to do.
-const SOON: Duration = Duration::from_millis(300);
+pub(crate) const SOON: Duration = Duration::from_millis(300);
 
 /// The usual bounds of these tests, but for what `change` makes of them.
-fn bounds(change: impl FnOnce(&mut Limits)) -> Limits {
+pub(crate) fn bounds(change: impl FnOnce(&mut Limits)) -> Limits {
     let mut bounds = Limits::new(WORKERS, PATIENCE);
     bounds.connections = 200;
     change(&mut bounds);
     bounds
 }
 
-const WORKERS: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 
-/// A relay behind a guard.
-struct Post {
-    address: SocketAddr,
-    closer: ShutdownHandle,
-    wire: Arc<FaultyTransport>,
+/// A relay behind a front end.
+pub(crate) struct Post {
+    pub(crate) address: SocketAddr,
+    pub(crate) closer: ShutdownHandle,
+    pub(crate) wire: Arc<FaultyTransport>,
     behind: PathBuf,
 }
 
@@ -45,26 +44,30 @@ impl Drop for Post {
 }
 
 /// One with these bounds.
-fn post(bounds: Limits) -> Post {
+pub(crate) fn post(bounds: Limits) -> Post {
     let world = TestRelay::new();
     let guard = FrontEnd::bind(SocketAddr::from(([127, 0, 0, 1], 0)), bounds).unwrap();
-    let door = HttpServer::bind_for_guard(&guard.behind()).unwrap();
-    let (address, closer, behind) = (guard.address(), guard.closer(), guard.behind());
-    let settings = ServeSettings::new(WORKERS, PATIENCE);
-    let (api, clock) = (Arc::clone(&world.api), world.clock.clock());
-    thread::spawn(move || door.serve(Handler::Relay(api), settings, clock, Logger::none()));
+    let door = HttpServer::bind_for_front_end(&guard.backend()).unwrap();
+    let (address, closer, behind) = (guard.address(), guard.closer(), guard.backend());
+    let service = Service {
+        handler: Handler::Relay(Arc::clone(&world.api)),
+        settings: ServeSettings::new(WORKERS, PATIENCE),
+        clock: world.clock.clock(),
+        logger: Logger::none(),
+    };
+    thread::spawn(move || door.serve(service));
     thread::spawn(move || guard.serve(PATIENCE, Logger::none()));
     Post { address, closer, wire: world.wire, behind }
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
 /// Everything that comes until the connection ends, which it does.
-fn rest_of(mut stream: TcpStream) -> String {
+pub(crate) fn rest_of(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
         // Reset, with what had come before.
@@ -76,12 +79,12 @@ fn rest_of(mut stream: TcpStream) -> String {
 }
 
 /// The statuses of the answers in `text`.
-fn statuses(text: &str) -> Vec<&str> {
+pub(crate) fn statuses(text: &str) -> Vec<&str> {
     let all = text.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]);
     all.filter(|status| status.parse::<u16>().is_ok()).collect()
 }
 
-const VERSION: &str = "POST /version HTTP/1.1\r\nHost: relay\r\nContent-Length: 0\r\n";
+pub(crate) const VERSION: &str = "POST /version HTTP/1.1\r\nHost: relay\r\nContent-Length: 0\r\n";
 
 /// A client that behaves well is served.
 fn assert_serves(address: SocketAddr) {
@@ -410,93 +413,4 @@ fn bodies_up_to_the_bound_arrive_and_one_byte_more_does_not() {
     assert_eq!(answer["errors"][0]["message"], message);
     assert_eq!(statuses(&ask(limits::BODY + 1)), ["413"]);
     assert_serves(address);
-}
-
-#[test]
-fn a_panic_costs_one_answer() {
-    let post = post(bounds(|_| {}));
-    let address = post.address;
-    let health = || {
-        let token = token(&credentials());
-        let request = format!(
-            "POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\
-             \r\nConnection: close\r\n\r\n"
-        );
-        exchange(address, request.as_bytes())
-    };
-    for _ in 0..WORKERS + 1 {
-        post.wire.next(Kind::List, Step::Panic);
-        let answer = health();
-        assert_eq!(statuses(&answer), ["500"]);
-        assert_eq!(json_of(&answer)["code"], 500);
-    }
-    assert_eq!(json_of(&health()), json!({"data": {"status": "ok"}}));
-}
-
-#[test]
-fn what_has_been_asked_is_answered_after_the_door_is_closed() {
-    let post = post(bounds(|_| {}));
-    let address = post.address;
-    let word = post.wire.hold(Kind::Token);
-    let request = format!(
-        "POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: Bearer {}\r\n\r\n",
-        token(&credentials())
-    );
-    let mut asked = connect(address);
-    asked.write_all(request.as_bytes()).unwrap();
-    let mut half = connect(address);
-    half.write_all(VERSION.as_bytes()).unwrap();
-    let idle = connect(address);
-    let start = Instant::now();
-    while !post.wire.is_busy() {
-        assert!(start.elapsed() < PATIENCE);
-        thread::yield_now();
-    }
-    post.closer.close();
-    assert!(TcpStream::connect(address).is_err());
-    assert_eq!(rest_of(idle), "");
-    half.write_all(b"\r\n").unwrap();
-    assert_eq!(statuses(&rest_of(half)), ["200"]);
-    drop(word);
-    let answer = rest_of(asked);
-    assert_eq!(json_of(&answer), json!({"data": {"status": "ok"}}));
-    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
-}
-
-#[test]
-fn what_gets_no_answer_from_behind_is_told_in_time() {
-    let guard = FrontEnd::bind(
-        SocketAddr::from(([127, 0, 0, 1], 0)),
-        bounds(|bounds| bounds.answer = SOON),
-    );
-    let guard = guard.unwrap();
-    let (address, behind) = (guard.address(), guard.behind());
-    let door = UnixListener::bind(&behind).unwrap();
-    thread::spawn(move || guard.serve(PATIENCE, Logger::none()));
-    let mut stream = connect(address);
-    stream.write_all(format!("{VERSION}\r\n").as_bytes()).unwrap();
-    // It is taken, and that is all.
-    let _taken = door.accept().unwrap();
-    assert_eq!(statuses(&rest_of(stream)), ["502"]);
-    front_end::remove(&behind);
-}
-
-#[test]
-fn what_is_sent_after_the_last_answer_is_thrown_away_up_to_a_bound() {
-    // It is not the time that ends it.
-    let post = post(bounds(|bounds| bounds.linger = Duration::from_secs(3_600)));
-    let bad = "GET / HTTP/2.0\r\n\r\n";
-    let mut stream = connect(post.address);
-    stream.write_all(bad.as_bytes()).unwrap();
-    let rest = vec![b'x'; limits::LINGER_BYTES - bad.len()];
-    // Closed with this on its way, it would be reset, and the answer lost.
-    stream.write_all(&rest).unwrap();
-    assert_eq!(statuses(&rest_of(stream)), ["505"]);
-
-    let mut stream = connect(post.address);
-    stream.write_all(bad.as_bytes()).unwrap();
-    let start = Instant::now();
-    while stream.write_all(&rest).is_ok() {
-        assert!(start.elapsed() < PATIENCE, "it goes on for ever");
-    }
 }

@@ -10,12 +10,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod binary;
+mod commands;
 mod config;
+mod connection_end;
 mod defects;
 mod documents;
 mod front_end;
 mod lambda;
+mod lambda_runtime;
 mod manual;
 mod metrics;
 mod module;
@@ -32,3 +36,4 @@ mod transport;
 mod trust;
 mod turns;
 mod unix_socket;
+mod xdr;

@@ -57,7 +57,7 @@ fn under_load_sigterm_leaves_no_accepted_request_without_its_answer() {
 #[test]
 fn want_of_descriptors_turns_away_clients_and_ends_nothing() {
     let environment = [("SECRET_KEY", OWN_KEY), ("RELAY_LISTEN", "127.0.0.1:0")];
-    let mut relay = Running::with_files(676, &environment);
+    let mut relay = Running::with_files(708, &environment);
     let address = relay.address();
     for _ in 0..2 {
         let clients: Vec<TcpStream> =
@@ -72,7 +72,7 @@ fn want_of_descriptors_turns_away_clients_and_ends_nothing() {
 
     let mut relay = Running::with_files(100, &environment);
     let hint = relay.wait_for("the limit of 100 open files is too low");
-    assert!(hint.ends_with("raise it to at least 656 (ulimit -n, LimitNOFILE=)"), "{hint}");
+    assert!(hint.ends_with("raise it to at least 688 (ulimit -n, LimitNOFILE=)"), "{hint}");
     assert_eq!(relay.end().0, 1);
 }
 

@@ -85,7 +85,7 @@ fn a_check_leaves_nothing_and_notes_a_running_relay() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 
     let mut relay = Running::start(&["serve"], &environment);
-    relay.wait_for("listening for machines");
+    relay.wait_for("endpoint=admin");
     // It may be a moment until both are answered.
     let start = std::time::Instant::now();
     let out = loop {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 const IP: (&str, &str) = ("ip", "203.0.113.77");
 const SOURCE: AlertSource = AlertSource::Hunting;
 
-fn hunting(alerts: Vec<Value>) -> Setup {
+pub(crate) fn hunting(alerts: Vec<Value>) -> Setup {
     Setup { source: SOURCE, ..Setup::with_alerts(alerts) }
 }
 
@@ -30,12 +30,7 @@ fn addressed(count: usize) -> (Vec<Value>, Vec<String>) {
     (0..count).map(one).unzip()
 }
 
-fn file_alert(id: &str, file: &Value) -> Value {
-    json!({"id": id, "createdDateTime": "2026-11-20T00:00:00Z", "evidence": [
-        {"@odata.type": "#microsoft.graph.security.fileEvidence", "fileDetails": file}]})
-}
-
-fn count(requests: &[String], kind: &str) -> usize {
+pub(crate) fn count(requests: &[String], kind: &str) -> usize {
     requests.iter().filter(|request| *request == kind).count()
 }
 
@@ -240,44 +235,6 @@ fn what_hunting_names_is_matched_again_here() {
 }
 
 #[test]
-fn a_hash_is_found_by_the_sha_1_that_devices_have_reported() {
-    let (sha256, sha1) = ("ab".repeat(32), "cd".repeat(20));
-    let whole = file_alert("whole", &json!({"sha256": sha256, "sha1": sha1}));
-    // An alert that has but the SHA-1 is completed.
-    let half = file_alert("half", &json!({"sha1": sha1, "fileName": "a.exe"}));
-    for (hunting_sha256, queries) in [(true, 1), (false, 2)] {
-        let behaviour = Behaviour::default().with_hunting_sha256(hunting_sha256);
-        let setup = Setup { behaviour, ..hunting(vec![whole.clone(), half.clone()]) };
-        let world = setup.build();
-        let answer = world.observe(&[("sha256", &sha256.to_uppercase())]);
-        assert_eq!((ids(&answer), errors(&answer)), (vec!["half".into(), "whole".into()], vec![]));
-        assert_eq!(count(&world.wire.requests(), "hunting"), queries);
-        let relation = &answer["data"]["sightings"]["docs"][0]["relations"][0];
-        assert_eq!(relation["relation"], "File_Name_Of");
-    }
-}
-
-#[test]
-fn a_hash_that_one_alert_names_whole_is_still_looked_for_by_its_sha_1_in_others() {
-    let (sha256, sha1) = ("ab".repeat(32), "cd".repeat(20));
-    // The one has no SHA-1, the other nothing else.
-    let whole = file_alert("whole", &json!({"sha256": sha256}));
-    let half = file_alert("half", &json!({"sha1": sha1}));
-    let known = file_alert("known", &json!({"sha256": sha256, "sha1": sha1}));
-    let world = hunting(vec![whole, half, known]).build();
-    let rows = json!({"results": [{"AlertId": "whole", "SHA256": sha256}]});
-    world.wire.next(Kind::Hunting, Step::Answer(200, rows.to_string()));
-    let answer = world.observe(&[("sha256", &sha256)]);
-    let mut found = ids(&answer);
-    found.sort();
-    assert_eq!(
-        (found, errors(&answer)),
-        (["half", "known", "whole"].map(String::from).into(), vec![])
-    );
-    assert_eq!(count(&world.wire.requests(), "hunting"), 2);
-}
-
-#[test]
 fn a_row_in_which_the_relay_finds_nothing_is_told_or_explained_by_its_alert() {
     let (alerts, ips) = addressed(3);
     let world = hunting(alerts).build();
@@ -309,26 +266,6 @@ fn a_row_in_which_the_relay_finds_nothing_is_told_or_explained_by_its_alert() {
     assert_eq!(ask(rows.clone(), &[&ips[0], &ips[1]]), (vec!["a000".into()], told("a000")));
     // If there is no other, it is the same one in other words.
     assert_eq!(ask(rows, &[&ips[0]]), (vec!["a000".into()], String::new()));
-}
-
-#[test]
-fn without_a_licence_for_the_tables_of_devices_they_are_asked_for_once() {
-    let (sha256, sha1) = ("ab".repeat(32), "cd".repeat(20));
-    let alerts = vec![file_alert("a", &json!({"sha256": sha256, "sha1": sha1}))];
-    let behaviour = Behaviour::default().with_device_tables(false);
-    let world = Setup { behaviour, ..hunting(alerts) }.build();
-    for queries in [2, 1] {
-        let answer = world.observe(&[("sha256", &sha256), IP]);
-        assert_eq!((ids(&answer).len(), errors(&answer)), (0, vec!["warning unknown".into()]));
-        let message = messages(&answer);
-        assert!(
-            message.contains("needs a licence for Microsoft Defender for Endpoint: sha256 ab"),
-            "{message}"
-        );
-        assert_eq!(count(&world.wire.requests(), "hunting"), queries);
-    }
-    // Nothing is missing where no hash is.
-    assert_eq!(errors(&world.observe(&[IP])), [""; 0]);
 }
 
 #[test]

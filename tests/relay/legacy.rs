@@ -74,8 +74,8 @@ fn d_10_a_quote_in_a_value_ends_no_literal() {
         ("file_name", "O'Brien.exe"),
         ("file_name", "x' or severity ne '"),
         ("file_name", "x') or severity eq 'high"),
-        ("url", "x' or severity ne '"),
-        ("domain", "'"),
+        ("url", "bad.example/x' or severity ne '"),
+        ("hostname", "x'"),
     ];
     let world = legacy(alerts).build();
     let answer = world.observe(&asked);
@@ -89,18 +89,17 @@ fn d_10_a_quote_in_a_value_ends_no_literal() {
 #[test]
 fn d_11_a_value_is_percent_encoded_once_whatever_its_type() {
     let nasty = "R&D#1%41+$top=999&$select=.exe";
-    let states = |property: &str| json!([{property: nasty}]);
+    let (path, url) = (format!("/x/{nasty}"), format!("https://bad.example/{nasty}"));
     let alerts = vec![
-        legacy_alert("name", "fileStates", &states("name")),
-        legacy_alert("path", "processes", &states("path")),
-        legacy_alert("url", "networkConnections", &states("destinationUrl")),
-        legacy_alert("host", "hostStates", &states("netBiosName")),
+        legacy_alert("name", "fileStates", &json!([{"name": nasty}])),
+        legacy_alert("path", "processes", &json!([{"path": path}])),
+        legacy_alert("url", "networkConnections", &json!([{"destinationUrl": url}])),
     ];
     let world = legacy(alerts).build();
-    for (kind, id) in
-        [("file_name", "name"), ("file_path", "path"), ("url", "url"), ("hostname", "host")]
+    for (kind, value, id) in
+        [("file_name", nasty, "name"), ("file_path", &path, "path"), ("url", &url, "url")]
     {
-        assert_eq!(ids(&world.observe(&[(kind, nasty)])), [id]);
+        assert_eq!(ids(&world.observe(&[(kind, value)])), [id]);
         let request = world.wire.seen().pop().unwrap();
         let options = request.url.split_once('?').unwrap().1;
         // Two options, whatever was asked for.

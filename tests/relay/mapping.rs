@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{NOW, credentials};
+use crate::ctim_rules::{faults, walk};
+use crate::support::credentials;
 use graph_relay::alerts::alert::Alert;
 use graph_relay::alerts::observable::{Kind, Observable};
 use graph_relay::base::cloud::Cloud;
 use graph_relay::base::limits;
-use graph_relay::base::time::Timestamp;
 use graph_relay::ctim::sighting::{Context, bundle, sighting};
 use graph_relay::graph::alerts_v2::{Page, parse_alert};
 use graph_relay::simulator::constructed_alerts;
@@ -16,8 +16,7 @@ use serde_json::{Map, Value, json};
 
 fn map(observable: &Observable, alert: &Alert) -> Value {
     let (cloud, credentials) = (Cloud::global(), credentials());
-    let now = Timestamp::parse(NOW).unwrap();
-    let context = Context { tenant: &credentials.tenant, portal: &cloud.portal, now };
+    let context = Context { tenant: &credentials.tenant, portal: &cloud.portal };
     serde_json::to_value(sighting(observable, alert, context)).unwrap()
 }
 
@@ -51,89 +50,6 @@ fn every_constructed_alert_becomes_the_agreed_sighting() {
         assert_eq!(ours, agreed, "see `git diff` after `make bless`");
     }
     assert_eq!(ours.len(), agreed.len());
-}
-
-/// What is wrong with a sighting, by the rules of CTIM and of readability.
-fn faults(sighting: &Value) -> Vec<String> {
-    let mut faults = Vec::new();
-    walk(sighting, "", &mut |path, value| match value {
-        Value::Null => faults.push(format!("{path} is null")),
-        Value::String(text) if text.trim().is_empty() => faults.push(format!("{path} is empty")),
-        Value::Array(items) => {
-            let different: BTreeSet<String> = items.iter().map(Value::to_string).collect();
-            if items.is_empty() || (different.len() < items.len() && !path.contains("/rows/")) {
-                faults.push(format!("{path} is empty or repeats itself"));
-            }
-        }
-        Value::Object(object) if object.len() == 2 && object.contains_key("value") => {
-            let (kind, text) =
-                (object["type"].as_str().unwrap(), object["value"].as_str().unwrap());
-            if !is_shaped(kind, text) {
-                faults.push(format!("{path} is no {kind}: {text}"));
-            }
-        }
-        Value::String(text)
-            if (path.ends_with("_time") || path.ends_with("/timestamp")) && !is_time(text) =>
-        {
-            faults.push(format!("{path} is no time: {text}"));
-        }
-        _ => {}
-    });
-    for relation in sighting["relations"].as_array().into_iter().flatten() {
-        if relation["source"] == relation["related"] {
-            faults.push(format!("relates to itself: {relation}"));
-        }
-    }
-    for target in sighting["targets"].as_array().unwrap() {
-        if target["observables"][0].is_null() {
-            faults.push("a target without observables".to_owned());
-        }
-    }
-    for (field, limit) in [("title", 1_024), ("description", 5_000), ("short_description", 2_048)] {
-        if sighting[field].as_str().unwrap().encode_utf16().count() > limit {
-            faults.push(format!("{field} is too long"));
-        }
-    }
-    if !sighting["source_uri"].as_str().unwrap().starts_with("https://") {
-        faults.push("no way to the portal".to_owned());
-    }
-    faults
-}
-
-fn walk(value: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
-    visit(path, value);
-    match value {
-        Value::Object(object) => {
-            object.iter().for_each(|(key, value)| walk(value, &format!("{path}/{key}"), visit));
-        }
-        Value::Array(items) => {
-            let numbered = items.iter().enumerate();
-            numbered.for_each(|(at, value)| walk(value, &format!("{path}/{at}"), visit));
-        }
-        _ => {}
-    }
-}
-
-fn is_time(text: &str) -> bool {
-    text.len() == 24 && Timestamp::parse(text).is_some_and(|time| time.ctim() == text)
-}
-
-fn is_shaped(kind: &str, text: &str) -> bool {
-    let hex = |length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let host = || !text.contains(|c: char| c.is_whitespace() || "/\\:@".contains(c));
-    match kind {
-        "ip" => text.parse::<std::net::Ipv4Addr>().is_ok(),
-        "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
-        "sha256" => hex(64),
-        "sha1" => hex(40),
-        "md5" => hex(32),
-        "url" => text.contains("://") && !text.contains(char::is_whitespace),
-        "email" => text.split('@').filter(|part| !part.is_empty()).count() == 2,
-        "domain" => host() && text.contains('.'),
-        "hostname" => host(),
-        "file_name" => !text.contains(['/', '\\']),
-        _ => true,
-    }
 }
 
 #[test]
@@ -170,6 +86,18 @@ fn any_odd_value_anywhere_costs_itself_and_no_other_alert() {
         json!(-1.5),
         json!(""),
         json!("\u{0}\u{feff} odd ' \" < > & % \\ / é 𝄞"),
+        json!("\u{202e}https://bad.example"),
+        json!("\u{feff}"),
+        json!("uri=https"),
+        json!("uri=https://bad.example/a b"),
+        json!("N/A"),
+        json!("https://"),
+        json!("a@b>"),
+        json!("*.bad.example"),
+        json!("a.example, b.example"),
+        json!("203.0.113.1, 203.0.113.2"),
+        json!(r"\\?\C:\a:b@c.\"),
+        json!("9999-12-31T23:59:59Z"),
         json!("x".repeat(9_000)),
         json!([null, 7, "x", {}]),
         json!({"@odata.type": "#microsoft.graph.security.fileEvidence"}),
@@ -225,7 +153,8 @@ fn a_sighting_without_time_place_or_name_is_one_all_the_same() {
     let ip = Observable::new(Kind::Ip, "192.0.2.1").unwrap();
     let sighting = map(&ip, &alert);
     assert_eq!(faults(&sighting), [""; 0]);
-    assert_eq!(sighting["observed_time"]["start_time"], "2026-11-21T00:00:00.000Z");
+    // The same in every answer, whenever that is.
+    assert_eq!(sighting["observed_time"]["start_time"], "1970-01-01T00:00:00.000Z");
     let page =
         format!("https://security.microsoft.com/alerts/a%20b?tid={}", crate::support::TENANT);
     assert_eq!(sighting["source_uri"], page);
@@ -339,18 +268,31 @@ fn what_was_asked_is_shown_as_it_was_asked_under_its_true_type() {
         {"@odata.type": "#microsoft.graph.security.deviceEvidence", "deviceDnsName": "ws01"},
     ]});
     let alert = parse_alert(&alert.to_string()).unwrap();
-    for (kind, asked, shown, value) in [
-        (Kind::FileName, "evil.exe", "file_name", "evil.exe"),
-        (Kind::Sha256, &*"ab".repeat(32), "sha256", &*"ab".repeat(32)),
-        (Kind::Ip, "FE80::1", "ipv6", "fe80::1"),
-        (Kind::Url, "bad.example/x", "url", "http://bad.example/x"),
-        (Kind::Domain, "ws01", "hostname", "ws01"),
-    ] {
+    let hash = "ab".repeat(32);
+    type Shown<'a> = &'a [(&'a str, &'a str)];
+    let rows: [(Kind, &str, Shown<'_>); 9] = [
+        (Kind::FileName, " evil.exe ", &[("file_name", "evil.exe")]),
+        (Kind::Sha256, &hash, &[("sha256", &hash)]),
+        (Kind::Ip, "FE80::1", &[("ipv6", "FE80::1"), ("ipv6", "fe80::1")]),
+        (Kind::Ipv6, "fe80::1", &[("ipv6", "fe80::1")]),
+        // CTIM has no URL without a scheme, and no brackets around an address.
+        (Kind::Ip, "[fe80::1]", &[("ipv6", "fe80::1")]),
+        (Kind::Url, "bad.example/x", &[("url", "http://bad.example/x")]),
+        (
+            Kind::Url,
+            "hxxps://bad[.]example/x",
+            &[("url", "hxxps://bad[.]example/x"), ("url", "https://bad.example/x")],
+        ),
+        (Kind::Domain, "ws01", &[("hostname", "ws01")]),
+        (Kind::Hostname, "WS01.", &[("hostname", "WS01."), ("hostname", "WS01")]),
+    ];
+    for (kind, asked, shown) in rows {
         let observable = Observable::new(kind, asked).unwrap();
         assert!(alert.mentions(&observable), "{asked}");
         let sighting = map(&observable, &alert);
-        let expected = json!({"type": shown, "value": value});
-        assert_eq!(sighting["observables"], json!([expected]));
+        let shown = shown.iter().map(|(kind, value)| json!({"type": kind, "value": value}));
+        assert_eq!(sighting["observables"], shown.collect::<Value>());
+        assert_eq!(faults(&sighting), [""; 0], "{asked}");
         // In the relations it is that very node, and not a second one.
         let nodes = sighting["relations"].to_string();
         if kind == Kind::FileName {
@@ -365,4 +307,49 @@ fn a_bundle_is_named_for_what_is_in_it() {
     let json = serde_json::to_value(bundle(vec![])).unwrap();
     assert_eq!((&json["type"], &json["valid_time"]), (&json!("bundle"), &json!({})));
     assert!(json.get("sightings").is_none());
+}
+
+#[test]
+fn what_is_no_value_of_its_type_becomes_no_observable() {
+    let alert = |evidence: Value| {
+        let base = json!({"@odata.type": "#microsoft.graph.security.ipEvidence",
+                          "ipAddress": "203.0.113.54"});
+        parse_alert(&json!({"id": "a", "evidence": [base, evidence]}).to_string()).unwrap()
+    };
+    let ip = Observable::new(Kind::Ip, "203.0.113.54").unwrap();
+    let url =
+        |url: &str| json!({"@odata.type": "#microsoft.graph.security.urlEvidence", "url": url});
+    for text in
+        ["uri=https", "N/A", "https://", "\u{202e}https://bad.example", "mailto:a@b.example"]
+    {
+        let sighting = map(&ip, &alert(url(text)));
+        assert_eq!(sighting["relations"].to_string().matches("url").count(), 0, "{text}");
+        assert_eq!(faults(&sighting), [""; 0], "{text}");
+    }
+    let behind = map(&ip, &alert(url("uri=https://a4.example/click?x=1"))).to_string();
+    assert!(behind.contains("\"https://a4.example/click?x=1\"") && !behind.contains("uri="));
+    let mail = json!({"@odata.type": "#microsoft.graph.security.analyzedMessageEvidence",
+                      "subject": "\u{feff}", "internetMessageId": "<1@a.example>",
+                      "recipientEmailAddress": "a@b>"});
+    let sighting = map(&ip, &alert(mail)).to_string();
+    assert!(!sighting.contains("email_subject") && !sighting.contains("a@b>"), "{sighting}");
+}
+
+#[test]
+fn an_alert_whose_times_cannot_be_read_is_as_old_as_its_evidence() {
+    let alert = |created: &str, evidence: [&str; 2]| {
+        let piece = |time: &str| {
+            json!({"@odata.type": "#microsoft.graph.security.ipEvidence",
+                                        "createdDateTime": time, "ipAddress": "192.0.2.1"})
+        };
+        let json = json!({"id": "a", "createdDateTime": created, "evidence": evidence.map(piece)});
+        let alert = parse_alert(&json.to_string()).unwrap();
+        let ip = Observable::new(Kind::Ip, "192.0.2.1").unwrap();
+        map(&ip, &alert)["observed_time"]["start_time"].as_str().unwrap().to_owned()
+    };
+    let evidence = ["2026-11-28T09:00:00", "2026-11-28T08:00:00Z"];
+    assert_eq!(alert("0001-01-01T00:00:00Z", evidence), "2026-11-28T08:00:00.000Z");
+    assert_eq!(alert("yesterday", evidence), "2026-11-28T08:00:00.000Z");
+    assert_eq!(alert("2026-11-28T10:00", evidence), "2026-11-28T10:00:00.000Z");
+    assert_eq!(alert("", ["9999-12-31T23:59:59Z", ""]), "1970-01-01T00:00:00.000Z");
 }

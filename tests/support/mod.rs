@@ -305,6 +305,7 @@ pub(crate) struct Setup {
     pub(crate) behaviour: Behaviour,
     pub(crate) source: AlertSource,
     pub(crate) sync: SyncSettings,
+    pub(crate) types: Vec<graph_relay::Kind>,
     pub(crate) entities_limit: usize,
     pub(crate) request_timeout: Duration,
     pub(crate) verifier: Verifier,
@@ -317,6 +318,7 @@ impl Default for Setup {
             behaviour: Behaviour::default(),
             source: AlertSource::AlertsV2,
             sync: SyncSettings::default(),
+            types: Vec::new(),
             entities_limit: 100,
             request_timeout: Duration::from_secs(25),
             verifier: Verifier::default().with_secrets(vec![key()]),
@@ -339,6 +341,7 @@ impl Setup {
         let settings = Settings::default()
             .with_source(self.source)
             .with_sync(self.sync)
+            .with_types(self.types)
             .with_entities_limit(self.entities_limit)
             .with_request_timeout(self.request_timeout);
         let hear = Logger::new(move |event| heard.lock().unwrap().push(format!("{event:?}")));

@@ -234,6 +234,7 @@ impl Config {
                     // An eighth of the workers is kept for requests that need not wait.
                     waiting: (workers - (workers / 8).max(1)).max(1),
                 },
+                types: values.types,
                 entities_limit: values.entities_limit,
                 request_timeout: values.request_timeout,
             },

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::alerts::observable::Kind;
 use crate::base::cloud::{BaseUrl, Cloud};
 use crate::base::credentials::{self, ClientSecret, Secret, TenantId};
 use crate::base::limits;
@@ -46,6 +47,7 @@ pub(super) struct Values {
     pub audience: Option<String>,
     pub entities_limit: usize,
     pub alert_source: AlertSource,
+    pub types: Vec<Kind>,
     pub cloud: Cloud,
     pub graph_url: Option<BaseUrl>,
     pub login_url: Option<BaseUrl>,
@@ -78,6 +80,7 @@ impl Default for Values {
             audience: None,
             entities_limit: limits::ENTITIES_DEFAULT,
             alert_source: AlertSource::default(),
+            types: Vec::new(),
             cloud: Cloud::global(),
             graph_url: None,
             login_url: None,
@@ -119,7 +122,7 @@ const fn secret(
 }
 
 /// The variables of the server.
-pub const VARIABLES: [Variable; 23] = [
+pub const VARIABLES: [Variable; 24] = [
     variable(
         "RELAY_LISTEN",
         "127.0.0.1:8742",
@@ -171,6 +174,12 @@ pub const VARIABLES: [Variable; 23] = [
         "alerts_v2",
         "How alerts are found: alerts_v2, hunting or legacy.",
         |v, text| set(&mut v.alert_source, alert_source(text)),
+    ),
+    variable(
+        "RELAY_TYPES",
+        "none",
+        "Observable types to look up besides the original's seven, separated by commas: ipv6.",
+        |v, text| set(&mut v.types, types(text)),
     ),
     variable(
         "RELAY_CLOUD",
@@ -247,7 +256,7 @@ pub const VARIABLES: [Variable; 23] = [
     variable(
         "NO_PROXY",
         "none",
-        "Hosts reached without the proxy, separated by commas. Lower case works too.",
+        "Hosts and networks (10.0.0.0/8) reached without the proxy, separated by commas. Lower case works too.",
         |v, text| set(&mut v.no_proxy, Ok(text.to_owned())),
     ),
     variable(
@@ -395,6 +404,15 @@ fn base_url(text: &str) -> Result<BaseUrl, String> {
 fn alert_source(text: &str) -> Result<AlertSource, String> {
     let rule = || "must be alerts_v2, hunting or legacy".to_owned();
     AlertSource::from_word(text).ok_or_else(rule)
+}
+
+fn types(text: &str) -> Result<Vec<Kind>, String> {
+    let kind = |word| {
+        let kind = Kind::from_word(word).filter(|kind| Kind::OPTIONAL.contains(kind));
+        let known = || Kind::OPTIONAL.map(Kind::word).join(", ");
+        kind.ok_or_else(|| format!("must name types that can be added: {}", known()))
+    };
+    words(text)?.into_iter().map(kind).collect()
 }
 
 /// Returns the words of a list separated by commas or spaces.

@@ -138,7 +138,7 @@ fn is_number(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn told(status: u16, retry_after: &str, body: &str) -> String {
+    fn message(status: u16, retry_after: &str, body: &str) -> String {
         let header = ("retry-after".to_owned(), retry_after.to_owned());
         let headers = if retry_after.is_empty() { Vec::new() } else { vec![header] };
         let response = Response { status, headers, body: body.as_bytes().to_vec() };
@@ -176,11 +176,11 @@ mod tests {
             (400, "", r#"{"error":"short"}"#, "XDR answered 400: short"),
         ];
         for (status, retry_after, body, expected) in rows {
-            let text = told(status, retry_after, body);
+            let text = message(status, retry_after, body);
             assert!(text.starts_with(expected), "{text}");
         }
         let long = format!(r#"{{"error":"{}"}}"#, "x\\n".repeat(1_000));
-        assert!(told(400, "", &long).len() < 250);
+        assert!(message(400, "", &long).len() < 250);
     }
 
     #[test]

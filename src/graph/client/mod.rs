@@ -3,6 +3,9 @@
 #[cfg(feature = "server")]
 pub mod ureq;
 
+#[cfg(feature = "server")]
+mod no_proxy;
+
 pub(crate) mod rate_limit;
 pub(crate) mod session;
 pub(crate) mod token_cache;

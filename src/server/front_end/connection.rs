@@ -16,7 +16,7 @@ use crate::server::front_end::request_head::{Head, HeadScanner, RequestError, Re
 
 /// A client in the connection table.
 pub(super) struct Connection<'a> {
-    seat: &'a ConnectionGuard,
+    entry: &'a ConnectionGuard,
     shared: &'a Shared,
     /// Bytes received and not yet used.
     buffer: Vec<u8>,
@@ -40,8 +40,8 @@ impl From<RequestError> for Outcome {
 }
 
 impl<'a> Connection<'a> {
-    pub(super) const fn new(seat: &'a ConnectionGuard, shared: &'a Shared) -> Self {
-        Self { seat, shared, buffer: Vec::new(), served: false }
+    pub(super) const fn new(entry: &'a ConnectionGuard, shared: &'a Shared) -> Self {
+        Self { entry, shared, buffer: Vec::new(), served: false }
     }
 
     /// Serves requests one after another until the connection ends.
@@ -54,9 +54,9 @@ impl<'a> Connection<'a> {
         };
         match end {
             // Evicted between two requests, like a client that has been idle for too long.
-            _ if self.seat.is_evicted() && self.served && self.buffer.is_empty() => {}
+            _ if self.entry.is_evicted() && self.served && self.buffer.is_empty() => {}
             // The newcomer waits for this entry in the table, so nobody lingers here.
-            _ if self.seat.is_evicted() => self.shared.reject(Arc::clone(&self.seat.stream)),
+            _ if self.entry.is_evicted() => self.shared.reject(Arc::clone(&self.entry.stream)),
             Outcome::Disconnected => {}
             Outcome::Finished => self.lingering_close(),
             Outcome::Rejected(refusal) => {
@@ -78,7 +78,7 @@ impl<'a> Connection<'a> {
         let share = self.body(&head)?;
         let rest = self.buffer.split_off(head.length);
         let body = std::mem::replace(&mut self.buffer, rest);
-        if !self.seat.enter(Stage::Processing) {
+        if !self.entry.enter(Stage::Processing) {
             return Err(RequestError::Busy.into());
         }
         let answer = self.shared.ask(&head, &body)?;
@@ -88,13 +88,13 @@ impl<'a> Connection<'a> {
             return Err(RequestError::NoAnswer.into());
         }
         let keeps_alive = head.keeps_alive && !self.shared.is_closing();
-        self.seat.take(body.len());
+        self.entry.start_response(body.len());
         let deadline = Instant::now() + self.shared.bounds.write + time_for(body.len());
         self.write(&answer_head.to_bytes(keeps_alive), deadline)?;
         if !head.is_head {
             self.write(body, deadline)?;
         }
-        self.seat.served();
+        self.entry.served();
         self.served = true;
         // The front end may start closing only now, and have skipped this client as busy.
         if keeps_alive && !self.shared.is_closing() { Ok(()) } else { Err(Outcome::Finished) }
@@ -108,7 +108,7 @@ impl<'a> Connection<'a> {
             // A client that has sent nothing gets no message.
             self.read(Instant::now() + patience).map_err(|_| Outcome::Disconnected)?;
         }
-        self.seat.enter(Stage::Reading);
+        self.entry.enter(Stage::Reading);
         let deadline = Instant::now() + bounds.head;
         let mut scan = HeadScanner::default();
         let end = loop {
@@ -140,7 +140,7 @@ impl<'a> Connection<'a> {
     /// Reads the available bytes, or waits for some until `deadline`.
     fn read(&mut self, deadline: Instant) -> Result<(), Outcome> {
         let mut chunk = [0; CHUNK];
-        let count = receive(&self.seat.stream, &mut chunk, deadline)?;
+        let count = receive(&self.entry.stream, &mut chunk, deadline)?;
         self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
         Ok(())
     }
@@ -148,7 +148,7 @@ impl<'a> Connection<'a> {
     fn write(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), Outcome> {
         while !bytes.is_empty() {
             let left = left_until(deadline).ok_or(Outcome::Disconnected)?;
-            let stream = &self.seat.stream;
+            let stream = &self.entry.stream;
             stream.set_write_timeout(Some(left)).map_err(|_| Outcome::Disconnected)?;
             // In pieces, since the time-out starts anew with each call.
             let piece = bytes.get(..PIECE).unwrap_or(bytes);
@@ -164,14 +164,14 @@ impl<'a> Connection<'a> {
     /// Closes the connection so that the last response arrives: closing while the client still
     /// sends would reset it and lose data in transit.
     fn lingering_close(self) {
-        if self.seat.stream.shutdown(Shutdown::Write).is_err() {
+        if self.entry.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
         let deadline = Instant::now() + self.shared.bounds.linger;
         let mut chunk = [0; CHUNK];
         let mut count = 0;
         while count < limits::LINGER_BYTES {
-            match receive(&self.seat.stream, &mut chunk, deadline) {
+            match receive(&self.entry.stream, &mut chunk, deadline) {
                 Ok(more) => count += more,
                 Err(_) => return,
             }
@@ -245,7 +245,7 @@ impl Shared {
     fn ask(&self, head: &Head, body: &[u8]) -> Result<Answer, RequestError> {
         let _permit = self.requests.try_acquire().ok_or(RequestError::Busy)?;
         let deadline = Instant::now() + self.bounds.answer;
-        let stream = UnixStream::connect(&self.behind).map_err(|_| RequestError::NoAnswer)?;
+        let stream = UnixStream::connect(&self.backend).map_err(|_| RequestError::NoAnswer)?;
         let left = left_until(deadline).ok_or(RequestError::NoAnswer)?;
         stream.set_write_timeout(Some(left)).map_err(|_| RequestError::NoAnswer)?;
         let written = (&stream).write_all(&head.forwarded).and_then(|()| (&stream).write_all(body));
@@ -320,12 +320,12 @@ mod tests {
 
     /// Returns how much is read of a response of `length` bytes whose head promises `promised`.
     fn read_of(length: usize, promised: usize) -> Option<usize> {
-        let (front, behind) = UnixStream::pair().unwrap();
+        let (front, backend) = UnixStream::pair().unwrap();
         let head = |body| format!("HTTP/1.1 200 OK\r\nContent-Length: {body:010}\r\n\r\n");
         let mut answer = head(promised - head(0).len()).into_bytes();
         answer.resize(length, b'x');
         // The response is not read to its end.
-        let answers = std::thread::spawn(move || drop((&behind).write_all(&answer)));
+        let answers = std::thread::spawn(move || drop((&backend).write_all(&answer)));
         let read = read_whole(&front, Instant::now() + Duration::from_secs(60));
         drop(front);
         answers.join().unwrap();

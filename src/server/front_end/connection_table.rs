@@ -9,14 +9,14 @@ use crate::base::limits;
 
 /// All client connections.
 pub(super) struct ConnectionTable {
-    seats: Mutex<Slots>,
+    slots: Mutex<Slots>,
     left: Condvar,
     capacity: usize,
 }
 
 #[derive(Default)]
 struct Slots {
-    taken: HashMap<u64, Slot>,
+    by_number: HashMap<u64, Slot>,
     next: u64,
     unsent: usize,
     evicted: usize,
@@ -47,56 +47,56 @@ pub(super) enum Stage {
 
 /// A client's entry in the table, removed on drop.
 pub(super) struct ConnectionGuard {
-    crowd: Arc<ConnectionTable>,
+    table: Arc<ConnectionTable>,
     number: u64,
     pub(super) stream: Arc<TcpStream>,
 }
 
 impl ConnectionTable {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { seats: Mutex::default(), left: Condvar::new(), capacity }
+        Self { slots: Mutex::default(), left: Condvar::new(), capacity }
     }
 
     /// Adds a client, evicting another if the table is full; returns the stream if that fails.
     /// There are never more threads and descriptors than entries.
     pub(super) fn admit(self: &Arc<Self>, stream: TcpStream) -> Result<ConnectionGuard, TcpStream> {
         let patience = Instant::now() + limits::EVICTION_WAIT;
-        let mut seats = self.lock();
-        while seats.taken.len() >= self.capacity {
+        let mut slots = self.lock();
+        while slots.by_number.len() >= self.capacity {
             let left = patience.saturating_duration_since(Instant::now());
-            if left.is_zero() || !seats.evict() {
+            if left.is_zero() || !slots.evict() {
                 return Err(stream);
             }
-            let full = |seats: &mut Slots| seats.taken.len() >= self.capacity;
-            let wait = self.left.wait_timeout_while(seats, left, full);
-            seats = wait.unwrap_or_else(PoisonError::into_inner).0;
+            let full = |slots: &mut Slots| slots.by_number.len() >= self.capacity;
+            let wait = self.left.wait_timeout_while(slots, left, full);
+            slots = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let number = seats.next;
-        seats.next += 1;
+        let number = slots.next;
+        slots.next += 1;
         let stream = Arc::new(stream);
-        let taken = Slot {
+        let slot = Slot {
             stream: Arc::clone(&stream),
             stage: Stage::Idle,
             since: Instant::now(),
             served: false,
             unsent: 0,
         };
-        seats.taken.insert(number, taken);
-        drop(seats);
-        Ok(ConnectionGuard { crowd: Arc::clone(self), number, stream })
+        slots.by_number.insert(number, slot);
+        drop(slots);
+        Ok(ConnectionGuard { table: Arc::clone(self), number, stream })
     }
 
     /// Stops reading from idle clients. Bytes that have arrived are still delivered.
     pub(super) fn close(&self) {
-        for taken in self.lock().taken.values().filter(|taken| taken.stage == Stage::Idle) {
+        for slot in self.lock().by_number.values().filter(|slot| slot.stage == Stage::Idle) {
             // It fails if the client has left.
-            let _ = taken.stream.shutdown(Shutdown::Read);
+            let _ = slot.stream.shutdown(Shutdown::Read);
         }
     }
 
     /// Waits up to `patience` until all clients have left.
     pub(super) fn wait_until_empty(&self, patience: Duration) {
-        let some = |seats: &mut Slots| !seats.taken.is_empty();
+        let some = |slots: &mut Slots| !slots.by_number.is_empty();
         let wait = self.left.wait_timeout_while(self.lock(), patience, some);
         drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
@@ -107,7 +107,7 @@ impl ConnectionTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,22 +115,23 @@ impl Slots {
     /// Evicts a client; returns whether there was one that may be evicted.
     fn evict(&mut self) -> bool {
         let now = Instant::now();
-        let rank = |taken: &Slot| rank(taken.stage, taken.served, now - taken.since);
-        let ranked = self.taken.iter().filter_map(|(number, taken)| Some((rank(taken)?, *number)));
+        let rank = |slot: &Slot| rank(slot.stage, slot.served, now - slot.since);
+        let ranked =
+            self.by_number.iter().filter_map(|(number, slot)| Some((rank(slot)?, *number)));
         let Some((_, number)) = ranked.max() else { return false };
         self.dismiss(number);
         true
     }
 
     fn dismiss(&mut self, number: u64) {
-        if let Some(taken) = self.taken.get_mut(&number) {
-            let is_writing = taken.stage == Stage::Writing;
+        if let Some(slot) = self.by_number.get_mut(&number) {
+            let is_writing = slot.stage == Stage::Writing;
             let how = if is_writing { Shutdown::Both } else { Shutdown::Read };
-            taken.stage = Stage::Closing;
+            slot.stage = Stage::Closing;
             self.evicted += 1;
-            self.unsent -= std::mem::take(&mut taken.unsent);
-            // This wakes its thread, which then leaves. Only whoever reads a request can be told.
-            let _ = taken.stream.shutdown(how);
+            self.unsent -= std::mem::take(&mut slot.unsent);
+            // This wakes its thread, which then leaves. Only whoever reads a request can be answered.
+            let _ = slot.stream.shutdown(how);
         }
     }
 }
@@ -150,7 +151,7 @@ fn rank(stage: Stage, served: bool, at_it: Duration) -> Option<(u8, Duration)> {
 impl ConnectionGuard {
     /// Enters `stage`; returns false if the client has been evicted.
     pub(super) fn enter(&self, stage: Stage) -> bool {
-        self.change(|taken| taken.stage = stage)
+        self.change(|slot| slot.stage = stage)
     }
 
     /// Returns whether the client has been evicted.
@@ -160,40 +161,40 @@ impl ConnectionGuard {
 
     /// Records that the client has been served.
     pub(super) fn served(&self) {
-        self.change(|taken| (taken.stage, taken.served) = (Stage::Idle, true));
+        self.change(|slot| (slot.stage, slot.served) = (Stage::Idle, true));
         self.unsent(0);
     }
 
     /// Records a response of `length` bytes to write. If too much is unsent, the clients that have
     /// been reading theirs for longest are evicted.
-    pub(super) fn take(&self, length: usize) {
+    pub(super) fn start_response(&self, length: usize) {
         self.enter(Stage::Writing);
         self.unsent(length);
-        let mut seats = self.crowd.lock();
-        while seats.unsent > limits::UNSENT {
-            let others = seats.taken.iter().filter(|(number, taken)| {
-                taken.stage == Stage::Writing && taken.unsent > 0 && **number != self.number
+        let mut slots = self.table.lock();
+        while slots.unsent > limits::UNSENT {
+            let others = slots.by_number.iter().filter(|(number, slot)| {
+                slot.stage == Stage::Writing && slot.unsent > 0 && **number != self.number
             });
-            let Some((number, _)) = others.min_by_key(|(_, taken)| taken.since) else { return };
+            let Some((number, _)) = others.min_by_key(|(_, slot)| slot.since) else { return };
             let number = *number;
-            seats.dismiss(number);
+            slots.dismiss(number);
         }
     }
 
     fn unsent(&self, length: usize) {
-        let mut seats = self.crowd.lock();
-        if let Some(taken) = seats.taken.get_mut(&self.number) {
-            let before = std::mem::replace(&mut taken.unsent, length);
-            seats.unsent = seats.unsent - before + length;
+        let mut slots = self.table.lock();
+        if let Some(slot) = slots.by_number.get_mut(&self.number) {
+            let before = std::mem::replace(&mut slot.unsent, length);
+            slots.unsent = slots.unsent - before + length;
         }
     }
 
     fn change(&self, change: impl FnOnce(&mut Slot)) -> bool {
-        let mut seats = self.crowd.lock();
-        let taken = seats.taken.get_mut(&self.number);
-        let Some(taken) = taken.filter(|taken| taken.stage != Stage::Closing) else { return false };
-        change(taken);
-        taken.since = Instant::now();
+        let mut slots = self.table.lock();
+        let slot = slots.by_number.get_mut(&self.number);
+        let Some(slot) = slot.filter(|slot| slot.stage != Stage::Closing) else { return false };
+        change(slot);
+        slot.since = Instant::now();
         true
     }
 }
@@ -201,8 +202,8 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.unsent(0);
-        self.crowd.lock().taken.remove(&self.number);
-        self.crowd.left.notify_all();
+        self.table.lock().by_number.remove(&self.number);
+        self.table.left.notify_all();
     }
 }
 
@@ -237,58 +238,58 @@ mod tests {
     }
 
     /// Returns an entry in the table and the client's end of the connection.
-    fn sit(
-        crowd: &Arc<ConnectionTable>,
+    fn connect(
+        table: &Arc<ConnectionTable>,
         listener: &TcpListener,
     ) -> Option<(ConnectionGuard, TcpStream)> {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        Some((crowd.admit(listener.accept().unwrap().0).ok()?, client))
+        Some((table.admit(listener.accept().unwrap().0).ok()?, client))
     }
 
     #[test]
-    fn a_full_crowd_makes_room_by_its_rules_or_refuses() {
+    fn a_full_table_evicts_by_its_rules_or_rejects() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let crowd = Arc::new(ConnectionTable::new(2));
-        let (served, _a) = sit(&crowd, &listener).unwrap();
+        let table = Arc::new(ConnectionTable::new(2));
+        let (served, _a) = connect(&table, &listener).unwrap();
         served.served();
-        let (fresh, _b) = sit(&crowd, &listener).unwrap();
+        let (fresh, _b) = connect(&table, &listener).unwrap();
         // The new client is evicted, and leaves as its thread would.
         let leaves = std::thread::spawn(move || {
-            let told = std::io::Read::read(&mut &*fresh.stream, &mut [0]).unwrap();
+            let received = std::io::Read::read(&mut &*fresh.stream, &mut [0]).unwrap();
             drop(fresh);
-            told
+            received
         });
-        let (_third, _c) = sit(&crowd, &listener).unwrap();
+        let (_third, _c) = connect(&table, &listener).unwrap();
         assert_eq!(leaves.join().unwrap(), 0);
-        assert_eq!(crowd.evicted(), 1);
+        assert_eq!(table.evicted(), 1);
         served.enter(Stage::Processing);
         _third.enter(Stage::Processing);
-        assert!(sit(&crowd, &listener).is_none());
+        assert!(connect(&table, &listener).is_none());
         drop(served);
-        let (_stays, _d) = sit(&crowd, &listener).unwrap();
+        let (_stays, _d) = connect(&table, &listener).unwrap();
         // This one is evicted and does not leave in time.
-        assert!(sit(&crowd, &listener).is_none());
-        assert_eq!(crowd.evicted(), 1);
+        assert!(connect(&table, &listener).is_none());
+        assert_eq!(table.evicted(), 1);
     }
 
     #[test]
     fn answers_that_nobody_takes_make_room_for_others() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let crowd = Arc::new(ConnectionTable::new(9));
-        let seats: Vec<_> = (0..3).map(|_| sit(&crowd, &listener).unwrap()).collect();
-        let is_told = |(seat, _): &(ConnectionGuard, TcpStream)| {
-            crowd.lock().taken[&seat.number].stage == Stage::Closing
+        let table = Arc::new(ConnectionTable::new(9));
+        let slots: Vec<_> = (0..3).map(|_| connect(&table, &listener).unwrap()).collect();
+        let is_evicted_entry = |(entry, _): &(ConnectionGuard, TcpStream)| {
+            table.lock().by_number[&entry.number].stage == Stage::Closing
         };
-        seats[0].0.take(limits::UNSENT / 2);
-        seats[1].0.take(limits::UNSENT / 2);
-        assert!(!seats.iter().any(is_told));
-        seats[2].0.take(1);
-        assert_eq!(seats.iter().map(is_told).collect::<Vec<_>>(), [true, false, false]);
-        seats[1].0.served();
+        slots[0].0.start_response(limits::UNSENT / 2);
+        slots[1].0.start_response(limits::UNSENT / 2);
+        assert!(!slots.iter().any(is_evicted_entry));
+        slots[2].0.start_response(1);
+        assert_eq!(slots.iter().map(is_evicted_entry).collect::<Vec<_>>(), [true, false, false]);
+        slots[1].0.served();
         // A single response is sent whatever its size.
-        seats[2].0.take(limits::UNSENT * 2);
-        assert!(!is_told(&seats[2]));
-        drop(seats);
-        assert_eq!(crowd.lock().unsent, 0);
+        slots[2].0.start_response(limits::UNSENT * 2);
+        assert!(!is_evicted_entry(&slots[2]));
+        drop(slots);
+        assert_eq!(table.lock().unsent, 0);
     }
 }

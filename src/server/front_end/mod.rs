@@ -13,7 +13,6 @@ mod connection_table;
 mod private_dir;
 mod rejections;
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,6 +25,7 @@ use crate::base::limits;
 use crate::base::log::{Level, Logger, Record};
 use crate::base::semaphore::Semaphore;
 use crate::base::thread;
+use crate::server::os;
 use connection::Connection;
 use connection_table::{ConnectionGuard, ConnectionTable};
 use private_dir::PrivateDirectory;
@@ -101,7 +101,7 @@ enum State {
 
 /// The state that all clients share.
 struct Shared {
-    behind: PathBuf,
+    backend: PathBuf,
     bounds: Limits,
     logger: Logger,
     closing: Arc<Closing>,
@@ -147,7 +147,7 @@ impl FrontEnd {
     }
 
     fn new(listener: TcpListener, is_shared: bool, bounds: Limits) -> io::Result<Self> {
-        let connections = connections(&bounds, open_files())?;
+        let connections = connections(&bounds, os::limit("Max open files"))?;
         let bounds = Limits { connections, ..bounds };
         let address = listener.local_addr()?;
         // Has `accept` time out. The standard library offers this for streams only, but the option
@@ -164,7 +164,7 @@ impl FrontEnd {
     }
 
     /// Returns the path of the Unix socket for the HTTP server.
-    pub fn behind(&self) -> PathBuf {
+    pub fn backend(&self) -> PathBuf {
         self.directory.socket()
     }
 
@@ -179,7 +179,7 @@ impl FrontEnd {
     /// When accepting fails although it was not closed.
     pub fn serve(self, drain: Duration, logger: Logger) -> io::Result<()> {
         let shared = Arc::new(Shared {
-            behind: self.behind(),
+            backend: self.backend(),
             bounds: self.bounds,
             logger,
             closing: Arc::clone(&self.closing),
@@ -187,13 +187,13 @@ impl FrontEnd {
             bodies: AtomicUsize::new(0),
             rejections: Rejections::default(),
         });
-        let crowd = Arc::new(ConnectionTable::new(self.bounds.connections));
-        let admitted = admit(&self.listener, self.is_shared, &crowd, &shared);
+        let table = Arc::new(ConnectionTable::new(self.bounds.connections));
+        let admitted = admit(&self.listener, self.is_shared, &table, &shared);
         drop(self.listener);
         self.closing.enter(State::Closed);
         admitted?;
-        crowd.close();
-        crowd.wait_until_empty(drain);
+        table.close();
+        table.wait_until_empty(drain);
         Ok(())
     }
 }
@@ -227,13 +227,13 @@ impl Closing {
 fn admit(
     listener: &TcpListener,
     is_shared: bool,
-    crowd: &Arc<ConnectionTable>,
+    table: &Arc<ConnectionTable>,
     shared: &Arc<Shared>,
 ) -> io::Result<()> {
-    let mut troubles = ThrottledLog::default();
+    let mut log = ThrottledLog::default();
     while !shared.is_closing() {
         match listener.accept() {
-            Ok((stream, _)) => accept(stream, crowd, shared, &mut troubles),
+            Ok((stream, _)) => accept(stream, table, shared, &mut log),
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock
                 | ErrorKind::TimedOut
@@ -241,10 +241,10 @@ fn admit(
                 | ErrorKind::ConnectionAborted => {}
                 // The socket no longer listens, which is permanent.
                 ErrorKind::InvalidInput => return Err(error),
-                _ => troubles.log(shared, "accept failed", &error),
+                _ => log.log(shared, Record::new(Level::Error, "accept_failed"), &error),
             },
         }
-        troubles.count(crowd, shared);
+        log.count(table, shared);
         shared.rejections.discard();
     }
     if is_shared {
@@ -255,56 +255,56 @@ fn admit(
     for _ in 0..limits::CONNECTIONS {
         let Ok((stream, _)) = listener.accept() else { break };
         stream.set_nonblocking(false)?;
-        accept(stream, crowd, shared, &mut troubles);
+        accept(stream, table, shared, &mut log);
     }
     Ok(())
 }
 
 fn accept(
     stream: TcpStream,
-    crowd: &Arc<ConnectionTable>,
+    table: &Arc<ConnectionTable>,
     shared: &Arc<Shared>,
-    troubles: &mut ThrottledLog,
+    log: &mut ThrottledLog,
 ) {
     // Otherwise a response of more than one packet waits 40 ms for an acknowledgement. It fails if
     // the client has left.
     let _ = stream.set_nodelay(true);
-    let seat = match crowd.admit(stream) {
-        Ok(seat) => seat,
+    let entry = match table.admit(stream) {
+        Ok(entry) => entry,
         Err(stream) => return shared.reject(Arc::new(stream)),
     };
     let shared_with = Arc::clone(shared);
-    let stream = Arc::clone(&seat.stream);
+    let stream = Arc::clone(&entry.stream);
     let spawned = thread::spawn("client", Some(limits::CLIENT_STACK), move || {
-        let seat: ConnectionGuard = seat;
-        Connection::new(&seat, &shared_with).serve();
+        let entry: ConnectionGuard = entry;
+        Connection::new(&entry, &shared_with).serve();
     });
     if let Err(error) = spawned {
         shared.reject(stream);
-        troubles.log(shared, "thread_spawn_failed", &error);
+        log.log(shared, Record::new(Level::Error, "thread_spawn_failed"), &error);
     }
 }
 
 /// Logs problems and evictions, at a limited rate.
 #[derive(Default)]
 struct ThrottledLog {
-    told: Option<Instant>,
+    logged: Option<Instant>,
     counted: Option<Instant>,
 }
 
 impl ThrottledLog {
     /// Logs a problem, then pauses: a shortage does not end at once.
-    fn log(&mut self, shared: &Shared, what: &'static str, error: &io::Error) {
-        if is_over(self.told) {
-            self.told = Some(Instant::now());
-            shared.logger.log(&Record::new(Level::Error, what).with("error", error));
+    fn log(&mut self, shared: &Shared, event: Record, error: &io::Error) {
+        if is_over(self.logged) {
+            self.logged = Some(Instant::now());
+            shared.logger.log(&event.with("error", error));
         }
         std::thread::sleep(limits::ACCEPT_PAUSE);
     }
 
-    fn count(&mut self, crowd: &ConnectionTable, shared: &Shared) {
+    fn count(&mut self, table: &ConnectionTable, shared: &Shared) {
         if is_over(self.counted) {
-            let evicted = crowd.evicted();
+            let evicted = table.evicted();
             if evicted > 0 {
                 self.counted = Some(Instant::now());
                 let event = Record::new(Level::Warn, "connections_evicted");
@@ -336,20 +336,13 @@ fn connections(bounds: &Limits, files: Option<usize>) -> io::Result<usize> {
     Ok(connections)
 }
 
-/// Returns the limit on open files of this process, if the system reports it.
-fn open_files() -> Option<usize> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn clients_leave_descriptors_for_what_they_ask() {
-        assert!(open_files().unwrap() > 0);
+        assert!(os::limit("Max open files").unwrap() > 0);
         let bounds = Limits::new(16, Duration::from_secs(25));
         let reserved = (16 + limits::QUEUE) * 4 + limits::DESCRIPTORS;
         let rows = [
@@ -375,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_trouble_is_told_once_in_a_while() {
+    fn a_recurring_problem_is_logged_once_in_a_while() {
         let ago = |span| Instant::now().checked_sub(span);
         assert!(is_over(None) && is_over(ago(limits::REPEATED_LOG_INTERVAL)));
         assert!(!is_over(ago(limits::REPEATED_LOG_INTERVAL / 2)) && !is_over(ago(Duration::ZERO)));

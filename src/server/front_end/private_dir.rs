@@ -50,11 +50,11 @@ impl Drop for PrivateDirectory {
     }
 }
 
-/// Removes the socket `behind` and its directory when the process exits without dropping them.
-pub fn remove(behind: &Path) {
+/// Removes the socket `socket` and its directory when the process exits without dropping them.
+pub fn remove(socket: &Path) {
     // Errors only leave files in a temporary directory.
-    let _ = fs::remove_file(behind);
-    let _ = behind.parent().map(fs::remove_dir);
+    let _ = fs::remove_file(socket);
+    let _ = socket.parent().map(fs::remove_dir);
 }
 
 /// Removes directories that killed processes have left beside `ours`.

@@ -4,11 +4,12 @@
 //! stands before it. A proxy may forward a request before its body is complete, so only the worker
 //! that has the request, or the thread that rejects it, waits for a client.
 
+mod accept_probe;
 mod exchange;
 mod overflow;
 
 use crate::relay::response;
-use std::io::{self, Read as _};
+use std::io;
 use std::mem::ManuallyDrop;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -20,19 +21,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tiny_http::{Request, Server};
 
-use crate::base::limits;
 use crate::base::log::{Level, Logger, Record, RequestId};
 use crate::base::metrics::Metrics;
 use crate::base::semaphore::{Permit, Semaphore};
 use crate::base::single_flight::lock;
 use crate::base::time::{Clock, Deadline, Now};
+use crate::base::{self, limits};
 use crate::relay::api::{self, Api, REQUEST_IDS};
 use crate::server::ServeSettings;
 use crate::server::admin::Admin;
+use accept_probe::AcceptProbe;
 use exchange::{header, read_body, send, send_early};
 use overflow::OverflowPool;
 
@@ -42,6 +44,18 @@ pub enum Handler {
     Relay(Arc<Api>),
     /// The admin endpoints.
     Admin(Admin),
+}
+
+/// What an HTTP server serves, and how.
+pub struct Service {
+    /// Answers the requests.
+    pub handler: Handler,
+    /// Its threads and its time to stop.
+    pub settings: ServeSettings,
+    /// Times requests.
+    pub clock: Clock,
+    /// Logs requests.
+    pub logger: Logger,
 }
 
 /// A bound HTTP server.
@@ -109,7 +123,7 @@ impl HttpServer {
     ///
     /// # Errors
     /// As [`HttpServer::bind`].
-    pub fn bind_for_guard(path: &Path) -> io::Result<Self> {
+    pub fn bind_for_front_end(path: &Path) -> io::Result<Self> {
         Ok(Self { connections: Connections::FrontEnd, ..Self::bind(path)? })
     }
 
@@ -148,19 +162,14 @@ impl HttpServer {
     ///
     /// # Errors
     /// When accepting fails although it was not stopped.
-    pub fn serve(
-        self,
-        behind: Handler,
-        settings: ServeSettings,
-        clock: Clock,
-        logger: Logger,
-    ) -> io::Result<()> {
+    pub fn serve(self, service: Service) -> io::Result<()> {
+        let Service { handler, settings, clock, logger } = service;
         // Room also for requests that workers are about to take; otherwise the last of a burst
         // would be rejected while workers are idle.
         let (sender, jobs) = sync_channel(limits::QUEUE + settings.workers);
-        let prefix = if matches!(behind, Handler::Relay(_)) { "" } else { "admin-" };
+        let prefix = if matches!(handler, Handler::Relay(_)) { "" } else { "admin-" };
         let pool = Pool {
-            behind,
+            handler,
             jobs: Mutex::new(jobs),
             // It only counts: the queue is the bound.
             in_flight: Semaphore::new(usize::MAX),
@@ -187,25 +196,25 @@ impl HttpServer {
                 io::Error::new(error.kind(), problem)
             })?;
         }
-        if let Handler::Relay(api) = &pool.behind {
+        if let Handler::Relay(api) = &pool.handler {
             let pool = Arc::downgrade(&pool);
             api.relay().on_wait(move || pool.upgrade().iter().for_each(Pool::start_spare));
         }
-        let mut pulse = AcceptProbe::start(self.stopper(), pool.logger.clone())?;
+        let mut probe = AcceptProbe::start(self.stopper(), pool.logger.clone())?;
         let server = Server::from_listener(self.listener, None).map_err(io::Error::other)?;
         // Dropping it would connect to the path and remove it, though another process may own it by
         // then.
         let server = ManuallyDrop::new(Arc::new(server));
         // Nobody else sets it: a server serves once.
         let _ = self.stopper.0.server.set(Arc::downgrade(&server));
-        let mut intake = Dispatcher::new(&server, sender, &pool);
-        let mut result = intake.accept(&self.stopper, &mut pulse);
+        let mut dispatcher = Dispatcher::new(&server, sender, &pool);
+        let mut result = dispatcher.accept(&self.stopper, &mut probe);
         if self.stopper.is_asked() {
-            intake.drain(settings.drain_timeout);
+            dispatcher.drain(settings.drain_timeout);
             result = Ok(());
         }
         // Dropping it would wait for its client; the process ends with this.
-        let _held = ManuallyDrop::new(intake.held.take());
+        let _held = ManuallyDrop::new(dispatcher.held.take());
         self.stopper.stop();
         result
     }
@@ -276,7 +285,7 @@ struct Job {
 
 /// The state that the workers share.
 struct Pool {
-    behind: Handler,
+    handler: Handler,
     jobs: Mutex<Receiver<Job>>,
     /// Requests queued or in progress.
     in_flight: Semaphore,
@@ -300,29 +309,29 @@ struct Dispatcher<'a> {
     pool: &'a Pool,
     /// Jobs waiting for a worker.
     queue: SyncSender<Job>,
-    refusals: OverflowPool<Job>,
+    rejections: OverflowPool<Job>,
     /// A job that could be neither queued nor rejected yet. Until it can, no other is taken.
     held: Option<Job>,
 }
 
 impl<'a> Dispatcher<'a> {
     fn new(server: &'a Server, queue: SyncSender<Job>, pool: &'a Arc<Pool>) -> Self {
-        let refusing = Arc::clone(pool);
-        let refuse = move |job| {
+        let rejecting = Arc::clone(pool);
+        let reject = move |job| {
             let busy = "The relay is busy. Please try again.";
-            refusing.finish(job, response::failure(503, busy, "unknown"));
+            rejecting.finish(job, response::failure(503, busy, "unknown"));
         };
-        let refusals = OverflowPool::new("refusal", limits::OVERFLOW_REQUESTS, refuse);
-        Self { server, pool, queue, refusals, held: None }
+        let rejections = OverflowPool::new("rejection", limits::OVERFLOW_REQUESTS, reject);
+        Self { server, pool, queue, rejections, held: None }
     }
 
     /// Takes requests until the server is stopped or fails.
-    fn accept(&mut self, stopper: &ShutdownHandle, pulse: &mut AcceptProbe) -> io::Result<()> {
+    fn accept(&mut self, stopper: &ShutdownHandle, probe: &mut AcceptProbe) -> io::Result<()> {
         while !stopper.is_asked() {
             // An error means that tiny_http's accept loop has ended.
             self.take_one(limits::ACCEPT_PROBE_INTERVAL)?;
             // A panic ends it without an error.
-            if pulse.is_dead() {
+            if probe.is_dead() {
                 return Err(io::Error::other("the accept thread of tiny_http has ended"));
             }
         }
@@ -374,93 +383,20 @@ impl<'a> Dispatcher<'a> {
             Ok(()) => None,
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
                 self.pool.count(|metrics| metrics.requests_queued.subtract_one());
-                self.refusals.put(job)
+                self.rejections.put(job)
             }
         }
-    }
-}
-
-/// The time of the last successful accept probe, or of the last one that could not be made.
-struct AcceptProbe {
-    last: Arc<Mutex<Instant>>,
-    /// When `is_lost` was last called.
-    asked: Instant,
-}
-
-impl AcceptProbe {
-    /// Starts the accept probe: it connects regularly, sends nothing, and expects tiny_http to
-    /// close the connection, which takes its accept thread and one of its pool. This also frees
-    /// clients that tiny_http has queued behind a busy thread. If connecting fails, as when the
-    /// socket belongs to another user, that says nothing about tiny_http.
-    fn start(stopper: ShutdownHandle, logger: Logger) -> io::Result<Self> {
-        let last = Arc::new(Mutex::new(Instant::now()));
-        let felt = Arc::downgrade(&last);
-        thread::Builder::new().name("pulse".to_owned()).spawn(move || {
-            let mut warned = false;
-            while let Some(last) = felt.upgrade() {
-                // If nobody accepts, this blocks forever.
-                let probed = probe(&stopper.0.path);
-                if let Probe::NotTried(error) = &probed
-                    && !warned
-                    && !stopper.is_asked()
-                {
-                    let event = Record::new(Level::Warn, "self-probe");
-                    logger.log(&event.with("cannot_connect", error));
-                    warned = true;
-                }
-                if !matches!(probed, Probe::Unanswered) {
-                    *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                }
-                drop(last);
-                thread::sleep(limits::ACCEPT_PROBE_INTERVAL);
-            }
-        })?;
-        Ok(Self { last, asked: Instant::now() })
-    }
-
-    /// To be asked every [`limits::ACCEPT_PROBE_INTERVAL`]. If it was not for several, the process was
-    /// stopped, and tiny_http with it.
-    fn is_dead(&mut self) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if now - std::mem::replace(&mut self.asked, now) > limits::ACCEPT_PROBE_TIMEOUT / 2 {
-            *last = now;
-        }
-        now.saturating_duration_since(*last) > limits::ACCEPT_PROBE_TIMEOUT
-    }
-}
-
-/// The result of a connection to our own socket.
-enum Probe {
-    /// It was accepted and closed.
-    Accepted,
-    /// It was made, but nobody accepted it.
-    Unanswered,
-    /// It could not be made.
-    NotTried(io::Error),
-}
-
-fn probe(path: &Path) -> Probe {
-    let mut stream = match UnixStream::connect(path) {
-        Ok(stream) => stream,
-        Err(error) => return Probe::NotTried(error),
-    };
-    let set = stream.set_read_timeout(Some(limits::ACCEPT_PROBE_INTERVAL));
-    let closed = set.and_then(|()| stream.shutdown(Shutdown::Write));
-    match closed.and_then(|()| stream.read(&mut [0])) {
-        Ok(0) => Probe::Accepted,
-        _ => Probe::Unanswered,
     }
 }
 
 impl Pool {
     const fn is_relay(&self) -> bool {
-        matches!(self.behind, Handler::Relay(_))
+        matches!(self.handler, Handler::Relay(_))
     }
 
     /// Records metrics for the relay; requests to the admin endpoints are not counted.
     fn count(&self, count: impl FnOnce(&Metrics)) {
-        if let Handler::Relay(api) = &self.behind {
+        if let Handler::Relay(api) = &self.handler {
             count(api.relay().metrics());
         }
     }
@@ -477,7 +413,7 @@ impl Pool {
     /// Returns how many workers there should be: a request that waits for Microsoft keeps no other
     /// from being answered. A single worker is meant literally, as one request at a time.
     fn wanted(&self) -> usize {
-        match &self.behind {
+        match &self.handler {
             Handler::Relay(api) if self.workers > 1 => self.workers + api.relay().waiting(),
             _ => self.workers,
         }
@@ -489,15 +425,13 @@ impl Pool {
         if *threads >= self.wanted() {
             return;
         }
-        let number = *threads;
         *threads += 1;
         drop(threads);
         let pool = Arc::clone(self);
-        let thread = thread::Builder::new().name(format!("worker-{number}"));
-        if thread.spawn(move || pool.work()).is_err() {
+        if let Err(error) = base::thread::spawn("worker", None, move || pool.work()) {
             // The others do its share, as they come free.
             *lock(&self.threads) -= 1;
-            self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("for", "worker"));
+            self.logger.log(&Record::new(Level::Warn, "thread_spawn_failed").with("error", error));
         }
     }
 
@@ -530,7 +464,7 @@ impl Pool {
     }
 
     fn answer(&self, job: &mut Job) -> response::Response {
-        let api = match &self.behind {
+        let api = match &self.handler {
             Handler::Relay(api) => api,
             Handler::Admin(admin) => {
                 let (method, target) = (job.request.method().as_str(), job.request.url());
@@ -556,7 +490,7 @@ impl Pool {
         let now = self.clock.now();
         let took = now.monotonic.saturating_sub(job.received.monotonic);
         let event = response.event(&job.id, took);
-        if let Handler::Relay(api) = &self.behind {
+        if let Handler::Relay(api) = &self.handler {
             api.count(&response, took);
         }
         let sent = if job.is_read {
@@ -574,38 +508,3 @@ impl Pool {
 
 /// How often to check whether all requests are finished, or whether a held job can be placed.
 const POLL: Duration = Duration::from_millis(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pulse_is_lost_when_it_has_not_been_felt_for_long() {
-        let ago = |span| Instant::now().checked_sub(span).unwrap();
-        let pulse =
-            |felt, asked| AcceptProbe { last: Arc::new(Mutex::new(ago(felt))), asked: ago(asked) };
-        let long = limits::ACCEPT_PROBE_TIMEOUT + Duration::from_millis(1);
-        assert!(!pulse(limits::ACCEPT_PROBE_TIMEOUT / 2, limits::ACCEPT_PROBE_INTERVAL).is_dead());
-        assert!(pulse(long, limits::ACCEPT_PROBE_INTERVAL).is_dead());
-        // The process was stopped; from now on it counts again.
-        let mut pulse = pulse(long, long);
-        assert!(!pulse.is_dead() && *pulse.last.lock().unwrap() == pulse.asked);
-    }
-
-    #[test]
-    fn only_a_connection_that_nobody_accepts_counts_against_tiny_http() {
-        let path = std::env::temp_dir().join(format!("graph-relay-probe-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        assert!(matches!(probe(&path), Probe::NotTried(_)), "there is no such socket");
-        let listener = UnixListener::bind(&path).unwrap();
-        assert!(matches!(probe(&path), Probe::Unanswered), "nobody accepts");
-        let accepts = thread::spawn(move || {
-            // The connection given up above, and the next.
-            (0..2).for_each(|_| drop(listener.accept().unwrap()));
-        });
-        assert!(matches!(probe(&path), Probe::Accepted), "accepted and closed");
-        accepts.join().unwrap();
-        assert!(matches!(probe(&path), Probe::NotTried(_)), "nobody listens at its path");
-        std::fs::remove_file(&path).unwrap();
-    }
-}

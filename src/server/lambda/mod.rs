@@ -98,7 +98,7 @@ impl Runtime {
             if status != ACCEPTED {
                 let event = Record::new(Level::Error, "response_rejected");
                 let event = event.with("request", id.as_str()).with("invocation", &invocation.id);
-                logger.log(&event.with("not_sent", status));
+                logger.log(&event.with("write_error", status));
             }
         }
     }

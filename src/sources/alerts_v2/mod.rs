@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use crate::alerts::index::AlertIndex;
+use crate::alerts::index::{self, AlertIndex};
+use crate::alerts::observable::Observable;
 use crate::base::error::Error;
 use crate::base::limits;
 use crate::base::log::{Level, Record};
@@ -17,6 +18,7 @@ use crate::base::time::Deadline;
 use crate::graph;
 use crate::graph::alerts_v2::Page;
 use crate::graph::client::session::TenantSession;
+use crate::sources::lookup::Lookup;
 use crate::sources::sync_state::SyncState;
 use crate::sources::tenants::TenantPermits;
 use crate::sources::warning::Warning;
@@ -129,25 +131,36 @@ impl TenantIndex {
         Ok(())
     }
 
-    /// Applies `read` to the index once it is as fresh as the deadline allows. Returns the result
-    /// and warnings about what may be missing.
+    /// Returns the alerts that mention each of `observables`, from an index as fresh as the deadline
+    /// allows, and warnings about what may be missing.
     ///
     /// # Errors
     /// When there is nothing to answer from.
-    pub(crate) fn look_up<T>(
+    pub(crate) fn find(
         self: &Arc<Self>,
+        observables: &[Observable],
+        limit: usize,
         deadline: Deadline,
-        read: impl Fn(&AlertIndex) -> T,
-    ) -> Result<(T, Vec<Warning>), Error> {
+    ) -> Result<Lookup, Error> {
         loop {
             let cleared = self.cleared.load(Ordering::SeqCst);
-            let warnings = self.refresh_if_stale(deadline)?;
-            let index = self.index();
+            let mut warnings = self.refresh_if_stale(deadline)?;
+            // Whoever has waited for the first alerts until the deadline is still answered.
+            let upstream = self.session.upstream();
+            let end = deadline.max(Deadline::after(limits::SEARCH_TIME, upstream.now()));
+            let is_over = || end.remaining(upstream.now()).is_none();
+            let found = index::search(observables, limit, || self.index(), is_over);
             // If rejected credentials cleared the index meanwhile, an empty result would look like
             // a clean one. The next iteration returns the rejection.
-            if self.cleared.load(Ordering::SeqCst) == cleared {
-                return Ok((read(&index), warnings));
+            if self.cleared.load(Ordering::SeqCst) != cleared {
+                continue;
             }
+            let skipped = observables.iter().zip(&found).filter(|(_, hits)| hits.is_none());
+            let why = Error::Deadline { waiting_for: "searching the alerts in memory" };
+            let failed = skipped.map(|(observable, _)| (observable.clone(), why.clone())).collect();
+            warnings.extend(Warning::unanswered(failed));
+            let hits = found.into_iter().map(Option::unwrap_or_default).collect();
+            return Ok(Lookup { hits, warnings });
         }
     }
 
