@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Deref;
+use std::ops::{Bound, Deref};
 use std::sync::Arc;
 
 use crate::alerts::alert::Alert;
@@ -16,6 +16,8 @@ use crate::base::time::Timestamp;
 pub struct AlertIndex {
     capacity: usize,
     slots: Vec<Option<PackedAlert>>,
+    /// The number of the page that each slot's alert is from.
+    as_of: Vec<u64>,
     free: Vec<Slot>,
     by_time: BTreeSet<(Option<Timestamp>, Slot)>,
     /// The alert with an id, keyed by the id's hash.
@@ -46,6 +48,7 @@ impl AlertIndex {
         Self {
             capacity,
             slots: Vec::new(),
+            as_of: Vec::new(),
             free: Vec::new(),
             by_time: BTreeSet::new(),
             ids: Postings::default(),
@@ -73,6 +76,11 @@ impl AlertIndex {
         self.by_time.iter().find_map(|(time, _)| *time)
     }
 
+    /// Returns the time of the newest alert.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.by_time.last().and_then(|(time, _)| *time)
+    }
+
     /// Returns the time of the newest alert evicted because the index was full, if any was.
     pub const fn cut(&self) -> Option<Timestamp> {
         self.cut
@@ -91,14 +99,25 @@ impl AlertIndex {
     /// Inserts `alert`, replacing an older version of it. If none of its evidence could be read,
     /// the older version's evidence stays. A full index evicts its oldest alert; returns false if
     /// that is `alert` itself.
-    pub fn insert(&mut self, mut alert: Alert) -> bool {
-        let older = self.remove(&alert.id);
+    pub fn insert(&mut self, alert: Alert) -> bool {
+        self.insert_as_of(alert, u64::MAX)
+    }
+
+    /// Inserts `alert` as [`AlertIndex::insert`] does, unless the version in the index is from a
+    /// page that was requested later. `page` numbers pages in the order in which they are requested.
+    pub fn insert_as_of(&mut self, mut alert: Alert, page: u64) -> bool {
+        let older = self.slot(&alert.id);
+        if older.is_some_and(|slot| self.page(slot) > page) {
+            return true;
+        }
+        let older = older.and_then(|slot| self.vacate(slot));
         if alert.unread.is_some() && alert.evidence.is_empty() {
             alert.evidence = older.map(|older| older.evidence).unwrap_or_default();
         }
         self.unread += usize::from(alert.unread.is_some());
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
+            self.as_of.push(0);
             // There are at most `capacity` + 1 slots.
             Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
         });
@@ -111,11 +130,25 @@ impl AlertIndex {
         if let Some(place) = self.place(slot) {
             *place = Some(packed);
         }
+        if let Some(as_of) = usize::try_from(slot).ok().and_then(|at| self.as_of.get_mut(at)) {
+            *as_of = page;
+        }
         if self.len() > self.capacity {
             self.cut = self.cut.max(self.remove_oldest());
             self.evicted += 1;
         }
         self.at(slot).is_some()
+    }
+
+    /// Returns the ids of the alerts created after `since` that are on no page requested after
+    /// `page`.
+    pub fn unlisted(&self, since: Timestamp, page: u64) -> Vec<Arc<str>> {
+        let after = (Some(since), Slot::MAX);
+        let slots = self.by_time.range((Bound::Excluded(after), Bound::Unbounded));
+        let old = slots.filter(|(_, slot)| self.page(*slot) < page);
+        let alerts = old.filter_map(|(_, slot)| Some(self.at(*slot)?.unpack()));
+        // A list by creation time omits alerts without one.
+        alerts.filter(|alert| alert.created.is_some()).map(|alert| alert.id).collect()
     }
 
     /// Removes the alerts older than `window` and returns their number.
@@ -169,10 +202,18 @@ impl AlertIndex {
         time
     }
 
-    fn remove(&mut self, id: &str) -> Option<Alert> {
-        let mut slots = self.ids.get(self.id_key(id)).iter();
-        let slot = slots.find(|slot| self.at(**slot).is_some_and(|packed| packed.id() == id));
-        self.vacate(*slot?)
+    /// Removes the alert with this id.
+    pub fn remove(&mut self, id: &str) {
+        self.slot(id).and_then(|slot| self.vacate(slot));
+    }
+
+    fn slot(&self, id: &str) -> Option<Slot> {
+        let mut slots = self.ids.get(self.id_key(id)).iter().copied();
+        slots.find(|slot| self.at(*slot).is_some_and(|packed| packed.id() == id))
+    }
+
+    fn page(&self, slot: Slot) -> u64 {
+        usize::try_from(slot).ok().and_then(|at| self.as_of.get(at)).copied().unwrap_or_default()
     }
 
     fn vacate(&mut self, slot: Slot) -> Option<Alert> {

@@ -248,27 +248,28 @@ pub const LOOKBACK: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Default of `RELAY_FRESH_FOR`: the age up to which an index is used without a refresh.
 pub const FRESH_FOR: Duration = Duration::from_secs(30);
 
-/// Overlap of a refresh with the last one, because evidence is added to an alert
-/// minutes after its time stamp.
-pub const OVERLAP: Duration = Duration::from_secs(15 * 60);
+/// Overlap of a refresh with the last one, because alerts appear, and evidence is added to them,
+/// minutes after their time stamp.
+pub const OVERLAP: Duration = Duration::from_secs(60 * 60);
 
-/// Delay before all alerts are crawled again after inconsistent paging.
-pub const RECRAWL_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// The overlap where the longer one would cost another page at every refresh.
+pub const OVERLAP_MIN: Duration = Duration::from_secs(15 * 60);
+
+/// Delay before all alerts are crawled again because some may be missing. The crawl has ended
+/// within ten minutes, unless it is long.
+pub const RECRAWL_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Interval at which all alerts are crawled again in any case: Microsoft is known to add
 /// alerts hours after their time stamp, which no overlap catches.
 pub const FULL_RECRAWL_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
-/// Pages of that crawl read after each refresh. Requests that wait for the refresh
-/// wait for these too.
-pub const RECRAWL_PAGES_PER_REFRESH: usize = 3;
-
 /// Delay before a failed sync is repeated. Requests in between report its error.
 pub const SYNC_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// How long an interrupted crawl can be resumed. After that its first pages are too old,
-/// and links to further pages may have expired.
-pub const CRAWL_RESUME_WINDOW: Duration = Duration::from_secs(10 * 60);
+/// How long after its last page an interrupted crawl can be resumed; much longer than
+/// [`RETRY_AFTER_MAX`]. After a day, a refresh of all that has changed would cost as much as a new
+/// crawl.
+pub const CRAWL_RESUME_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// Default of `RELAY_MAX_ALERTS`: alerts kept per tenant.
 pub const MAX_ALERTS: usize = 50_000;

@@ -75,6 +75,16 @@ impl Timestamp {
         Self(self.0.saturating_sub(ticks(span)))
     }
 
+    /// Returns the beginning of its second.
+    pub const fn rounded_down(self) -> Self {
+        Self(self.0.div_euclid(TICKS_PER_SECOND) * TICKS_PER_SECOND)
+    }
+
+    /// Returns the beginning of the next second, or the time itself if it is a whole second.
+    pub const fn rounded_up(self) -> Self {
+        Self(self.0.saturating_add(TICKS_PER_SECOND - 1)).rounded_down()
+    }
+
     /// Returns the whole milliseconds since 1970-01-01T00:00:00Z, CTIM's precision.
     pub const fn unix_milliseconds(self) -> i64 {
         self.0.div_euclid(TICKS_PER_SECOND / 1_000)

@@ -7,7 +7,6 @@
 //! Every token is verified on every request and none is kept: it holds a client secret.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::base::cloud::BaseUrl;
 use crate::base::error::{AuthorizationError, Error};
@@ -16,7 +15,7 @@ use crate::base::limits;
 use crate::base::log::{Level, Logger, Record};
 use crate::base::semaphore::Semaphore;
 use crate::base::single_flight::{Leader, Role, SingleFlight, Waiter, lock};
-use crate::base::time::{Clock, Deadline};
+use crate::base::time::{Clock, Deadline, Now};
 use crate::relay::jwks::{KeySet, PublicKey};
 use crate::relay::jwt::{Claims, KeyRef, Unverified, Verifier};
 
@@ -41,10 +40,10 @@ struct JwksHost {
 #[derive(Default)]
 struct State {
     keys: KeySet,
-    /// When the keys were last requested, by the monotonic clock.
-    asked: Option<Duration>,
+    /// When the keys were last requested.
+    asked: Option<Now>,
     /// When they last arrived.
-    answered: Option<Duration>,
+    answered: Option<Now>,
 }
 
 impl Authenticator {
@@ -113,12 +112,12 @@ impl JwksHost {
     /// Returns the key if it is known. Keys that are out of date are fetched again in the
     /// background.
     fn known(self: &Arc<Self>, wanted: &KeyRef) -> Option<PublicKey> {
-        let now = self.clock.now().monotonic;
+        let now = self.clock.now();
         let state = lock(&self.state);
         let key = state.keys.get(&wanted.kid).cloned()?;
-        let answered = state.answered.unwrap_or_default();
+        let answered = state.answered;
         drop(state);
-        if now.saturating_sub(answered) >= limits::KEYS_FRESH {
+        if answered.is_none_or(|answered| now.since(answered) >= limits::KEYS_FRESH) {
             self.launch();
         }
         Some(key)
@@ -130,9 +129,9 @@ impl JwksHost {
             Role::Leader(lead) => lead,
             Role::Follow(ticket) => return Some(ticket),
         };
-        let now = self.clock.now().monotonic;
+        let now = self.clock.now();
         let mut state = lock(&self.state);
-        if state.asked.is_some_and(|asked| now.saturating_sub(asked) < limits::KEYS_PAUSE) {
+        if state.asked.is_some_and(|asked| now.since(asked) < limits::KEYS_PAUSE) {
             drop(state);
             lead.end(Ok(()));
             return None;
@@ -159,7 +158,7 @@ impl JwksHost {
             Ok(keys) => {
                 let mut state = lock(&self.state);
                 state.keys = keys;
-                state.answered = Some(self.clock.now().monotonic);
+                state.answered = Some(self.clock.now());
                 drop(state);
                 lead.end(Ok(()));
             }

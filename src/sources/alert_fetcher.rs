@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::alerts::alert::Alert;
 use crate::base::error::{Error, GraphError, UnexpectedAnswer};
@@ -12,7 +11,7 @@ use crate::base::limits;
 use crate::base::log::{Level, Record};
 use crate::base::parallel;
 use crate::base::single_flight::lock;
-use crate::base::time::Deadline;
+use crate::base::time::{Deadline, Now};
 use crate::graph;
 use crate::graph::batch::{self, BatchItem};
 use crate::graph::client::is_busy;
@@ -28,7 +27,7 @@ pub(crate) struct AlertFetcher {
     /// In use after Microsoft has rejected batches.
     unbatched: Downgrade,
     /// Recently fetched alerts, and when each was fetched.
-    kept: Mutex<HashMap<Arc<str>, (Duration, Alert)>>,
+    kept: Mutex<HashMap<Arc<str>, (Now, Alert)>>,
 }
 
 /// The result of fetching alerts.
@@ -186,9 +185,9 @@ impl AlertFetcher {
         is_current: impl Fn(&Alert) -> bool,
         reading: &mut FetchOutcome,
     ) -> Vec<Arc<str>> {
-        let now = self.session.upstream().now().monotonic;
+        let now = self.session.upstream().now();
         let mut kept = lock(&self.kept);
-        kept.retain(|_, (read, _)| now.saturating_sub(*read) < limits::ALERT_KEPT);
+        kept.retain(|_, (read, _)| now.since(*read) < limits::ALERT_KEPT);
         let mut wanted = Vec::new();
         for id in ids {
             match kept.get(&id) {
@@ -200,7 +199,7 @@ impl AlertFetcher {
     }
 
     fn keep(&self, alerts: &[Alert]) {
-        let now = self.session.upstream().now().monotonic;
+        let now = self.session.upstream().now();
         let mut kept = lock(&self.kept);
         for alert in alerts {
             let is_known = kept.get(&alert.id).is_some_and(|(_, known)| known == alert);

@@ -1,13 +1,12 @@
-//! One walk through a tenant's alerts, in rounds of a page or several: a crawl of
-//! the window, or a refresh of what has changed. It can be broken off and taken up
-//! again.
+//! One crawl of a tenant's look-back window, or one refresh of what has changed. It reads one page
+//! or several at a time, and can be interrupted and resumed.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alerts::alert::Alert;
-use crate::base::error::{Error, TransportError, UnexpectedAnswer, sanitized};
+use crate::base::error::{Error, UnexpectedAnswer, sanitized};
 use crate::base::http::Response;
 use crate::base::limits;
 use crate::base::log::{Level, Record};
@@ -18,80 +17,82 @@ use crate::graph::alerts_v2::Page;
 use crate::graph::client::session::TenantSession;
 use crate::graph::pager::{Pager, Property};
 use crate::sources::segments::Segments;
+use crate::sources::sync_state::{Beginning, Doubt};
 
-/// A walk, as far as it has come.
+/// A crawl or refresh in progress.
 #[derive(Debug)]
 pub(crate) struct Crawl {
-    legs: Segments,
+    segments: Segments,
     pub(crate) property: Property,
-    /// When it was begun.
-    pub(crate) begun: Now,
-    /// The same by Microsoft's clock, once a page has told.
+    /// The beginning of the time that it covers.
+    pub(crate) from: Timestamp,
+    /// Counts crawls and pages of this tenant, in the order in which they began.
+    pub(crate) number: u64,
+    begun: Now,
+    /// The same by Microsoft's clock, once a page has shown it.
     begun_there: Option<Timestamp>,
+    /// When a page last arrived.
+    progressed: Now,
     /// Bytes of the largest page.
     largest: u64,
-    /// The alerts that it has come across, by id.
-    seen: HashSet<Arc<str>>,
     /// Alerts of which some evidence could not be read, and its type in the first of them.
     unread_evidence: usize,
     unread_type: Option<Arc<str>>,
-    /// Rows that could not be read, by digest.
-    pub(crate) unreadable: HashSet<u64>,
-    /// Whether some provider behind Graph did not answer.
-    pub(crate) partial: bool,
-    /// Which, as far as they are named.
-    pub(crate) silent: BTreeSet<String>,
+    doubts: BTreeSet<Doubt>,
     latest: Option<Timestamp>,
 }
 
-/// What one round has brought.
+/// The result of one round.
 pub(crate) struct CrawlRound {
-    /// The alerts of each page that has come.
+    /// The alerts of each page that arrived.
     pub(crate) pages: Vec<Vec<Alert>>,
-    /// Why another has not; the walk can be taken up here.
+    /// Why another did not. The crawl can be resumed here.
     pub(crate) failed: Option<Error>,
 }
 
 impl Crawl {
+    /// Creates a crawl that reads alerts since `from` by `property`, of which the newest `room` can
+    /// be kept.
     pub(crate) fn new(
         session: &TenantSession,
         property: Property,
         from: Timestamp,
+        number: u64,
         full_page: Option<usize>,
         room: usize,
     ) -> Self {
         let graph = session.upstream().cloud().graph.clone();
+        let begun = session.upstream().now();
         Self {
-            legs: Segments::new(Pager::new(graph, property, from, full_page), room),
+            segments: Segments::new(Pager::new(graph, property, from, full_page), room),
             property,
-            begun: session.upstream().now(),
+            from,
+            number,
+            begun,
             begun_there: None,
+            progressed: begun,
             largest: 0,
-            seen: HashSet::new(),
             unread_evidence: 0,
             unread_type: None,
-            unreadable: HashSet::new(),
-            partial: false,
-            silent: BTreeSet::new(),
+            doubts: BTreeSet::new(),
             latest: None,
         }
     }
 
-    /// How many pages are worth reading at once. What has changed is seldom more
-    /// than one.
+    /// Returns how many pages to read at once. A refresh seldom has more than one.
     pub(crate) fn width(&self) -> usize {
         match self.property {
-            Property::Created => width(self.legs.pages(), self.largest),
+            Property::Created => width(self.segments.pages(), self.largest),
             Property::Updated => 1,
         }
     }
 
     /// Reads the next page, or up to `width` of them at once.
     pub(crate) fn step(&mut self, session: &TenantSession, width: usize) -> CrawlRound {
-        self.legs.split_into(width);
-        let urls = self.legs.urls(width);
-        // Read here, one after the other: what lives long would lie scattered among
-        // what each thread has dropped, and keep all of it resident.
+        self.segments.split_into(width);
+        let urls = self.segments.urls(width);
+        // Parsed here, one after the other: if each thread did so, what is kept would lie scattered
+        // among what the thread has dropped, and all of that would stay resident.
         let results = parallel::map(&urls, width, |url| fetch(session, url));
         let mut pages = Vec::new();
         let mut failures = Vec::new();
@@ -103,110 +104,119 @@ impl Crawl {
             });
             match page {
                 Ok(page) => {
+                    self.progressed = session.upstream().now();
                     self.count(&page);
-                    let linked = self.legs.read(place, &page);
+                    let linked = self.segments.read(place, &page);
                     failures.extend(linked.err().map(Error::from));
                     pages.push(page.alerts);
                 }
-                Err(error) if self.is_remedied(place, &error) => {}
+                Err(error) if self.segments.ask_otherwise(place, &error) => {}
                 Err(error) => failures.push(error),
             }
         }
-        self.legs.drop_finished();
-        // One that cannot be gone on from counts more than others.
+        self.segments.drop_finished();
+        // An error that ends the crawl counts more than one that interrupts it.
         let failed = failures.into_iter().min_by_key(is_transient);
         CrawlRound { pages, failed }
     }
 
-    /// Whether the page is to be asked for otherwise: without an order if it was
-    /// refused with one, and in smaller pieces if it is too large.
-    fn is_remedied(&mut self, place: usize, error: &Error) -> bool {
-        let Some(pager) = self.legs.pager(place) else { return false };
-        match error {
-            Error::Graph(problem) if problem.status == 400 => pager.drop_ordering(),
-            Error::Transport(TransportError::TooLarge { .. }) => pager.reduce_page_size(),
-            _ => false,
-        }
-    }
-
     fn count(&mut self, page: &Page) {
-        self.begun_there = self.begun_there.or(page.date).or(Some(self.begun.wall));
-        for alert in &page.alerts {
-            if self.seen.insert(Arc::clone(&alert.id)) {
-                self.unread_evidence += usize::from(alert.unread.is_some());
-                self.unread_type = self.unread_type.take().or_else(|| alert.unread.clone());
-            }
+        let begun = *self.begun_there.get_or_insert(page.date.unwrap_or(self.begun.wall));
+        for alert in page.alerts.iter().filter(|alert| !self.segments.has_seen(&alert.id)) {
+            self.unread_evidence += usize::from(alert.unread.is_some());
+            self.unread_type = self.unread_type.take().or_else(|| alert.unread.clone());
         }
-        self.unreadable.extend(&page.unreadable);
-        self.partial = self.partial || page.partial;
-        self.silent.extend(page.silent.iter().cloned());
-        let times = page.alerts.iter().map(|alert| alert.updated.or_else(|| alert.time()));
-        self.latest = self.latest.max(times.max().flatten());
+        self.doubts.extend(page.unreadable.iter().copied().map(Doubt::Row));
+        self.doubts.extend(page.silent.iter().cloned().map(Doubt::Provider));
+        if page.partial && page.silent.is_empty() {
+            self.doubts.insert(Doubt::Provider(String::new()));
+        }
+        let times = page.alerts.iter().filter_map(|alert| alert.updated.or_else(|| alert.time()));
+        self.latest = self.latest.max(times.filter(|time| *time <= begun).max());
     }
 
-    /// Lets be what is of `time` or older.
+    /// Skips what is of `time` or older.
     pub(crate) fn truncate_before(&mut self, time: Timestamp) {
-        self.legs.truncate_before(time);
+        self.segments.truncate_before(time);
     }
 
-    /// Whether it has been in several places at once.
-    pub(crate) const fn is_cut(&self) -> bool {
-        self.legs.are_cut()
+    /// Returns whether it has read in several places at once.
+    pub(crate) const fn is_split(&self) -> bool {
+        self.segments.are_split()
     }
 
-    /// Whether it is through.
+    /// Returns whether it is complete.
     pub(crate) const fn has_ended(&self) -> bool {
-        self.legs.have_ended()
+        self.segments.have_ended()
     }
 
-    /// The time back to which everything was read: all that is newer. `None` as
-    /// long as that is not known, and when some of it may have been missed.
+    /// Returns the time since which all alerts were read. `None` if that is not known, or some of
+    /// them may have been missed.
     pub(crate) fn complete_since(&self) -> Option<Timestamp> {
-        let is_whole = !self.partial && !self.is_doubtful() && self.unreadable.is_empty();
-        self.legs.complete_since().filter(|_| is_whole)
+        let is_whole = self.doubts.is_empty() && !self.segments.is_doubtful();
+        self.segments.complete_since().filter(|_| is_whole)
     }
 
-    /// The latest change of which it is certain that everything before it was
-    /// seen. What changes during a walk may stand on a page that was read
-    /// before, and a date in the future says nothing about what lies between.
-    pub(crate) fn watermark(&self) -> Option<Timestamp> {
-        self.latest.map(|latest| self.begun_there.map_or(latest, |begun| begun.min(latest)))
+    /// Returns when it began.
+    pub(crate) fn beginning(&self) -> Beginning {
+        let there = self.begun_there.unwrap_or(self.begun.wall);
+        Beginning { number: self.number, here: self.begun, there }
     }
 
-    /// Whether alerts may have been missed.
-    pub(crate) fn is_doubtful(&self) -> bool {
-        self.legs.is_doubtful()
+    /// Returns the latest change before the crawl began. A later one proves nothing about the
+    /// changes before it: they may be on a page that was read earlier, and the time of one alert
+    /// may be wrong.
+    pub(crate) const fn watermark(&self) -> Option<Timestamp> {
+        self.latest
     }
 
-    /// The size of a page that Microsoft cuts in silence, if seen.
+    /// Returns why alerts may have been missed.
+    pub(crate) fn doubts(&self) -> BTreeSet<Doubt> {
+        let mut doubts = self.doubts.clone();
+        doubts.extend(self.segments.is_doubtful().then_some(Doubt::Paging));
+        doubts
+    }
+
+    /// Returns the size of the smallest full page, if one was seen.
     pub(crate) fn full_page(&self) -> Option<usize> {
-        self.legs.full_page()
+        self.segments.full_page()
     }
 
-    /// Whether it is worth going on from here after `error`, later.
+    /// Returns the number of pages read.
+    pub(crate) const fn pages(&self) -> usize {
+        self.segments.pages()
+    }
+
+    /// Returns the number of alerts, once the crawl has ended.
+    pub(crate) fn alerts(&self) -> usize {
+        self.segments.alerts()
+    }
+
+    /// Returns whether it is worth resuming after `error`.
     pub(crate) fn is_resumable(&self, error: &Error) -> bool {
-        is_transient(error) && self.legs.pages() > 0
+        is_transient(error) && self.segments.are_under_way()
     }
 
-    /// How long ago it was begun.
-    pub(crate) fn age(&self, now: Now) -> Duration {
-        now.since(self.begun)
+    /// Returns how long ago a page last arrived.
+    pub(crate) fn idle(&self, now: Now) -> Duration {
+        now.since(self.progressed)
     }
 
-    /// What to log of it once it is through.
+    /// Returns the log record of the complete crawl.
     pub(crate) fn event(&self, now: Now) -> Record {
         let crawl = self.property == Property::Created;
-        let level = match (self.unreadable.is_empty() && self.unread_evidence == 0, crawl) {
-            (false, _) => Level::Warn,
-            (true, true) => Level::Info,
-            (true, false) => Level::Debug,
+        let unparsable = self.doubts.iter().filter(|doubt| matches!(doubt, Doubt::Row(_))).count();
+        let level = match (unparsable + self.unread_evidence, crawl) {
+            (0, true) => Level::Info,
+            (0, false) => Level::Debug,
+            _ => Level::Warn,
         };
         let event = Record::new(level, if crawl { "crawl_finished" } else { "refresh_finished" })
-            .with("pages", self.legs.pages())
-            .with("alerts", self.seen.len())
-            .with("unparsable", self.unreadable.len())
+            .with("pages", self.pages())
+            .with("alerts", self.alerts())
+            .with("unparsable", unparsable)
             .with("unread_evidence", self.unread_evidence)
-            .with("ms", self.age(now).as_millis());
+            .with("ms", now.since(self.begun).as_millis());
         match &self.unread_type {
             Some(kind) => event.with("unread_type", sanitized(kind)),
             None => event,
@@ -214,42 +224,40 @@ impl Crawl {
     }
 }
 
-/// How many pages to read at once after `pages`, of which the largest had so many
-/// bytes. Twice as many as were read, so that a tenant with few costs hardly a call
-/// more; and no more than are together as large as one may be.
+/// Returns how many pages to read at once after `pages`, of which the largest has this many bytes:
+/// twice as many as were read, so that a small tenant costs hardly a call more, and no more than are
+/// together as large as one response may be.
 fn width(pages: usize, largest: u64) -> usize {
     let fit = limits::GRAPH_RESPONSE_BYTES / largest.max(1);
     let fit = usize::try_from(fit).unwrap_or(usize::MAX);
     limits::PARALLEL_CALLS.min(pages * 2).min(fit).max(1)
 }
 
-/// Asks for the page at `url`.
+/// Requests the page at `url`.
 fn fetch(session: &TenantSession, url: &str) -> Result<Response, Error> {
-    let mut stopped = false;
-    loop {
-        let asked = session.upstream().now();
-        let deadline = Deadline::after(limits::CALL_TIMEOUT, asked);
-        match session.get(|token| graph::get(url.to_owned(), token), deadline) {
-            // A call that took longer than it may is one in which the process
-            // was stopped, as between two invocations on Lambda. It has not
-            // been refused; it has only come too late.
-            Err(_) if !stopped && has_been_stopped(asked, session.upstream().now()) => {
-                stopped = true;
-            }
-            ended => return ended,
-        }
+    call(session, |deadline| session.get(|token| graph::get(url.to_owned(), token), deadline))
+}
+
+/// Makes a call; once more if the process was suspended meanwhile, as between two invocations on
+/// Lambda. Such a call has not failed, its response only came too late.
+pub(crate) fn call<T>(
+    session: &TenantSession,
+    call: impl Fn(Deadline) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let begun = session.upstream().now();
+    let result = call(Deadline::after(limits::CALL_TIMEOUT, begun));
+    let now = session.upstream().now();
+    if result.is_err() && now.since(begun) > limits::CALL_TIMEOUT + limits::SUSPEND_THRESHOLD {
+        return call(Deadline::after(limits::CALL_TIMEOUT, now));
     }
+    result
 }
 
 fn length(response: &Response) -> u64 {
     u64::try_from(response.body.len()).unwrap_or(u64::MAX)
 }
 
-fn has_been_stopped(asked: Now, now: Now) -> bool {
-    now.since(asked) > limits::CALL_TIMEOUT + limits::SUSPEND_THRESHOLD
-}
-
-/// Whether it may be otherwise after a while.
+/// Returns whether the same request may succeed later.
 fn is_transient(error: &Error) -> bool {
     match error {
         Error::Throttled { .. } | Error::Transport(_) | Error::Deadline { .. } => true,

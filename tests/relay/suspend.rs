@@ -103,6 +103,17 @@ fn a_crawl_that_was_stopped_half_way_goes_on_and_its_end_is_no_all_clear() {
 }
 
 #[test]
+fn a_pause_after_a_failure_is_over_afterwards() {
+    for monotonic in [true, false] {
+        let world = world();
+        world.wire.insist(Kind::List, 500, "");
+        assert_eq!(errors(&world.observe(&HIT)), ["fatal unknown"]);
+        world.clock.stop(HOUR, monotonic);
+        assert_eq!(ids(&world.observe(&HIT)).len(), 30, "{monotonic}");
+    }
+}
+
+#[test]
 fn a_call_that_is_lost_without_a_stop_is_not_made_again() {
     let world = world();
     world.wire.next(Kind::List, Step::Forward);

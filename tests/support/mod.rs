@@ -118,7 +118,11 @@ pub(crate) struct FaultyTransport {
     script: Mutex<Vec<(Kind, Step)>>,
     /// Whether every answer begins with a byte order mark.
     marks: AtomicBool,
+    serve: Mutex<Option<Arc<Serve>>>,
 }
+
+/// Answers a request for alerts, with the simulator's help.
+type Serve = dyn Fn(&http::Request, &Simulator) -> Result<Response, TransportError> + Send + Sync;
 
 impl FaultyTransport {
     pub(crate) fn new(simulator: Simulator) -> Self {
@@ -129,12 +133,24 @@ impl FaultyTransport {
             holding: AtomicUsize::new(0),
             script: Mutex::default(),
             marks: AtomicBool::new(false),
+            serve: Mutex::default(),
         }
     }
 
     /// From now on every answer begins with a byte order mark.
     pub(crate) fn mark_answers(&self) {
         self.marks.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on, `serve` answers the requests for alerts.
+    pub(crate) fn serve(
+        &self,
+        serve: impl Fn(&http::Request, &Simulator) -> Result<Response, TransportError>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        *self.serve.lock().unwrap() = Some(Arc::new(serve));
     }
 
     /// The next request of `kind` meets `step`.
@@ -245,6 +261,10 @@ impl Transport for FaultyTransport {
             }
             Step::Fail(error) => return Err(error),
             Step::Forward => {}
+        }
+        let serve = self.serve.lock().unwrap().clone().filter(|_| kind == Kind::List);
+        if let Some(serve) = serve {
+            return serve(request, &self.simulator);
         }
         let mut response = self.simulator.send(request, timeout)?;
         if self.marks.load(Ordering::SeqCst) {

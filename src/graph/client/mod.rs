@@ -31,7 +31,7 @@ pub(crate) struct GraphClient {
     clock: Clock,
     logger: Logger,
     /// Microsoft's time in its latest response, and the local time then.
-    server_clock: Mutex<Option<(Timestamp, Timestamp)>>,
+    server_clock: Mutex<Option<(Timestamp, Now)>>,
     metrics: Metrics,
 }
 
@@ -72,10 +72,18 @@ impl GraphClient {
     /// Microsoft's times are truncated to seconds, so differences of up to one second count as
     /// none.
     pub(crate) fn skew(&self) -> Option<Skew> {
-        let (theirs, ours) = (*lock(&self.server_clock))?;
+        let (theirs, ours) =
+            (*lock(&self.server_clock)).map(|(theirs, ours)| (theirs, ours.wall))?;
         let behind = theirs.since(ours);
         let ahead = ours.since(theirs.plus(Duration::from_secs(1)));
         Some(if behind.is_zero() { Skew::Ahead(ahead) } else { Skew::Behind(behind) })
+    }
+
+    /// Returns Microsoft's time, if a response has shown it. It lags behind if the process was
+    /// suspended since the latest response.
+    pub(crate) fn server_now(&self) -> Option<Timestamp> {
+        let (theirs, ours) = (*lock(&self.server_clock))?;
+        Some(theirs.plus(self.now().monotonic.saturating_sub(ours.monotonic)))
     }
 
     pub(crate) fn log(&self, event: &Record) {
@@ -197,7 +205,7 @@ impl GraphClient {
         let event = match result {
             Ok(response) => {
                 if let Some(date) = response.date() {
-                    *lock(&self.server_clock) = Some((date, self.now().wall));
+                    *lock(&self.server_clock) = Some((date, self.now()));
                 }
                 let id = response.header("request-id").unwrap_or("-");
                 event
