@@ -23,6 +23,7 @@ mod mapping;
 mod matching;
 mod matching_places;
 mod messages;
+mod mutants;
 mod simulator;
 mod sources;
 mod suspend;
