@@ -16,7 +16,7 @@ VALIDATOR =
 TARGET =
 export TARGET
 
-.PHONY: demo run test soak bench attack fuzz check fmt lint toolchains doc deps referee units library bless dist build install \
+.PHONY: demo run test soak bench attack fuzz mutants check fmt lint toolchains doc deps referee units library bless dist build install \
   static lambda-zip lambda-try
 
 demo: ## a simulated tenant and a look-up in it; ONCE=1 ends after that, FAULTS=SEED lets it fail
@@ -33,6 +33,13 @@ soak: ## the randomised faults, for a thousand seeds
 
 bench: ## what the relay costs, beside the same work without it; ONLY="front index" for some of it
 	@ONLY='$(ONLY)' $(CARGO) bench --locked --quiet --bench performance
+
+# The lines on which most hangs; SHARD=1/40 tries a fortieth of them, ONLY=src/file.rs those of a file.
+MUTATED = src/alerts/matching.rs src/alerts/index.rs src/sources/crawl.rs src/graph/pager/mod.rs src/relay/jwt.rs \
+  src/server/front_end/request_head.rs
+mutants: ## breaks lines of the core one by one, to see that a test notices; wants cargo-mutants
+	$(CARGO) mutants --cargo-arg=--locked --jobs 1 --timeout 300 --output target $(if $(SHARD),--shard $(SHARD)) \
+	  $(foreach file,$(if $(ONLY),$(ONLY),$(MUTATED)),--file $(file)) -- --lib --test relay
 
 # What is quick comes first, and what begins all builds again comes last.
 check: fmt deps lint doc library referee units toolchains test ## all that CI asks for

@@ -25,6 +25,7 @@ mod mapping;
 mod matching;
 mod matching_places;
 mod messages;
+mod mutants;
 mod second_matcher;
 mod simulator;
 mod sources;

@@ -329,8 +329,12 @@ fn the_way_is_configured_and_never_the_tokens_choice() {
         let result = check_by(verifier, token, Some(&key));
         assert_eq!(result.is_ok(), accepted, "{token}");
     }
-    let error = check_by(&published(), VECTOR, Some(&key)).unwrap_err();
-    assert_eq!(error, AuthorizationError::WrongAlgorithm { expected: "RS256 is expected" });
+    // Nor is one whose extensions are not understood.
+    let critical = token(r#"{"alg":"RS256","kid":"k","crit":["b64"]}"#, "{}");
+    for token in [VECTOR, &critical] {
+        let error = check_by(&published(), token, Some(&key)).unwrap_err();
+        assert_eq!(error, AuthorizationError::WrongAlgorithm { expected: "RS256 is expected" });
+    }
 }
 
 #[test]

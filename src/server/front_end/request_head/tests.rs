@@ -55,6 +55,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ("POST / HTTP/1.1|Host: x|Content-Length: 5|Content-Length: 5", Length),
         ("POST / HTTP/1.1|Host: x|Content-Length: 5|content-length: 10", Length),
         ("POST / HTTP/1.1|Host: x|Content-Length: 5|Transfer-Encoding: chunked", Length),
+        ("POST / HTTP/1.1|Host: x|Content-Length: 0|Transfer-Encoding: chunked", Length),
         ("POST / HTTP/1.1|Host: x|Transfer-Encoding: chunked", LengthRequired),
         ("POST / HTTP/1.0|Host: x|Transfer-Encoding: chunked", Coding),
         ("POST / HTTP/1.1|Host: x|Transfer-Encoding: identity", Coding),
