@@ -229,7 +229,7 @@ fn a_check_online_needs_no_key_and_names_a_wrong_tenant() {
     assert_eq!((code, err.as_str()), (0, ""));
     let (code, _, err) = run(&["check", "--online"], &environment("nobody.example"));
     assert_eq!(code, 6);
-    let problem = "Specified Tenant ID was not found: nobody.example (AADSTS90002)";
+    let problem = "Specified Tenant ID was not found: nobody.example (AADSTS90002; correlation ID ";
     assert!(err.contains(problem), "{err}");
     // Nobody listens there; the URL is one that was configured.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -198,7 +198,7 @@ impl Config {
         };
         let has_no_key = values.keys.is_empty() && values.jwks_hosts.is_empty();
         if purpose == Purpose::Service && has_no_key && !problems.iter().any(is_about_keys) {
-            problems.push(format!("{NO_KEY}, or set RELAY_JWKS_HOSTS"));
+            problems.push(NO_KEY.to_owned());
         }
         problems.extend(contradictions(environment, &values, purpose));
         if !problems.is_empty() {
@@ -364,7 +364,8 @@ pub fn dump(environment: &Environment) -> Vec<String> {
 
 /// The error when there is no key.
 pub const NO_KEY: &str = "SECRET_KEY is not set: generate one with `graph-relay key new` (the \
-                          systemd service reads /etc/graph-relay/secret-key)";
+                          systemd service reads /etc/graph-relay/secret-key), or set \
+                          RELAY_JWKS_HOSTS";
 
 /// Joins problems into lines.
 pub fn lines<T: Display>(problems: &[T]) -> String {
