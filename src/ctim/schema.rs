@@ -38,9 +38,9 @@ fn escaped(text: &str) -> String {
             _ => c.is_ascii_graphic(),
         };
         if plain {
-            uri.push(c)
+            uri.push(c);
         } else {
-            percent::encode(c.encode_utf8(&mut [0; 4]).bytes(), &mut uri)
+            percent::encode(c.encode_utf8(&mut [0; 4]).bytes(), &mut uri);
         }
     }
     uri

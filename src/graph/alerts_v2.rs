@@ -157,7 +157,7 @@ fn read_alert(json: &str) -> Option<Alert> {
         assigned_to: wire.assigned_to.0,
         actor: wire.actor_display_name.0,
         threat: wire.threat_display_name.0.or(wire.threat_family_name.0),
-        created: created.or(earliest.filter(|_| is_timeless)),
+        created: created.or_else(|| earliest.filter(|_| is_timeless)),
         updated,
         first_activity,
         last_activity,

@@ -346,8 +346,9 @@ const PLACES: [(Kind, &str, &[&str]); 16] = [
     (Kind::Sha256, "processes", &["tolower(x/fileHash/hashValue)"]),
     (Kind::FileName, "fileStates", &["tolower(x/name)"]),
     (Kind::FileName, "processes", &["tolower(x/name)"]),
-    (Kind::FilePath, "fileStates", &["tolower(x/path)"]),
-    (Kind::FilePath, "processes", &["tolower(x/path)"]),
+    // Some names are whole paths.
+    (Kind::FilePath, "fileStates", &["tolower(x/path)", "tolower(x/name)"]),
+    (Kind::FilePath, "processes", &["tolower(x/path)", "tolower(x/name)"]),
     (Kind::Ip, "networkConnections", &["x/sourceAddress", "x/destinationAddress"]),
     // The host of a URL, if that is an address.
     (Kind::Ip, "networkConnections", &["tolower(x/destinationDomain)"]),

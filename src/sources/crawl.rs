@@ -121,7 +121,7 @@ impl Crawl {
     }
 
     fn count(&mut self, page: &Page) {
-        let begun = *self.begun_there.get_or_insert(page.date.unwrap_or(self.begun.wall));
+        let begun = *self.begun_there.get_or_insert_with(|| page.date.unwrap_or(self.begun.wall));
         for alert in page.alerts.iter().filter(|alert| !self.segments.has_seen(&alert.id)) {
             self.unread_evidence += usize::from(alert.unread.is_some());
             self.unread_type = self.unread_type.take().or_else(|| alert.unread.clone());

@@ -90,7 +90,7 @@ fn a_look_up_from_the_shell() {
     let (code, out, err) = look_up(&["observe", "ip", "203.0.113.77"], "wrong");
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("the secret's value, not its ID; if it has been replaced"), "{err}");
-    assert!(err.ends_with("(AADSTS7000215).\n"), "{err}");
+    assert!(err.contains("(AADSTS7000215; correlation ID "), "{err}");
     let (code, _, err) = run(&["observe", "ip", "203.0.113.77"], &[]);
     assert_eq!(code, 2);
     assert_eq!(err.lines().next().unwrap(), "graph-relay: AZURE_TENANT_ID is not set");

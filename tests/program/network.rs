@@ -19,6 +19,7 @@ use graph_relay::base::credentials::Secret;
 use graph_relay::base::error::TransportError;
 use graph_relay::base::http::{Action, Request, Response, Transport};
 use graph_relay::base::log::Logger;
+use graph_relay::base::time::Clock;
 use graph_relay::graph::client::ureq::{TransportSettings, UreqTransport};
 use graph_relay::relay::request_body::ObserveRequest;
 use graph_relay::relay::{Relay, Settings};
@@ -295,7 +296,7 @@ fn check_online(environment: &[(&str, &str)]) -> (i32, String) {
 
 /// A Microsoft with a tenant, over plain HTTP.
 fn microsoft() -> (Arc<Simulator>, SocketAddr) {
-    let simulator = Simulator::new(Behaviour::default(), TestClock::new().clock())
+    let simulator = Simulator::new(Behaviour::default(), Clock::system())
         .with_tenant(credentials(), constructed_alerts().unwrap());
     let simulator = Arc::new(simulator);
     let address = loopback::serve(simulator.clone()).unwrap();
@@ -312,7 +313,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
         (
             vec![(Endpoint::Token, Fault::answer(401, None, ""))],
             10,
-            "from a proxy in between (HTTP 401)",
+            "answered in Microsoft's place: an empty body (HTTP 401)",
         ),
         (
             vec![(Endpoint::Graph, no_licence.clone()), (Endpoint::Graph, no_licence)],
@@ -332,7 +333,7 @@ fn each_fault_that_check_online_finds_has_its_sentence_and_its_exit_code() {
         (
             vec![(Endpoint::Graph, Fault::answer(200, None, "<html>"))],
             10,
-            "is not a list of alerts",
+            "answered in Microsoft's place",
         ),
         (vec![(Endpoint::Graph, Fault::answer(404, None, ""))], 10, "a fault, not a clean result"),
         (

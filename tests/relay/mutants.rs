@@ -143,22 +143,6 @@ fn a_row_that_could_not_be_read_and_is_gone_is_told_of_no_longer() {
 }
 
 #[test]
-fn a_doubt_outlives_a_sweep_that_began_before_it() {
-    let behaviour = Behaviour::default().with_page(10);
-    let setup = Setup { behaviour, entities_limit: 1_000, ..Setup::with_alerts(hourly(100)) };
-    let world = setup.build();
-    world.observe(&HIT);
-    world.clock.pass(24 * 3_600);
-    assert_eq!(errors(&world.observe(&HIT)), [""; 0]);
-    world.clock.pass(61);
-    world.wire.fault(Kind::List, Fault::Silent("Microsoft/MCAS"));
-    for round in 0..8 {
-        assert_eq!(errors(&world.observe(&HIT)), ["warning service unavailable"], "{round}");
-        world.clock.pass(61);
-    }
-}
-
-#[test]
 fn a_crawl_that_microsoft_was_too_busy_for_goes_on_where_it_stood() {
     let behaviour = Behaviour::default().with_page(10);
     let mut setup = Setup { behaviour, ..Setup::with_alerts(hourly(30)) };

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::program::skip;
 use crate::support::{Setup, errors, ids};
 use graph_relay::simulator::{constructed_alerts, read_alerts};
 use graph_relay::sources::alerts_v2::SyncSettings;
@@ -186,7 +187,9 @@ fn ip_of(text: &str) -> Option<String> {
         .collect();
     let bare = if bare.contains(':') { bare.to_owned() } else { zeroless.join(".") };
     match bare.parse::<IpAddr>().ok()? {
-        IpAddr::V6(ip) => Some(ip.to_ipv4_mapped().map_or(ip.to_string(), |ip| ip.to_string())),
+        IpAddr::V6(ip) => {
+            Some(ip.to_ipv4_mapped().map_or_else(|| ip.to_string(), |ip| ip.to_string()))
+        }
         ip => Some(ip.to_string()),
     }
 }
@@ -238,7 +241,8 @@ fn compare(alerts: Vec<Value>) -> usize {
         let Some(id) = alert["id"].as_str() else { continue };
         // Some tools write the list as text.
         let text = alert["evidence"].as_str().and_then(|text| serde_json::from_str(text).ok());
-        Walk { id, found: &mut found }.evidence(text.as_ref().unwrap_or(&alert["evidence"]), "");
+        Walk { id, found: &mut found }
+            .evidence(text.as_ref().unwrap_or_else(|| &alert["evidence"]), "");
     }
     let sync = SyncSettings::default().with_lookback(Duration::from_secs(3_650 * 86_400));
     let world = Setup { sync, entities_limit: 1_000, ..Setup::with_alerts(alerts) }.build();
@@ -283,7 +287,7 @@ fn a_second_matcher_agrees_on_the_alerts_of_others() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let beside = root.ancestors().skip(1).take(2).map(|folder| folder.join("shared"));
     let Some(shared) = beside.into_iter().find(|folder| folder.join("samples").is_dir()) else {
-        println!("skip: no alerts of others lie beside the project");
+        skip("no alerts of others lie beside the project");
         return;
     };
     let files = [
@@ -295,7 +299,7 @@ fn a_second_matcher_agrees_on_the_alerts_of_others() {
     ];
     for file in files {
         let Ok(json) = std::fs::read(shared.join(file)) else {
-            println!("skip: there is no {file}");
+            skip(&format!("there is no {file}"));
             continue;
         };
         assert!(compare(read_alerts(&json).unwrap()) > 0, "{file}");

@@ -102,7 +102,7 @@ impl Pool {
             2 => {
                 let (folder, name) = (self.pick(&FOLDERS), self.name());
                 let mark = if folder.contains('/') { '/' } else { '\\' };
-                let path = format!("{folder}{mark}{name}");
+                let path = format!("{}{mark}{name}", folder.trim_end_matches(mark));
                 if path.len() <= limits::VALUE { ("file_path", path) } else { ("file_name", name) }
             }
             3 => ("sha256", self.any_case(Self::hash)),

@@ -89,7 +89,8 @@ impl TenantIndex {
     fn plan(&self) -> Crawl {
         let window = self.window();
         let state = lock(&self.state);
-        let refresh = state.as_of.and(state.watermark).map(|time| time.minus(state.overlap));
+        let refresh = state.as_of.and(state.watermark);
+        let refresh = refresh.map(|time| time.minus(state.overlap).max(window));
         drop(state);
         match refresh {
             Some(from) => self.begin(Property::Updated, from),

@@ -91,7 +91,7 @@ fn a_recrawl_before_a_link_that_is_dead_finds_what_is_late() {
             world.clock.pass(61);
             ids(&world.observe(&HIT)).contains(&"late".to_owned())
         });
-        assert!(world.clock.wall().odata() < "2026-11-22T01".to_owned(), "{status}");
+        assert!(world.clock.wall().odata().as_str() < "2026-11-22T01", "{status}");
     }
 }
 
