@@ -196,6 +196,7 @@ impl Observable {
         } else {
             for (kind, form) in &self.forms {
                 add(*kind, form);
+                add(*kind, &self.value);
                 add(*kind, self.value.trim_end_matches(['/', '\\']));
                 if matches!(kind, Kind::Domain | Kind::Hostname) {
                     host::to_ascii(form).into_iter().for_each(|text| add(*kind, &text));

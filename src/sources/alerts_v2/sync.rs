@@ -10,7 +10,7 @@ use crate::base::error::Error;
 use crate::base::limits;
 use crate::base::log::{Level, Record};
 use crate::base::single_flight::{Leader, Role, lock};
-use crate::base::time::Timestamp;
+use crate::base::time::{Now, Timestamp};
 use crate::graph::pager::Property;
 use crate::sources::crawl::{self, Crawl};
 use crate::sources::sync_state::SyncState;
@@ -31,7 +31,7 @@ impl TenantIndex {
         lock(&self.state).failed = result.clone().err().map(|error| (now, error));
         lead.end(result);
         if is_fresh {
-            self.recrawl_if_due();
+            self.recrawl_if_due(now);
         }
     }
 
@@ -132,12 +132,11 @@ impl TenantIndex {
         Ok(())
     }
 
-    /// Reads all alerts again, one page after the other, when that is due. It finds what a crawl may
+    /// Reads all alerts again, one page after the other, when that is due at `now`. It finds what a crawl may
     /// have missed, what appeared too late for a refresh, and what was deleted. If an error
     /// interrupts it, it is resumed after the next sync.
-    fn recrawl_if_due(&self) {
+    fn recrawl_if_due(&self, now: Now) {
         let Role::Leader(_leader) = self.recrawling.join() else { return };
-        let now = self.session.upstream().now();
         let mut state = lock(&self.state);
         let interrupted = state.recrawl.take();
         let is_due = state.is_recrawl_due(now);
