@@ -25,7 +25,7 @@ pub(crate) fn map<T: Sync, R: Send>(
     thread::scope(|scope| {
         for _ in 1..width.min(items.len()) {
             // If no thread can be started, the others do its share.
-            let worker = thread::Builder::new().name("crew".to_owned());
+            let worker = thread::Builder::new().name("parallel".to_owned());
             let _ = worker.spawn_scoped(scope, RequestId::carry(guarded(&take_turns)));
         }
         guarded(&take_turns)();
