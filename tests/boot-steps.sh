@@ -52,7 +52,7 @@ settings RELAY_LOGIN_URL=http://127.0.0.1:8799 RELAY_REQUEST_TIMEOUT=6s RELAY_DR
 graph-relay key new | install -D -m 0600 /dev/stdin /etc/graph-relay/secret-key
 echo client-secret >/root/client-secret
 token="$(SECRET_KEY_FILE=/etc/graph-relay/secret-key graph-relay token sign \
-  --tenant-id relay.example --application-id app --client-secret-file /root/client-secret)"
+  --tenant-id relay.example --application-id 0a7e2b9c-51d4-4d0e-8c3f-6e1b7a9d2f40 --client-secret-file /root/client-secret)"
 systemctl enable --now graph-relay.socket 2>/dev/null
 systemctl start graph-relay
 cp /usr/local/share/doc/graph-relay/contrib/nginx/graph-relay.conf /etc/nginx/conf.d/
